@@ -1,0 +1,51 @@
+"""Time as a parameter: whoever waits or stamps takes a Clock, so waiting tests take no time."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+    def now(self) -> datetime:
+        """Wall time, timezone-aware, UTC."""
+        ...
+
+    def sleep(self, seconds: float, cancel: threading.Event | None = None) -> None:
+        """Wait; return early when `cancel` is set."""
+        ...
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float, cancel: threading.Event | None = None) -> None:
+        if cancel is not None:
+            cancel.wait(max(0.0, seconds))
+        elif seconds > 0:
+            time.sleep(seconds)
+
+
+class FakeClock:
+    """Shipped for tests and replay: sleeping moves it on at once."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self.started, self.elapsed = start, 0.0
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    def now(self) -> datetime:
+        return self.started + timedelta(seconds=self.elapsed)
+
+    def sleep(self, seconds: float, cancel: threading.Event | None = None) -> None:
+        if cancel is None or not cancel.is_set():
+            self.elapsed += max(0.0, seconds)

@@ -1,0 +1,221 @@
+"""Everything that happens in a run, as frozen dataclasses and one JSON line each.
+
+The loop yields events; `Stamp` puts each into an envelope with run id, sequence and times. Views
+and the journal know these and nothing else.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from smoldebug.clock import Clock
+from smoldebug.records import (
+    Card,
+    Decision,
+    Fact,
+    Gap,
+    Hypothesis,
+    Json,
+    Observation,
+    Usage,
+    Verdict,
+)
+from smoldebug.status import ExitStatus
+
+SCHEMA_VERSION = 1
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event"):
+    """Base of all events; the JSON field `event` holds the class name."""
+
+
+class RunStarted(Event, frozen=True):
+    command: str  # triage, validate, patch
+    playbook: str
+    goal: str  # its description, or its checks in words
+    model: str
+    context: str  # cluster context; "" when the playbook uses no cluster
+    namespaces: tuple[str, ...]
+    mode: str  # "read-only", "ask", "auto"
+    check_every: float
+    limits: Usage
+    inputs: Mapping[str, Json] = {}
+    version: str = ""
+
+
+class GoalChecked(Event, frozen=True):
+    turn: int  # 0 = before the first turn
+    verdict: Verdict
+
+
+class FirstCard(Event, frozen=True):
+    """What changed and what is red, found without a model."""
+
+    changed: tuple[Fact, ...]
+    red: tuple[Fact, ...]
+    gaps: tuple[Gap, ...]
+    window: float  # seconds looked back
+    seconds: float  # how long it took
+
+
+class TurnStarted(Event, frozen=True):
+    turn: int
+    usage: Usage
+
+
+class Thought(Event, frozen=True):
+    turn: int
+    text: str
+    model: str
+
+
+class ToolCalled(Event, frozen=True):
+    turn: int
+    call: str  # t3c0: turn 3, first call
+    tool: str
+    arguments: Json  # exactly what the model sent, valid or not
+
+
+class ToolAnswered(Event, frozen=True):
+    """`ok` is false when the call was refused (invalid) or the tool failed; `text` then says why."""
+
+    turn: int
+    call: str
+    tool: str
+    ok: bool
+    text: str  # what the model reads
+    seconds: float
+    evidence: str = ""  # E4; "" when nothing was observed
+    observation: Observation | None = None
+    flags: tuple[str, ...] = ()  # lines that read like instructions to an AI
+
+
+class HypothesesChanged(Event, frozen=True):
+    hypotheses: tuple[Hypothesis, ...]
+
+
+class ChangeProposed(Event, frozen=True):
+    card: Card
+
+
+class ChangeDecided(Event, frozen=True):
+    card: str  # C1
+    digest: str
+    decision: Decision
+
+
+class ChangeIntended(Event, frozen=True):
+    """Written and fsynced before the change is sent, with what undoes it."""
+
+    card: Card
+    undo: Json  # the inverse Change, or null
+
+
+class ChangeSettled(Event, frozen=True):
+    """How a change ended: applied, verified, failed, undone, unknown."""
+
+    card: str
+    state: str
+    detail: str  # "resourceVersion 88121→88140", or what went wrong
+
+
+class Waiting(Event, frozen=True):
+    """The loop waits for the goal; `until` is seconds from now at most."""
+
+    why: str
+    until: float
+
+
+class Note(Event, frozen=True):
+    """Something the operator should know: a fallback, a limit at 80 %, a gap."""
+
+    text: str
+    severity: str = "info"
+
+
+class RunEnded(Event, frozen=True):
+    status: ExitStatus
+    outcome: str  # met | not met | inconclusive
+    reason: str  # one sentence
+    usage: Usage
+    verdict: Verdict | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    question: str = ""  # what an escalation asks of a human
+
+
+AnyEvent = (
+    RunStarted
+    | GoalChecked
+    | FirstCard
+    | TurnStarted
+    | Thought
+    | ToolCalled
+    | ToolAnswered
+    | HypothesesChanged
+    | ChangeProposed
+    | ChangeDecided
+    | ChangeIntended
+    | ChangeSettled
+    | Waiting
+    | Note
+    | RunEnded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """An event with where and when. `elapsed` is monotonic seconds since the run began."""
+
+    run: str
+    seq: int
+    elapsed: float
+    at: datetime
+    event: AnyEvent
+    schema_version: int = SCHEMA_VERSION
+
+
+class Stamp:
+    """Numbers and times the events of one run."""
+
+    def __init__(self, run: str, clock: Clock, first_seq: int = 0) -> None:
+        self.run, self.clock, self.seq = run, clock, first_seq
+        self.began = clock.monotonic()
+
+    def __call__(self, event: AnyEvent) -> Stamped:
+        stamped = Stamped(
+            self.run,
+            self.seq,
+            round(self.clock.monotonic() - self.began, 3),
+            self.clock.now(),
+            event,
+        )
+        self.seq += 1
+        return stamped
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Stamped)
+
+
+def to_line(stamped: Stamped) -> bytes:
+    """One JSON line, without the newline."""
+    return _encoder.encode(stamped)
+
+
+def from_line(line: bytes | str) -> Stamped:
+    """Inverse of `to_line`. Raises msgspec.ValidationError for anything that is no event."""
+    return _decoder.decode(line)
+
+
+def to_json(stamped: Stamped) -> dict[str, Any]:
+    """The same as plain data, for documents that embed events."""
+    plain: dict[str, Any] = msgspec.to_builtins(stamped)
+    return plain
+
+
+def events_of(stamped: Iterator[Stamped]) -> Iterator[AnyEvent]:
+    return (item.event for item in stamped)

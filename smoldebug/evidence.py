@@ -1,0 +1,55 @@
+"""The run's evidence store: every observation, numbered and indexed.
+
+The expert, the rules, the goals and the quote checker read this; a model gets text and ids.
+`toolset.call` fills it; replay rebuilds it from the journal.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from smoldebug.clock import Clock
+from smoldebug.records import Evidence, Json, Observation, Quote
+
+
+class EvidenceStore:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._items: dict[str, Evidence] = {}
+
+    def add(self, tool: str, arguments: Mapping[str, Json], observation: Observation) -> Evidence:
+        evidence = Evidence(
+            f"E{len(self._items) + 1}", tool, arguments, observation, self._clock.now()
+        )
+        self._items[evidence.id] = evidence
+        return evidence
+
+    def restore(self, evidence: Evidence) -> None:
+        """Put back what a journal recorded."""
+        self._items[evidence.id] = evidence
+
+    def __iter__(self) -> Iterator[Evidence]:
+        return iter(self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, id: str) -> Evidence | None:
+        return self._items.get(id)
+
+    def latest(self, tool: str, **arguments: Json) -> Evidence | None:
+        """The newest evidence of a tool whose call had these arguments."""
+        for evidence in reversed(self._items.values()):
+            if evidence.tool == tool and all(
+                evidence.arguments.get(name) == value for name, value in arguments.items()
+            ):
+                return evidence
+        return None
+
+    def of(self, tool: str) -> list[Evidence]:
+        return [evidence for evidence in self if evidence.tool == tool]
+
+    def verify(self, quote: Quote) -> Quote:
+        """The quote, verified if its words stand in the evidence it names (white space folded)."""
+        evidence = self.get(quote.evidence)
+        words = " ".join(quote.text.split())
+        held = evidence is not None and words and words in " ".join(evidence.observation.text.split())
+        return Quote(quote.evidence, quote.text, verified=bool(held))

@@ -1,0 +1,296 @@
+"""What a playbook holds once loaded: frozen, typed, substituted. `load.py` makes these from YAML.
+
+Durations are seconds (`30s`, `5m`, `1h` in the file), money US dollars (`$1.00`). Every field's
+description comes from the string below it in FIELD_HELP order; see `playbooks explain`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from smoldebug.records import ChangeKind, Json
+
+API_VERSION = "smoldebug.dev/v1"
+
+
+class Duration(float):
+    """Seconds, written as `500ms`, `30s`, `5m`, `1h30m` or a bare number of seconds."""
+
+
+class Money(float):
+    """US dollars, written as `$1.00` or a bare number."""
+
+
+class Model(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Base of all playbook blocks: unknown keys are errors."""
+
+
+def doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+# --- inputs and secrets ---------------------------------------------------------------------
+
+
+class Input(Model, kw_only=True):
+    description: Annotated[str, doc("Shown by `playbooks show` and in prompts for a value.")] = ""
+    default: Annotated[Json, doc("Used when no --set is given; its type is the input's type.")] = (
+        msgspec.UNSET
+    )
+    required: Annotated[bool, doc("Refuse to run without a value.")] = False
+
+
+class Secret(Model, kw_only=True):
+    from_env: Annotated[
+        str | list[str], doc("Environment variable, or several: the first that is set.")
+    ]
+    required: Annotated[bool, doc("Refuse to run without it.")] = True
+
+
+# --- goal -----------------------------------------------------------------------------------
+
+
+class HttpCheck(Model, kw_only=True):
+    url: Annotated[str, doc("What to GET. *.svc names go through the API server's proxy.")] = ""
+    path: Annotated[str, doc("With each_service: the path on each service.")] = ""
+    port: Annotated[int | str, doc("With each_service: a port, its name, or auto.")] = "auto"
+    skip: Annotated[str, doc("With each_service: when a service is left out.")] = ""
+    status: Annotated[int | list[int], doc("Expected status code, or several.")] = 200
+    contains: Annotated[str, doc("Text that the body must contain.")] = ""
+    timeout: Annotated[Duration, doc("Longest wait for an answer.")] = Duration(5)
+
+
+class TcpCheck(Model, kw_only=True):
+    host: Annotated[str, doc("Name or address.")]
+    port: Annotated[int, Meta(ge=1, le=65535), doc("Port that must accept a connection.")]
+    timeout: Annotated[Duration, doc("Longest wait for the connection.")] = Duration(5)
+
+
+class MetricCheck(Model, kw_only=True):
+    query: Annotated[str, doc("PromQL; every value of its result must satisfy the bounds.")]
+    below: Annotated[float | None, doc("Value must be < this.")] = None
+    above: Annotated[float | None, doc("Value must be > this.")] = None
+    at_most: Annotated[float | None, doc("Value must be <= this.")] = None
+    at_least: Annotated[float | None, doc("Value must be >= this.")] = None
+    equals: Annotated[float | None, doc("Value must be this.")] = None
+
+
+class RatioCheck(Model, kw_only=True):
+    bad: Annotated[str, doc("PromQL of what counts as bad; empty beside a non-empty total is 0.")]
+    total: Annotated[str, doc("PromQL of everything; empty or zero is inconclusive.")]
+    below: Annotated[float | None, doc("bad/total must be < this.")] = None
+    at_most: Annotated[float | None, doc("bad/total must be <= this.")] = None
+
+
+class ObjectCheck(Model, kw_only=True):
+    kind: Annotated[str, doc("Kind, e.g. Deployment.")]
+    name: Annotated[str, doc("Name; without one, every object selected must match.")] = ""
+    namespace: Annotated[str, doc("Namespace; empty for cluster-scoped kinds.")] = ""
+    labels: Annotated[str, doc("Label selector when no name is given.")] = ""
+    matches: Annotated[dict[str, Json], doc("Partial object: every key given must be equal.")]
+
+
+class RolloutCheck(Model, kw_only=True):
+    target: Annotated[str, doc("KIND/NAMESPACE/NAME; empty: every workload in scope.")] = ""
+    complete_within: Annotated[
+        Duration | None, doc("Longer than this without completing is a failure.")
+    ] = None
+
+
+class RestartsCheck(Model, kw_only=True):
+    target: Annotated[str, doc("KIND/NAMESPACE/NAME; empty: every workload in scope.")] = ""
+    at_most: Annotated[int, Meta(ge=0), doc("New restarts allowed since the run began.")] = 0
+
+
+class CommandCheck(Model, kw_only=True):
+    run: Annotated[list[str], Meta(min_length=1), doc("Program and arguments; never a shell.")]
+    exit_code: Annotated[int, doc("Expected exit code.")] = 0
+    contains: Annotated[str, doc("Text that its output must contain.")] = ""
+    timeout: Annotated[Duration, doc("Longest run time.")] = Duration(30)
+
+
+class FindingsCheck(Model, kw_only=True):
+    severity: Annotated[
+        Literal["critical", "warning"], doc("The least severity that fails the check.")
+    ] = "critical"
+
+
+class Check(Model, kw_only=True):
+    """Exactly one of these."""
+
+    http: Annotated[HttpCheck | None, doc("An HTTP answer.")] = None
+    tcp: Annotated[TcpCheck | None, doc("A port that accepts connections.")] = None
+    metric: Annotated[MetricCheck | None, doc("A PromQL value within bounds.")] = None
+    ratio: Annotated[RatioCheck | None, doc("bad/total of two PromQL values.")] = None
+    object: Annotated[ObjectCheck | None, doc("A Kubernetes object that matches.")] = None
+    rollout: Annotated[RolloutCheck | None, doc("A rollout that is complete and available.")] = None
+    restarts: Annotated[RestartsCheck | None, doc("No more than so many new restarts.")] = None
+    command: Annotated[CommandCheck | None, doc("A local command's exit code and output.")] = None
+    python: Annotated[
+        str | None, doc("module:function of the playbook's folder; needs --allow-code.")
+    ] = None
+    findings: Annotated[
+        FindingsCheck | None, doc("No finding of that severity in the first card.")
+    ] = None
+    all: Annotated["list[Check] | None", doc("All of these.")] = None
+    any: Annotated["list[Check] | None", doc("At least one of these.")] = None
+    # accepted, checked by later versions:
+    logs: Annotated[Json, doc("No new error shapes (not supported yet).")] = None
+    sql: Annotated[Json, doc("A database query (not supported yet).")] = None
+    manifests: Annotated[Json, doc("Manifests in a repository (not supported yet).")] = None
+    covers_cluster: Annotated[Json, doc("Manifests for every live object (not supported yet).")] = (
+        None
+    )
+    pull_request: Annotated[Json, doc("A pull request and its checks (not supported yet).")] = None
+
+
+class Goal(Model, kw_only=True):
+    description: Annotated[str, doc("One line for people; the checks decide.")] = ""
+    all: Annotated[list[Check], doc("All of these.")] = []
+    any: Annotated[list[Check], doc("At least one of these.")] = []
+    every: Annotated[Duration, doc("How often it is measured.")] = Duration(5)
+    consecutive: Annotated[int, Meta(ge=1), doc("Successes in a row that count as met.")] = 1
+    for_: Annotated[Duration, doc("How long it must stay met.")] = msgspec.field(
+        name="for", default=Duration(0)
+    )
+    within: Annotated[
+        Duration | None, doc("Deadline from the start; waiting for approval not counted.")
+    ] = None
+    each_service: Annotated[Json, doc("One row per workload (not supported yet).")] = None
+
+
+# --- what may be read and touched -----------------------------------------------------------
+
+
+class Scope(Model, kw_only=True):
+    namespaces: Annotated[list[str], doc("Reads outside are gaps; empty: all.")] = []
+    paths: Annotated[list[str], doc("Repository paths that may change (not supported yet).")] = []
+    cluster: Annotated[Literal["read-only", "read-write"], doc("read-only refuses changes.")] = (
+        "read-write"
+    )
+
+
+class LogsTool(Model, kw_only=True):
+    max_lines: Annotated[int, Meta(ge=1, le=50000), doc("Most lines of one call.")] = 500
+
+
+class MetricsTool(Model, kw_only=True):
+    url: Annotated[str, doc("Prometheus base URL; *.svc names work from a laptop too.")]
+
+
+class HttpTool(Model, kw_only=True):
+    allow: Annotated[list[str], doc("URL patterns the tool may GET or HEAD; `*` only.")] = []
+
+
+class KubectlTool(Model, kw_only=True):
+    read: Annotated[list[str], doc("Resources that may be read; empty: all but secrets.")] = []
+
+
+class ShellCommand(Model, kw_only=True):
+    run: Annotated[list[str], Meta(min_length=1), doc("argv prefix; never a shell.")]
+    effect: Annotated[
+        Literal["read", "execute"], doc("execute asks like a change; read does not.")
+    ] = "execute"
+    extra_arguments: Annotated[bool, doc("May the caller append arguments?")] = False
+    in_pod: Annotated[bool, doc("Run in a pod through exec instead of here.")] = False
+
+
+class ShellTool(Model, kw_only=True):
+    allow: Annotated[dict[str, ShellCommand], doc("Commands by name; nothing else runs.")]
+
+
+class LocalServer(Model, kw_only=True):
+    run: Annotated[list[str], Meta(min_length=1), doc("argv that starts it.")]
+    url: Annotated[str, doc("Where it answers.")]
+    cwd: Annotated[str, doc("Folder to start it in, relative to the playbook.")] = ""
+
+
+class ProcessTool(Model, kw_only=True):
+    servers: Annotated[dict[str, LocalServer], doc("Local servers by name.")]
+
+
+class ChangeTool(Model, kw_only=True):
+    allow: Annotated[list[ChangeKind], doc("Kinds of change that may be proposed.")]
+    targets: Annotated[
+        list[str], doc("Kind/namespace/name that may be changed; * only as a whole part.")
+    ]
+
+
+class Tools(Model, kw_only=True):
+    logs: Annotated[LogsTool | None, doc("fetch_logs.")] = None
+    metrics: Annotated[MetricsTool | None, doc("query_prometheus.")] = None
+    http: Annotated[HttpTool | None, doc("http_check.")] = None
+    kubectl: Annotated[KubectlTool | None, doc("get, describe, events, rollout_status ...")] = None
+    shell: Annotated[ShellTool | None, doc("run_command.")] = None
+    process: Annotated[ProcessTool | None, doc("check_server, restart_server.")] = None
+    change: Annotated[ChangeTool | None, doc("What may be changed; without it: read-only.")] = None
+    custom: Annotated[list[str], doc("Names of your own tools that may be used.")] = []
+    git: Annotated[Json, doc("Git (not supported yet).")] = None
+    pull_request: Annotated[Json, doc("Pull requests (not supported yet).")] = None
+
+
+class ReplicaLimits(Model, kw_only=True):
+    max_factor: Annotated[float, Meta(ge=1), doc("Most a replica count may be multiplied.")] = 3.0
+    max: Annotated[int, Meta(ge=1), doc("Most replicas, whatever the factor.")] = 20
+
+
+class Limits(Model, kw_only=True):
+    max_steps: Annotated[int, Meta(ge=1), doc("Turns of the loop.")] = 25
+    cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
+    wall: Annotated[Duration | None, doc("Longest run, waiting for approval excluded.")] = None
+    changes: Annotated[int, Meta(ge=0), doc("Objects that may be changed.")] = 3
+    replicas: Annotated[ReplicaLimits, doc("How far scaling may go.")] = ReplicaLimits()
+    files: Annotated[int | None, doc("Files a patch may touch (not supported yet).")] = None
+    changed_lines_per_container: Annotated[int | None, doc("(not supported yet)")] = None
+
+
+class Playbook(Model, kw_only=True):
+    apiVersion: Annotated[Literal["smoldebug.dev/v1"], doc("Always smoldebug.dev/v1.")]  # noqa: N815
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), doc("Its name.")]
+    description: Annotated[str, doc("What it is for, in a sentence.")] = ""
+    inputs: Annotated[dict[str, Input], doc("Values that --set gives.")] = {}
+    goal: Annotated[Goal, doc("What fixed means; decided by code.")]
+    scope: Annotated[Scope, doc("Where it may look.")] = Scope()
+    tools: Annotated[Tools, doc("What it may use.")] = Tools()
+    approval: Annotated[
+        Literal["ask", "auto", "never"], doc("Who decides on changes; never refuses all.")
+    ] = "ask"
+    allow_auto_when: Annotated[
+        dict[str, list[str]], doc("approval: auto holds only where these match.")
+    ] = {}
+    allow_without_undo: Annotated[
+        list[ChangeKind], doc("Kinds without an inverse that auto may do.")
+    ] = []
+    limits: Annotated[Limits, doc("Where it stops.")] = Limits()
+    on_failure: Annotated[
+        Literal["undo", "rollback", "keep-branch", "report"], doc("When the goal is not met.")
+    ] = "undo"
+    report: Annotated[tuple[str, ...], doc("terminal, markdown, json, junit, github.")] = (
+        "terminal",
+    )
+    secrets: Annotated[dict[str, Secret], doc("For tools, never for a model.")] = {}
+    hints: Annotated[str, doc("Markdown file beside the playbook, told to the model.")] = ""
+    model: Annotated[str | list[str], doc("Model, or a fallback chain.")] = ""
+    # accepted, run by later versions:
+    matrix: Annotated[Json, doc("One run per cluster (not supported yet).")] = None
+    baseline: Annotated[Json, doc("The goal must hold before (not supported yet).")] = None
+    steps: Annotated[list[Any], doc("Fixed actions (not supported yet).")] = []
+    edits: Annotated[list[Any], doc("Manifest edits by code (not supported yet).")] = []
+    on_failure_others: Annotated[str, doc("Other clusters (not supported yet).")] = ""
+    on_managed: Annotated[
+        Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")
+    ] = "warn"
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A playbook with its inputs applied, and where it came from. What `run` takes."""
+
+    playbook: Playbook
+    inputs: Mapping[str, Json]
+    source: str  # path of the file, for messages
+    folder: str  # its folder: hints and python predicates are looked up here only
+    unsupported: tuple[str, ...] = ()  # "matrix (file:12:1)": parts of later versions

@@ -1,0 +1,280 @@
+"""The nouns everybody shares. Frozen, plain data; text in them may come from the world (untrusted).
+
+Times are timezone-aware UTC datetimes, durations seconds. Everything here survives a round trip
+through JSON (`smoldebug.events` does it), so `data` fields hold JSON values only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from smoldebug.errors import UsageError
+
+Json = Any  # None, bool, int, float, str, list or dict of these
+
+
+class Effect(StrEnum):
+    """What calling a tool does to the world. A tool that declares none does not load."""
+
+    READ = "read"  # looks at recorded state
+    PROBE = "probe"  # sends traffic that changes nothing, e.g. GET /health
+    CHANGE = "change"  # returns a Change; never applies it itself
+    EXECUTE = "execute"  # runs a command whose effect is unknown: asked for like a change
+
+
+class Outcome(StrEnum):
+    MET = "met"
+    NOT_MET = "not met"
+    INCONCLUSIVE = "inconclusive"  # data missing or contradictory; never counts as met
+
+
+class ChangeKind(StrEnum):
+    """Spelled as in the fault catalogue; the second block is ours."""
+
+    SCALE = "scale"
+    RESTART = "restart"
+    ROLLBACK = "rollback"
+    SET_IMAGE = "set-image"
+    SET_ENV = "set-env"
+    SET_RESOURCES = "set-resources"
+    SET_PROBE = "set-probe"
+    SET_COMMAND = "set-command"
+    SET_REPLICAS_BOUNDS = "set-replicas-bounds"
+    PATCH_SELECTOR = "patch-selector"
+    PATCH_PORT = "patch-port"
+    PATCH_OBJECT = "patch-object"
+    CREATE_OBJECT = "create-object"
+    DELETE_OBJECT = "delete-object"
+    SET_CONFIG_KEY = "set-config-key"
+    EXPAND_PVC = "expand-pvc"
+    CORDON = "cordon"
+    UNCORDON = "uncordon"
+    REMOVE_TAINT = "remove-taint"
+    LABEL_NODE = "label-node"
+    ADD_TOLERATION = "add-toleration"
+    EDIT_NETWORKPOLICY = "edit-networkpolicy"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+    HELM_UPGRADE = "helm-upgrade"
+    HELM_ROLLBACK = "helm-rollback"
+    GIT_COMMIT = "git-commit"
+    PULL_REQUEST = "pull-request"
+    DEBUG_CONTAINER = "debug-container"
+    PROCESS_RESTART = "process-restart"
+    RUN_COMMAND = "run-command"
+    SQL = "sql"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """Kind/namespace/name; Kind/name for cluster-scoped objects (namespace is "")."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
+
+    @classmethod
+    def parse(cls, text: str) -> "ObjectRef":
+        """`Deployment/shop/auth` or `Node/n1`. Raises UsageError on anything else."""
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise UsageError(f"not KIND/NAMESPACE/NAME or KIND/NAME: {text!r}")
+        return cls(parts[0], parts[1] if len(parts) == 3 else "", parts[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a tool saw.
+
+    `text` is what a model and a person read; `data` the typed form that goals, rules and reports
+    read. `source` is one of log, object, event, metric, probe, process, alert, host, note.
+    """
+
+    text: str
+    data: Json = None
+    source: str = "note"
+    ref: str = ""  # what it is about: an object (`Pod/shop/auth-7d9`), URL or query
+    gaps: tuple[str, ...] = ()  # what could not be seen, with the missing permission or source
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An Observation with a number, so that claims can cite it: `E4`."""
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Json]
+    observation: Observation
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Words claimed to stand in a piece of evidence. Only code sets `verified`."""
+
+    evidence: str  # E4
+    text: str
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    id: str  # H1
+    claim: str
+    status: str = "open"  # open | testing | confirmed | ruled out
+    supports: tuple[Quote, ...] = ()
+    contradicts: tuple[Quote, ...] = ()
+    subject: str = ""  # the object it is about: Deployment/shop/auth
+    fault: str = ""  # catalogue slug, where one fits
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check of a goal, once. `says` is a short sentence with the measured value."""
+
+    check: str  # label: "http checkout.shop /health = 200"
+    kind: str  # http, ratio, rollout ...
+    outcome: Outcome
+    says: str
+    value: float | None = None
+    subject: str = ""  # object or URL the check is about
+    route: str = ""  # how it was reached: direct, proxy Pod/shop/checkout-1 ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A goal, measured once, and where its window stands.
+
+    `sample` is this measurement alone; `outcome` is MET only when the window (consecutive, for)
+    is complete. `streak` samples in a row were met of `needed`; `held` of `hold_for` seconds.
+    """
+
+    outcome: Outcome
+    sample: Outcome
+    results: tuple[CheckResult, ...]
+    streak: int = 0
+    needed: int = 1
+    held: float = 0.0
+    hold_for: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A typed, reversible mutation, proposed by a tool, a step or an undo.
+
+    `before` and `after` map JSON pointers of the fields it touches to their values; a pointer that
+    is missing on one side means "absent there". The inverse swaps the two. `no_undo` says why there
+    is no inverse (restart, debug container, SQL); then it is always asked for.
+    """
+
+    kind: ChangeKind
+    target: ObjectRef
+    before: Mapping[str, Json]
+    after: Mapping[str, Json]
+    why: str
+    expects: str = ""
+    no_undo: str = ""
+    uid: str = ""  # of the target when it was read; another uid is another object
+    evidence: tuple[str, ...] = ()
+    settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
+
+    def inverse(self) -> "Change":
+        return Change(
+            kind=self.kind,
+            target=self.target,
+            before=self.after,
+            after=self.before,
+            why=f"undo: {self.why}",
+            uid=self.uid,
+            settle=self.settle,
+        )
+
+
+class Answer(StrEnum):
+    YES = "yes"
+    NO = "no"
+    PENDING = "pending"  # nobody can answer now
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a change. `by` is operator, playbook, policy or guard."""
+
+    answer: Answer
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything an approver sees, bound by `digest` to the exact bytes that would be sent."""
+
+    id: str  # C1
+    change: Change
+    diff: str  # unified diff of the touched fields, or a sentence where there is none
+    dry_run: str  # the server's verdict: "accepted", or "not supported: ..."
+    command: str  # the equivalent kubectl/helm/git command
+    limits: str  # "1 of 2 changes · factor 2 of 3 allowed"
+    context: str  # cluster context, always shown
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A diagnosed fault (catalogue slug) on one object. See the scan contract."""
+
+    fault: str
+    title: str
+    object: ObjectRef
+    confidence: str = "possible"  # likely | possible
+    severity: str = "warning"  # critical | warning | info
+    quotes: tuple[Quote, ...] = ()
+    victims: tuple[ObjectRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the first card: a change or a red light, with its age and where it was read."""
+
+    text: str
+    ref: str
+    at: datetime | None = None
+    severity: str = "info"  # critical | warning | info
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that could not be seen, and why (missing RBAC verb, missing source)."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run has used. Cost in US dollars; 0 for the expert."""
+
+    turns: int = 0
+    max_turns: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    max_cost: float | None = None
+    seconds: float = 0.0
+    max_seconds: float | None = None
+    changes: int = 0
+    max_changes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A block of the final report: a heading (VERDICT, CAUSE ...) and its lines."""
+
+    heading: str
+    lines: tuple[str, ...] = field(default_factory=tuple)

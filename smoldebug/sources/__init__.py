@@ -1,0 +1,1 @@
+"""One module per outside world. Only these open connections, files of the world, or processes."""

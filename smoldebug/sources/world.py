@@ -1,0 +1,165 @@
+"""The outside worlds of one run, opened on first use, and the seams tests put their fakes in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from smoldebug.clock import Clock
+from smoldebug.errors import UsageError
+from smoldebug.records import ObjectRef
+
+Object = dict[str, Any]  # a Kubernetes object as plain JSON
+
+
+class Cluster(Protocol):
+    """One Kubernetes cluster. Every method has a time limit of its own and raises NotFound,
+    AccessDenied (with the RBAC verb it needs) or UnreachableError, never a client's exception."""
+
+    context: str
+
+    def get(self, ref: ObjectRef) -> Object: ...
+
+    def list(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """`kind` is a Kind or a plural; namespace "" lists all namespaces."""
+        ...
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        previous: bool = False,
+        lines: int | None = None,
+        since: float | None = None,
+    ) -> str:
+        """The end of a container's log; `since` in seconds."""
+        ...
+
+    def patch(
+        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+    ) -> Object:
+        """JSON patch under our field manager; `note` goes into the run annotation."""
+        ...
+
+    def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> "Reply":
+        """GET through the API server to a Pod or Service."""
+        ...
+
+    def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
+    ) -> "Completed": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer. `route` says how it was reached: `direct`, `proxy Pod/shop/checkout-1`."""
+
+    status: int
+    body: str  # at most 64 KiB, decoded as UTF-8 with replacement
+    headers: Mapping[str, str]
+    seconds: float
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished command. `code` is None when it was stopped by its time limit."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One Prometheus series: labels and (unix seconds, value) points, oldest first."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+class Metrics(Protocol):
+    def instant(self, query: str, timeout: float = 10.0) -> list[Series]:
+        """One point per series. Raises ToolError for bad PromQL, UnreachableError otherwise."""
+        ...
+
+    def range(
+        self, query: str, seconds: float, step: float, timeout: float = 15.0
+    ) -> list[Series]: ...
+
+
+class Http(Protocol):
+    def get(
+        self, url: str, *, timeout: float = 5.0, method: str = "GET", sample: int = 0
+    ) -> Reply:
+        """Reach a URL the right way. `sample` picks the n-th endpoint of a Service, modulo their
+        number, so that several samples go to several pods. Raises UnreachableError (no answer)."""
+        ...
+
+
+class Processes(Protocol):
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """A command in a process group of its own, which the time limit kills. Raises ToolError
+        when it cannot be started."""
+        ...
+
+
+class World:
+    """Opens each outside world once, when first asked for."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        processes: Processes,
+        *,
+        cluster: Callable[[], Cluster] | None = None,
+        http: Callable[["World"], Http] | None = None,
+        metrics: Callable[["World"], Metrics] | None = None,
+    ) -> None:
+        self.clock, self.processes = clock, processes
+        self._open = {"cluster": cluster, "http": http, "metrics": metrics}
+        self._cluster: Cluster | None = None
+        self._http: Http | None = None
+        self._metrics: Metrics | None = None
+
+    @property
+    def has_cluster(self) -> bool:
+        return self._open["cluster"] is not None
+
+    @property
+    def cluster(self) -> Cluster:
+        if self._cluster is None:
+            opener: Any = self._open["cluster"]
+            if opener is None:
+                raise UsageError("this playbook uses no cluster")
+            self._cluster = opener()
+        return self._cluster
+
+    @property
+    def http(self) -> Http:
+        if self._http is None:
+            opener: Any = self._open["http"]
+            if opener is None:
+                raise UsageError("this run has no HTTP client")
+            self._http = opener(self)
+        return self._http
+
+    @property
+    def metrics(self) -> Metrics:
+        if self._metrics is None:
+            opener: Any = self._open["metrics"]
+            if opener is None:
+                raise UsageError("the playbook names no Prometheus: tools.metrics.url")
+            self._metrics = opener(self)
+        return self._metrics

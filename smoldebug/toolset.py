@@ -1,0 +1,353 @@
+"""The tool contract, discovery, and `call`: the one place an exception becomes an observation.
+
+A tool is a typed function; its signature is its argument schema, checked in full before it runs:
+
+    @tool(effect="read")
+    def disk_free(path: str = "/") -> Observation:
+        \"\"\"How full a file system is.
+
+        Args:
+            path: Folder on the file system in question.
+        \"\"\"
+
+A first parameter named `ctx` receives a ToolContext. A tool that changes something returns a
+Change; `change.py` is the one executor. No declared effect = it does not load.
+"""
+
+import importlib.util
+import inspect
+import re
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.evidence import EvidenceStore
+from smoldebug.records import Change, Effect, Evidence, Json, Observation
+from smoldebug.redact import Redactor
+from smoldebug.sources.world import World
+from smoldebug.untrusted import clip, instruction_like, plain
+
+POLL = 0.02  # seconds between looks at a running tool, its deadline and the cancel flag
+TEXT_LIMIT = 8000  # characters of an observation that a model reads
+MARK = "__smoldebug_tool__"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool may use. `settings` is its family's block of the playbook, as plain data."""
+
+    world: World
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    evidence: EvidenceStore | None = None
+    namespace: str = "default"  # used where a call names none
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    name: str
+    description: str
+    effect: Effect
+    family: str
+    timeout: float
+    function: Callable[..., Observation | Change]
+    arguments: type[msgspec.Struct]
+    schema: Mapping[str, Json]  # JSON Schema of the arguments object
+    wants_context: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended. `ok` is false when it was refused or failed; `text` says which and why."""
+
+    ok: bool
+    text: str
+    seconds: float = 0.0
+    evidence: Evidence | None = None
+    change: Change | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Cancelled(BaseException):
+    """The operator asked to stop now, while a tool was running. Its outcome is unknown."""
+
+
+def tool(
+    *, effect: str, timeout: float = 30.0, family: str = "", name: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a function as a tool.
+
+    `effect` is read, probe, change or execute; `timeout` seconds; `family` the key of the
+    playbook's `tools:` block that enables it (default: the file's name).
+    Raises UsageError when the signature cannot be described to a model.
+    """
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(function, MARK, _spec(function, Effect(effect), timeout, family, name))
+        return function
+
+    return mark
+
+
+def _spec(
+    function: Callable[..., Any], effect: Effect, timeout: float, family: str, name: str
+) -> ToolSpec:
+    name = name or function.__name__
+    summary, described = _docstring(function)
+    hints = get_type_hints(function, include_extras=True)
+    parameters = list(inspect.signature(function).parameters.values())
+    wants_context = bool(parameters) and parameters[0].name == "ctx"
+    fields: list[Any] = []
+    for parameter in parameters[wants_context:]:
+        if parameter.name not in hints or parameter.name not in described:
+            raise UsageError(
+                f"tool {name}: parameter {parameter.name!r} needs a type and a line under Args:"
+            )
+        kind = msgspec.Meta(description=described[parameter.name])
+        annotated = _annotated(hints[parameter.name], kind)
+        if parameter.default is inspect.Parameter.empty:
+            fields.append((parameter.name, annotated))
+        else:
+            fields.append((parameter.name, annotated, parameter.default))
+    arguments = msgspec.defstruct(
+        f"{name}_arguments", fields, frozen=True, forbid_unknown_fields=True, kw_only=True
+    )
+    return ToolSpec(
+        name=name,
+        description=summary,
+        effect=effect,
+        family=family or function.__module__.rpartition(".")[2].removeprefix("smoldebug_tools_"),
+        timeout=timeout,
+        function=function,
+        arguments=arguments,
+        schema=_schema(arguments),
+        wants_context=wants_context,
+    )
+
+
+def _annotated(hint: Any, meta: msgspec.Meta) -> Any:
+    from typing import Annotated
+
+    return Annotated[hint, meta]
+
+
+def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """The text before `Args:`, and its lines by parameter."""
+    text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("Args:\n")
+    if not text.strip():
+        raise UsageError(f"tool {function.__name__}: needs a docstring, it is what a model reads")
+    described: dict[str, str] = {}
+    current = ""
+    for line in arguments.splitlines():
+        if found := re.match(r"\s{2,}(\w+):\s*(.+)", line):
+            current = found[1]
+            described[current] = found[2].strip()
+        elif current and line.strip():
+            described[current] += " " + line.strip()
+    return " ".join(text.split()), described
+
+
+def _schema(arguments: type[msgspec.Struct]) -> dict[str, Json]:
+    """JSON Schema with references inlined: small models and smolagents do not follow `$ref`."""
+    whole = msgspec.json.schema(arguments)
+    definitions = whole.pop("$defs", {})
+
+    def inline(node: Json) -> Json:
+        if isinstance(node, dict):
+            if reference := node.get("$ref"):
+                found = definitions[reference.rpartition("/")[2]]
+                rest = {key: value for key, value in node.items() if key != "$ref"}
+                return inline({**found, **rest})
+            return {key: inline(value) for key, value in node.items() if key != "title"}
+        return [inline(item) for item in node] if isinstance(node, list) else node
+
+    described: dict[str, Json] = inline(whole)
+    return described
+
+
+# --- discovery ------------------------------------------------------------------------------
+
+
+def load_folder(folder: Path) -> list[ToolSpec]:
+    """Tools of every `*.py` file of a folder, in order of file and line; `_*` is skipped.
+
+    Raises UsageError, naming the file, when one cannot be imported or a tool is not well formed.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no such tools folder: {folder}")
+    found: list[ToolSpec] = []
+    for path in sorted(folder.glob("*.py")):
+        if not path.name.startswith("_"):
+            found += _load_file(path)
+    return found
+
+
+def _load_file(path: Path) -> list[ToolSpec]:
+    name = f"smoldebug_tools_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"cannot load tools from: {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SmoldebugError:
+        raise
+    except (ImportError, SyntaxError, TypeError, NameError, AttributeError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+    return [
+        getattr(value, MARK)
+        for value in vars(module).values()
+        if hasattr(value, MARK) and value.__module__ == name
+    ]
+
+
+def load_entry_points() -> list[ToolSpec]:
+    """Tools of installed packages: entry points of group `smoldebug.tools`, functions or modules."""
+    found: list[ToolSpec] = []
+    for point in sorted(entry_points(group="smoldebug.tools"), key=lambda point: point.name):
+        thing = point.load()
+        candidates = [thing] if hasattr(thing, MARK) else list(vars(thing).values())
+        found += [getattr(item, MARK) for item in candidates if hasattr(item, MARK)]
+    return found
+
+
+# --- calling --------------------------------------------------------------------------------
+
+
+class Toolset:
+    """The tools of one run, by name, with the context each family gets."""
+
+    def __init__(
+        self,
+        specs: Iterable[ToolSpec],
+        context: Callable[[ToolSpec], ToolContext],
+        evidence: EvidenceStore,
+        redactor: Redactor,
+    ) -> None:
+        self.specs: dict[str, ToolSpec] = {}
+        for spec in sorted(specs, key=lambda spec: spec.name):  # stable: prompt caches, replay
+            if spec.name in self.specs:
+                raise UsageError(f"two tools are called: {spec.name}")
+            self.specs[spec.name] = spec
+        self._context, self.evidence, self.redactor = context, evidence, redactor
+
+    def parse(self, name: str, arguments: Json) -> msgspec.Struct:
+        """Checked arguments. Raises UsageError, in words a model can act on, if it may not run."""
+        spec = self.specs.get(name)
+        if spec is None:
+            raise UsageError(f"unknown tool {name!r}; available: {', '.join(self.specs)}")
+        try:
+            if isinstance(arguments, str):  # smolagents leaves text that is no JSON as it is
+                arguments = msgspec.json.decode(arguments or "{}")
+            plain_json = msgspec.json.encode({} if arguments is None else arguments)
+            if b"null" in plain_json and _not_finite(arguments):
+                raise msgspec.ValidationError("NaN and infinity are no JSON numbers")
+            return msgspec.json.decode(plain_json, type=spec.arguments)
+        except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
+            schema = msgspec.json.encode(spec.schema).decode()
+            raise UsageError(
+                f"invalid call to {name}: {error}. Schema: {schema}. NOT executed."
+            ) from error
+
+    def call(
+        self,
+        name: str,
+        arguments: Json,
+        *,
+        deadline: float = float("inf"),
+        cancel: threading.Event | None = None,
+    ) -> Answer:
+        """Check, run with a time limit, record. Never raises for what a tool does.
+
+        `deadline` is a time.monotonic() value that cuts the tool's own limit. Raises Cancelled
+        when `cancel` is set while the tool runs.
+        """
+        try:
+            parsed = self.parse(name, arguments)
+        except UsageError as error:
+            return Answer(False, f"ERROR {error}")
+        spec = self.specs[name]
+        values = {key: getattr(parsed, key) for key in parsed.__struct_fields__}
+        began = time.monotonic()
+        outcome = self._run(spec, values, min(began + spec.timeout, deadline), cancel)
+        seconds = time.monotonic() - began
+        if isinstance(outcome, Change):
+            return Answer(True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome)
+        if isinstance(outcome, Observation):
+            return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
+        text = clip(self.redactor.text(plain(outcome)), TEXT_LIMIT)
+        return Answer(False, text, seconds, flags=instruction_like(text))
+
+    def _observed(
+        self, spec: ToolSpec, arguments: Mapping[str, Json], seen: Observation, seconds: float
+    ) -> Answer:
+        text = self.redactor.text(plain(seen.text))
+        clean = Observation(
+            text, self.redactor.json(seen.data), seen.source, plain(seen.ref), seen.gaps
+        )
+        evidence = self.evidence.add(spec.name, arguments, clean)
+        return Answer(
+            True, clip(text, TEXT_LIMIT), seconds, evidence=evidence, flags=instruction_like(text)
+        )
+
+    def _run(
+        self,
+        spec: ToolSpec,
+        values: Mapping[str, Any],
+        end: float,
+        cancel: threading.Event | None,
+    ) -> Observation | Change | str:
+        """What the tool returned, or the text of what went wrong."""
+        box: dict[str, Any] = {}
+
+        def body() -> None:
+            try:
+                if spec.wants_context:
+                    box["value"] = spec.function(self._context(spec), **values)
+                else:
+                    box["value"] = spec.function(**values)
+            except SmoldebugError as error:
+                box["error"] = f"ERROR {spec.name}: {error}"
+            except BaseException as error:  # noqa: BLE001 the one place an exception becomes text
+                tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
+                box["error"] = f"ERROR {spec.name} raised {type(error).__name__}: {error}\n{tail}"
+
+        # A thread, because a tool cannot be trusted to honour a limit; it cannot be killed either,
+        # so sources give every call a limit of its own.
+        thread = threading.Thread(target=body, name=f"tool {spec.name}", daemon=True)
+        thread.start()
+        while True:
+            thread.join(POLL)
+            if not thread.is_alive():
+                break
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"{spec.name} was running; its outcome is unknown")
+            if time.monotonic() > end:
+                return f"ERROR {spec.name} timed out after {spec.timeout:g} s; outcome unknown"
+        if "error" in box:
+            return str(box["error"])
+        value = box["value"]
+        if isinstance(value, Observation):
+            return value
+        if isinstance(value, Change) and spec.effect in (Effect.CHANGE, Effect.EXECUTE):
+            return value
+        if isinstance(value, Change):
+            return f"ERROR {spec.name} proposed a change but declares effect {spec.effect}"
+        return Observation(str(value))
+
+
+def _not_finite(value: Json) -> bool:
+    if isinstance(value, float):
+        return value != value or value in (float("inf"), float("-inf"))
+    if isinstance(value, Mapping):
+        return any(map(_not_finite, value.values()))
+    return isinstance(value, Sequence) and not isinstance(value, str) and any(map(_not_finite, value))
