@@ -80,7 +80,7 @@ class ToolCalled(Event, frozen=True):
 
 
 class ToolAnswered(Event, frozen=True):
-    """`ok` is false when the call was refused (invalid) or the tool failed; `text` then says why."""
+    """`ok` is false when the call was refused (invalid) or the tool failed: `text` says why."""
 
     turn: int
     call: str

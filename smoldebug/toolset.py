@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
@@ -111,8 +111,8 @@ def _spec(
             raise UsageError(
                 f"tool {name}: parameter {parameter.name!r} needs a type and a line under Args:"
             )
-        kind = msgspec.Meta(description=described[parameter.name])
-        annotated = _annotated(hints[parameter.name], kind)
+        meta = msgspec.Meta(description=described[parameter.name])
+        annotated: Any = Annotated[hints[parameter.name], meta]
         if parameter.default is inspect.Parameter.empty:
             fields.append((parameter.name, annotated))
         else:
@@ -131,12 +131,6 @@ def _spec(
         schema=_schema(arguments),
         wants_context=wants_context,
     )
-
-
-def _annotated(hint: Any, meta: msgspec.Meta) -> Any:
-    from typing import Annotated
-
-    return Annotated[hint, meta]
 
 
 def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
@@ -211,7 +205,7 @@ def _load_file(path: Path) -> list[ToolSpec]:
 
 
 def load_entry_points() -> list[ToolSpec]:
-    """Tools of installed packages: entry points of group `smoldebug.tools`, functions or modules."""
+    """Tools of installed packages: entry points of group `smoldebug.tools` (function or module)."""
     found: list[ToolSpec] = []
     for point in sorted(entry_points(group="smoldebug.tools"), key=lambda point: point.name):
         thing = point.load()
@@ -263,13 +257,13 @@ class Toolset:
         name: str,
         arguments: Json,
         *,
-        deadline: float = float("inf"),
+        limit: float = float("inf"),
         cancel: threading.Event | None = None,
     ) -> Answer:
         """Check, run with a time limit, record. Never raises for what a tool does.
 
-        `deadline` is a time.monotonic() value that cuts the tool's own limit. Raises Cancelled
-        when `cancel` is set while the tool runs.
+        `limit` seconds cut the tool's own limit (what the run has left). Raises Cancelled when
+        `cancel` is set while the tool runs.
         """
         try:
             parsed = self.parse(name, arguments)
@@ -278,10 +272,12 @@ class Toolset:
         spec = self.specs[name]
         values = {key: getattr(parsed, key) for key in parsed.__struct_fields__}
         began = time.monotonic()
-        outcome = self._run(spec, values, min(began + spec.timeout, deadline), cancel)
+        outcome = self._run(spec, values, min(spec.timeout, limit), cancel)
         seconds = time.monotonic() - began
         if isinstance(outcome, Change):
-            return Answer(True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome)
+            return Answer(
+                True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome
+            )
         if isinstance(outcome, Observation):
             return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
         text = clip(self.redactor.text(plain(outcome)), TEXT_LIMIT)
@@ -303,7 +299,7 @@ class Toolset:
         self,
         spec: ToolSpec,
         values: Mapping[str, Any],
-        end: float,
+        limit: float,
         cancel: threading.Event | None,
     ) -> Observation | Change | str:
         """What the tool returned, or the text of what went wrong."""
@@ -311,10 +307,8 @@ class Toolset:
 
         def body() -> None:
             try:
-                if spec.wants_context:
-                    box["value"] = spec.function(self._context(spec), **values)
-                else:
-                    box["value"] = spec.function(**values)
+                context = (self._context(spec),) if spec.wants_context else ()
+                box["value"] = spec.function(*context, **values)
             except SmoldebugError as error:
                 box["error"] = f"ERROR {spec.name}: {error}"
             except BaseException as error:  # noqa: BLE001 the one place an exception becomes text
@@ -325,24 +319,25 @@ class Toolset:
         # so sources give every call a limit of its own.
         thread = threading.Thread(target=body, name=f"tool {spec.name}", daemon=True)
         thread.start()
-        while True:
+        end = time.monotonic() + limit
+        while thread.is_alive():
             thread.join(POLL)
-            if not thread.is_alive():
-                break
-            if cancel is not None and cancel.is_set():
+            if thread.is_alive() and cancel is not None and cancel.is_set():
                 raise Cancelled(f"{spec.name} was running; its outcome is unknown")
-            if time.monotonic() > end:
-                return f"ERROR {spec.name} timed out after {spec.timeout:g} s; outcome unknown"
-        if "error" in box:
-            return str(box["error"])
-        value = box["value"]
-        if isinstance(value, Observation):
-            return value
-        if isinstance(value, Change) and spec.effect in (Effect.CHANGE, Effect.EXECUTE):
-            return value
-        if isinstance(value, Change):
-            return f"ERROR {spec.name} proposed a change but declares effect {spec.effect}"
+            if thread.is_alive() and time.monotonic() > end:
+                return f"ERROR {spec.name} timed out after {limit:.3g} s; outcome unknown"
+        return str(box["error"]) if "error" in box else _checked(spec, box["value"])
+
+
+def _checked(spec: ToolSpec, value: Any) -> Observation | Change | str:
+    """A tool's value in the contract's terms; a Change only from a tool that declared it."""
+    if isinstance(value, Observation):
+        return value
+    if not isinstance(value, Change):
         return Observation(str(value))
+    if spec.effect in (Effect.CHANGE, Effect.EXECUTE):
+        return value
+    return f"ERROR {spec.name} proposed a change but declares effect {spec.effect}"
 
 
 def _not_finite(value: Json) -> bool:
@@ -350,4 +345,6 @@ def _not_finite(value: Json) -> bool:
         return value != value or value in (float("inf"), float("-inf"))
     if isinstance(value, Mapping):
         return any(map(_not_finite, value.values()))
-    return isinstance(value, Sequence) and not isinstance(value, str) and any(map(_not_finite, value))
+    return (
+        isinstance(value, Sequence) and not isinstance(value, str) and any(map(_not_finite, value))
+    )
