@@ -1,0 +1,342 @@
+"""Outside worlds that live in memory: for our tests, for yours, and for predicates of playbooks.
+
+    world = fake_world(
+        cluster=FakeCluster([deployment, pod]),
+        http=FakeHttp({"http://checkout.shop.svc:8080/health": [reply(502), reply(200)]}),
+        metrics=FakeMetrics({"up": 1.0}),
+    )
+
+They keep the promises of `world.py`, record what they are asked, and fail only on request.
+"""
+
+import copy
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import jsonpatch
+from jsonpointer import JsonPointerException
+
+from smoldebug.clock import Clock, FakeClock
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeRefused,
+    NotFound,
+    SmoldebugError,
+    ToolError,
+    UnreachableError,
+)
+from smoldebug.records import ObjectRef
+from smoldebug.sources.world import Completed, Object, Reply, Series, World
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call a fake received. `detail` holds the arguments that are not the target."""
+
+    verb: str  # get, list, logs, patch, proxy, exec
+    kind: str
+    namespace: str = ""
+    name: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FakeCluster:
+    """Kubernetes objects in a dict, `objects`, by reference; change it between calls at will."""
+
+    def __init__(
+        self,
+        objects: Iterable[Object] = (),
+        *,
+        logs: Mapping[str, str] | None = None,
+        http: "FakeHttp | None" = None,
+        processes: "FakeProcesses | None" = None,
+        context: str = "fake",
+    ) -> None:
+        """`logs` by `namespace/pod` or `namespace/pod/container`, ` previous` appended for the
+        instance before; `http` answers `proxy` by `Kind/namespace/name:port/path`, `processes`
+        answers `exec`."""
+        self.context = context
+        self.objects: dict[ObjectRef, Object] = {}
+        self.log_texts = dict(logs or {})
+        self.http, self.processes = http or FakeHttp(), processes or FakeProcesses()
+        self.requests: list[Request] = []
+        self._refusals: dict[tuple[str, str], SmoldebugError] = {}
+        for item in objects:
+            self.put(item)
+
+    def put(self, item: Object) -> None:
+        """Add or replace an object."""
+        meta = item["metadata"]
+        self.objects[ObjectRef(item["kind"], meta.get("namespace", ""), meta["name"])] = item
+
+    def refuse(self, verb: str, kind: str = "*", error: SmoldebugError | None = None) -> None:
+        """Answer these calls with `error` (default: AccessDenied) from now on; `*` is any."""
+        self._refusals[verb, _singular(kind)] = error or AccessDenied(
+            f"not allowed to {verb}: {kind}", needs=f"{verb} {kind}"
+        )
+
+    def allow(self, verb: str, kind: str = "*") -> None:
+        """Take a refusal back."""
+        self._refusals.pop((verb, _singular(kind)), None)
+
+    def get(self, ref: ObjectRef) -> Object:
+        self._receive(Request("get", ref.kind, ref.namespace, ref.name))
+        return copy.deepcopy(self._find(ref))
+
+    def list(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        self._receive(Request("list", kind, namespace, "", {"labels": labels, "fields": fields}))
+        return [
+            copy.deepcopy(item)
+            for ref, item in sorted(self.objects.items(), key=lambda entry: entry[0])
+            if _singular(ref.kind) == _singular(kind)
+            and namespace in ("", ref.namespace)
+            and _selected(labels, (item["metadata"].get("labels") or {}).get)
+            and _selected(fields, partial(_at, item))
+        ]
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        previous: bool = False,
+        lines: int | None = None,
+        since: float | None = None,
+    ) -> str:
+        """`since` is recorded and otherwise ignored: the texts carry no times of their own."""
+        detail = {"container": container, "previous": previous, "lines": lines, "since": since}
+        self._receive(Request("logs", "Pod", namespace, pod, detail))
+        suffix = " previous" if previous else ""
+        for key in (f"{namespace}/{pod}/{container}{suffix}", f"{namespace}/{pod}{suffix}"):
+            if key in self.log_texts:
+                kept = self.log_texts[key].splitlines(keepends=True)
+                return "".join(kept if lines is None else kept[-lines:] if lines else [])
+        self._find(ObjectRef("Pod", namespace, pod))
+        if previous:
+            raise NotFound(f"no previous instance of container {container!r} in: {namespace}/{pod}")
+        return ""
+
+    def patch(
+        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+    ) -> Object:
+        """Raises ChangeRefused when a `test` does not hold or a path does not exist."""
+        detail = {"operations": list(operations), "dry_run": dry_run, "note": note}
+        self._receive(Request("patch", ref.kind, ref.namespace, ref.name, detail))
+        before = self._find(ref)
+        changes: Any = operations
+        try:
+            after: Object = jsonpatch.apply_patch(before, changes)
+        except (jsonpatch.JsonPatchException, JsonPointerException) as error:
+            raise ChangeRefused(f"the patch does not fit {ref}: {error}") from error
+        meta = after["metadata"]
+        if after.get("spec") != before.get("spec"):
+            meta["generation"] = meta.get("generation", 1) + 1
+        meta["resourceVersion"] = str(int(meta.get("resourceVersion", "0")) + 1)
+        if not dry_run:
+            self.objects[ref] = after
+        return copy.deepcopy(after)
+
+    def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
+        detail = {"port": port, "path": path}
+        self._receive(Request("proxy", ref.kind, ref.namespace, ref.name, detail))
+        return self.http.get(f"{ref}:{port}{path}", timeout=timeout)
+
+    def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
+    ) -> Completed:
+        detail = {"container": container, "argv": list(argv)}
+        self._receive(Request("exec", "Pod", namespace, pod, detail))
+        return self.processes.run(argv, timeout=timeout)
+
+    def _receive(self, request: Request) -> None:
+        self.requests.append(request)
+        for key in ((request.verb, _singular(request.kind)), (request.verb, "*"), ("*", "*")):
+            if key in self._refusals:
+                raise self._refusals[key]
+
+    def _find(self, ref: ObjectRef) -> Object:
+        if ref not in self.objects:
+            raise NotFound(f"no such object: {ref}")
+        return self.objects[ref]
+
+
+class _Script(Generic[T]):
+    """Answers by key, in order; the last one for ever. Exceptions among them are raised."""
+
+    def __init__(self, answers: Mapping[str, "T | Exception | list[T | Exception]"]) -> None:
+        self._lock = threading.Lock()  # the checks of one sample run side by side
+        self._left: dict[str, list[T | Exception]] = {
+            key: list(value) if isinstance(value, list) else [value]
+            for key, value in answers.items()
+        }
+
+    def next(self, key: str, otherwise: "T | Exception") -> T:
+        with self._lock:
+            left = self._left.get(key) or [otherwise]
+            answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def reply(status: int = 200, body: str = "", route: str = "direct", **headers: str) -> Reply:
+    return Reply(status, body, headers, 0.01, route)
+
+
+class FakeHttp:
+    """Replies or exceptions by URL; an unknown URL does not answer."""
+
+    def __init__(
+        self, replies: Mapping[str, Reply | Exception | list[Reply | Exception]] | None = None
+    ) -> None:
+        self._script = _Script(replies or {})
+        self.requests: list[Request] = []
+
+    def get(self, url: str, *, timeout: float = 5.0, method: str = "GET", sample: int = 0) -> Reply:
+        self.requests.append(Request(method.lower(), "URL", "", url, {"sample": sample}))
+        return self._script.next(url, UnreachableError(f"connection refused: {url}"))
+
+
+MetricAnswer = float | Sequence[Series] | Exception | Callable[[Clock], float | Sequence[Series]]
+
+
+class FakeMetrics:
+    """Answers by query: series, one number, an exception, or a callable of the clock.
+
+    A query without an answer is empty, as for a metric nobody exports.
+    """
+
+    def __init__(
+        self, answers: Mapping[str, MetricAnswer] | None = None, clock: Clock | None = None
+    ) -> None:
+        self.answers: dict[str, MetricAnswer] = dict(answers or {})
+        self.clock = clock or FakeClock()
+        self.requests: list[Request] = []
+
+    def instant(self, query: str, timeout: float = 10.0) -> list[Series]:
+        self.requests.append(Request("instant", "Query", "", query))
+        return [Series(each.labels, each.points[-1:]) for each in self._series(query, 0.0, 1.0)]
+
+    def range(self, query: str, seconds: float, step: float, timeout: float = 15.0) -> list[Series]:
+        """A number is a flat line; series are returned as they are."""
+        detail = {"seconds": seconds, "step": step}
+        self.requests.append(Request("range", "Query", "", query, detail))
+        return self._series(query, seconds, step)
+
+    def _series(self, query: str, seconds: float, step: float) -> list[Series]:
+        answer = self.answers.get(query, ())
+        if callable(answer):
+            answer = answer(self.clock)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, (int, float)):
+            end = self.clock.now().timestamp()
+            times = [end - ago * step for ago in range(int(seconds // step), -1, -1)]
+            return [Series({}, tuple((time, float(answer)) for time in times))]
+        return list(answer)
+
+
+def completed(code: int | None = 0, stdout: str = "", stderr: str = "") -> Completed:
+    return Completed(code, stdout, stderr, 0.01)
+
+
+class FakeProcesses:
+    """Results by command line, its words joined by blanks; an unknown program does not start."""
+
+    def __init__(
+        self,
+        results: Mapping[str, Completed | Exception | list[Completed | Exception]] | None = None,
+    ) -> None:
+        self._script = _Script(results or {})
+        self.requests: list[Request] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        line = " ".join(argv)
+        self.requests.append(Request("run", "Command", "", line, {"cwd": cwd, "env": env}))
+        return self._script.next(line, ToolError(f"no such program: {argv[0]}"))
+
+
+def fake_world(
+    *,
+    cluster: FakeCluster | None = None,
+    http: FakeHttp | None = None,
+    metrics: FakeMetrics | None = None,
+    processes: FakeProcesses | None = None,
+    clock: Clock | None = None,
+) -> World:
+    """A World of fakes. Without `cluster` or `metrics` it has none, like a playbook without."""
+    clock = clock or FakeClock()
+    if metrics is not None:
+        metrics.clock = clock
+    return World(
+        clock,
+        processes or FakeProcesses(),
+        cluster=None if cluster is None else lambda: cluster,
+        http=lambda _: http or FakeHttp(),
+        metrics=None if metrics is None else lambda _: metrics,
+    )
+
+
+# --- the parts of an API server that a fake needs -----------------------------------------------
+
+
+def _singular(kind: str) -> str:
+    """`Pod`, `pods` and `pod` are one kind; so are `NetworkPolicy` and `networkpolicies`."""
+    word = kind.casefold()
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("sses", "xes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+_TERM = re.compile(
+    r"(?P<absent>!)?(?P<key>[\w./-]+)"
+    r"(?:\s*(?P<op>==|=|!=)\s*(?P<value>[^,()]*)|\s+(?P<set>in|notin)\s*\((?P<values>[^)]*)\))?"
+    r"\s*(?:,\s*|$)"
+)
+
+
+def _selected(selector: str, value_of: Callable[[str], Any]) -> bool:
+    """Does a label or field selector hold? Raises ToolError when it is none."""
+    place = 0
+    while place < len(selector):
+        term = _TERM.match(selector, place)
+        if term is None:
+            raise ToolError(f"not a selector: {selector!r}")
+        if not _holds(term, value_of(term["key"])):
+            return False
+        place = term.end()
+    return True
+
+
+def _holds(term: re.Match[str], actual: Any) -> bool:
+    if term["set"]:
+        listed = [value.strip() for value in term["values"].split(",")]
+        return (actual in listed) == (term["set"] == "in")
+    if term["op"]:
+        return ((actual or "") == term["value"].strip()) == (term["op"] != "!=")
+    return (actual is None) == bool(term["absent"])
+
+
+def _at(item: Object, path: str) -> Any:
+    value: Any = item
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
