@@ -1,0 +1,401 @@
+"""The one executor of changes: guard, dry run, approval, ledger, apply, read back, undo.
+
+Tools, fixed steps and undos all come through here. The intent, with what undoes it, is journaled
+and fsynced before anything is sent (`events.ChangeIntended`; `run.py` journals each event before
+it goes on), so a process killed at any point leaves a change that can be found and taken back.
+"""
+
+import difflib
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import yaml
+
+from smoldebug.clock import Clock
+from smoldebug.errors import ChangeFailed, ChangeRefused, NotFound, SmoldebugError
+from smoldebug.events import (
+    AnyEvent,
+    ChangeDecided,
+    ChangeIntended,
+    ChangeProposed,
+    ChangeSettled,
+)
+from smoldebug.guard import Guard, asks
+from smoldebug.playbook.models import Playbook
+from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, Json, ObjectRef
+from smoldebug.sources import servers
+from smoldebug.sources.world import Cluster, Processes
+
+Approver = Callable[[Card], Decision]
+
+
+class Applier(Protocol):
+    """How one family of changes is carried out. Raises ChangeRefused or ChangeFailed."""
+
+    def preview(self, change: Change) -> "Preview": ...
+
+    def apply(self, change: Change, note: str) -> str:
+        """Carry it out; returns a short detail such as `resourceVersion 12→15`."""
+        ...
+
+    def holds(self, change: Change) -> bool:
+        """Read back: does the world now have the change's `after`?"""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    diff: str
+    dry_run: str  # "accepted", or why there is none
+    command: str  # what a person would type
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a proposal. `text` is for the model; `state` for the expert and the run."""
+
+    state: str  # verified | refused | declined | pending | failed | unknown
+    text: str
+    card: Card | None = None
+
+
+Steps = Generator[AnyEvent, None, Outcome]
+
+
+class Executor:
+    """Carries out the changes of one run and can take them back.
+
+    `waited` is the time spent waiting for approvals (seconds), which no deadline counts.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        appliers: Mapping[ChangeKind, Applier],
+        approver: Approver,
+        clock: Clock,
+        *,
+        context: str = "",
+        run: str = "",
+    ) -> None:
+        self._playbook, self._appliers, self._approver = playbook, appliers, approver
+        self._clock, self._context, self._run = clock, context, run
+        self._guard = Guard(playbook)
+        self.applied: list[Card] = []  # in order; what undo goes through backwards
+        self.waited = 0.0
+        self._proposed = 0
+
+    @property
+    def changed(self) -> list[ObjectRef]:
+        return [card.change.target for card in self.applied]
+
+    def execute(self, change: Change) -> Steps:
+        """Try a proposed change. Yields events; returns what became of it, never raises for it."""
+        verdict = self._guard.judge(change, self.changed)
+        if verdict.answer is Answer.NO:
+            return Outcome("refused", f"REFUSED by the guard: {verdict.reason}. Nothing changed.")
+        try:
+            card = self._card(change)
+        except (SmoldebugError, KeyError) as error:
+            return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
+        yield ChangeProposed(card)
+        decision = self._decide(card)
+        yield ChangeDecided(card.id, card.digest, decision)
+        if decision.answer is Answer.PENDING:
+            return Outcome("pending", f"waits for approval: {decision.reason}", card)
+        if decision.answer is Answer.NO:
+            why = decision.reason or "no reason given"
+            return Outcome("declined", f"DECLINED by {decision.by}: {why}. Nothing changed.", card)
+        return (yield from self._carry_out(card))
+
+    def take_back(self) -> Generator[AnyEvent, None, bool]:
+        """Undo everything applied, newest first. Returns whether all of it is back, verified."""
+        clean = True
+        while self.applied:
+            card = self.applied.pop()
+            state, detail = self._undo(card)
+            clean = clean and state == "undone"
+            yield ChangeSettled(card.id, state, detail)
+        return clean
+
+    def _card(self, change: Change) -> Card:
+        self._proposed += 1
+        applier = self._appliers.get(change.kind)
+        if applier is None:
+            raise ChangeRefused(f"nothing here can carry out a change of kind: {change.kind}")
+        preview = applier.preview(change)
+        return Card(
+            id=f"C{self._proposed}",
+            change=change,
+            diff=preview.diff,
+            dry_run=preview.dry_run,
+            command=preview.command,
+            limits=self._guard.describe(change, self.changed),
+            context=self._context,
+            digest=digest(change),
+        )
+
+    def _decide(self, card: Card) -> Decision:
+        if self._playbook.approval == "never":
+            return Decision(Answer.NO, "playbook", "approval: never")
+        if not asks(self._playbook, card.change, self._context):
+            return Decision(Answer.YES, "playbook", "approval: auto")
+        began = self._clock.monotonic()
+        decision = self._approver(card)
+        self.waited += self._clock.monotonic() - began
+        return decision
+
+    def _carry_out(self, card: Card) -> Steps:
+        change = card.change
+        if digest(change) != card.digest:
+            raise ChangeRefused("the change is not the one that was approved")
+        applier = self._appliers[change.kind]
+        undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
+        yield ChangeIntended(card, undo)
+        try:
+            detail = applier.apply(change, f"{self._run} {card.id}".strip())
+        except (ChangeRefused, NotFound) as error:  # the world said no: nothing happened
+            yield ChangeSettled(card.id, "failed", str(error))
+            return Outcome("failed", f"FAILED, nothing changed: {error}", card)
+        except SmoldebugError as error:  # cut off: look at the world instead of guessing
+            if not self._holds(change):
+                yield ChangeSettled(card.id, "unknown", str(error))
+                self.applied.append(card)
+                return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
+            detail = f"no answer, but it took: {error}"
+        self.applied.append(card)
+        if not self._holds(change):
+            yield ChangeSettled(card.id, "unknown", f"{detail}; read back something else")
+            return Outcome("unknown", "sent, but reading it back shows something else", card)
+        yield ChangeSettled(card.id, "verified", detail)
+        return Outcome("verified", f"applied and verified: {summary(change)} ({detail})", card)
+
+    def _undo(self, card: Card) -> tuple[str, str]:
+        change = card.change
+        if change.no_undo:
+            return "cannot be undone", change.no_undo
+        inverse = change.inverse()
+        if self._holds(inverse):
+            return "undone", "it was already as before"
+        try:
+            detail = self._appliers[change.kind].apply(inverse, f"{self._run} undo {card.id}")
+        except SmoldebugError as error:
+            return "undo failed", str(error)
+        if not self._holds(inverse):
+            return "undo failed", f"{detail}; read back something else"
+        return "undone", f"{summary(inverse)} ({detail})"
+
+    def _holds(self, change: Change) -> bool:
+        try:
+            return self._appliers[change.kind].holds(change)
+        except SmoldebugError:
+            return False
+
+
+def digest(change: Change) -> str:
+    """Hash of the exact content an approval is bound to."""
+    content = [change.kind, str(change.target), change.uid, dict(change.before), dict(change.after)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def summary(change: Change) -> str:
+    """`Deployment/shop/auth replicas 1→2`, or the kind where the values are long."""
+    parts = []
+    for path in dict.fromkeys((*change.before, *change.after)):
+        before, after = change.before.get(path), change.after.get(path)
+        if not isinstance(before, dict | list) and not isinstance(after, dict | list):
+            parts.append(f"{_leaf(path)} {_short(before)}→{_short(after)}")
+    return f"{change.target} {', '.join(parts) or change.kind}"
+
+
+def _leaf(pointer: str) -> str:
+    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+
+
+def _short(value: Json) -> str:
+    return "none" if value is None else str(value)
+
+
+# --- Kubernetes objects ---------------------------------------------------------------------
+
+
+class KubeApplier:
+    """JSON patches guarded by uid and by the before-values of exactly the fields touched."""
+
+    def __init__(self, cluster: Callable[[], Cluster]) -> None:
+        self._cluster = cluster
+
+    def preview(self, change: Change) -> Preview:
+        cluster = self._cluster()
+        cluster.patch(change.target, operations(change), dry_run=True, note="dry run")
+        return Preview(field_diff(change), "accepted", kubectl_command(change, cluster.context))
+
+    def apply(self, change: Change, note: str) -> str:
+        before = self._cluster().get(change.target)["metadata"].get("resourceVersion", "?")
+        patched = self._cluster().patch(change.target, operations(change), dry_run=False, note=note)
+        after = patched["metadata"].get("resourceVersion", "?")
+        return f"resourceVersion {before}→{after}"
+
+    def holds(self, change: Change) -> bool:
+        found = self._cluster().get(change.target)
+        if change.uid and found["metadata"].get("uid") != change.uid:
+            return False
+        paths = dict.fromkeys((*change.before, *change.after))
+        return all(lookup(found, path) == change.after.get(path) for path in paths)
+
+
+def operations(change: Change) -> list[dict[str, Any]]:
+    """The change as a JSON patch (RFC 6902): tests first, then the edits."""
+    tests: list[dict[str, Any]] = []
+    edits: list[dict[str, Any]] = []
+    if change.uid:
+        tests.append({"op": "test", "path": "/metadata/uid", "value": change.uid})
+    for path in sorted({*change.before, *change.after}):
+        if path in change.before:
+            tests.append({"op": "test", "path": path, "value": change.before[path]})
+        if path in change.after:
+            op = "replace" if path in change.before else "add"
+            edits.append({"op": op, "path": path, "value": change.after[path]})
+        else:
+            edits.append({"op": "remove", "path": path})
+    return tests + edits
+
+
+def lookup(document: Json, pointer: str) -> Json:
+    """The value at a JSON pointer (RFC 6901), None when it is absent."""
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, list):
+            if not key.isdigit() or int(key) >= len(document):
+                return None
+            document = document[int(key)]
+        elif isinstance(document, dict):
+            document = document.get(key)
+        else:
+            return None
+    return document
+
+
+def field_diff(change: Change) -> str:
+    """Lines with - and + for the touched fields only; long values as a unified diff of YAML."""
+    lines: list[str] = []
+    for path in dict.fromkeys((*change.before, *change.after)):
+        before = _as_yaml(path, change.before)
+        after = _as_yaml(path, change.after)
+        lines += [
+            line
+            for line in difflib.unified_diff(before, after, lineterm="", n=2)
+            if not line.startswith(("---", "+++", "@@"))
+        ]
+    return "\n".join(lines)
+
+
+def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
+    if path not in values:
+        return []
+    return yaml.safe_dump({_leaf(path): values[path]}, sort_keys=True).splitlines()
+
+
+def kubectl_command(change: Change, context: str = "") -> str:
+    """What a person would type for the same effect."""
+    target = change.target
+    where = [*(["--context", context] if context else [])]
+    where += ["-n", target.namespace] if target.namespace else []
+    kind = target.kind.lower()
+    if change.kind is ChangeKind.SCALE:
+        replicas = change.after.get("/spec/replicas")
+        return shlex.join(
+            ["kubectl", *where, "scale", f"{kind}/{target.name}", f"--replicas={replicas}"]
+        )
+    if change.kind is ChangeKind.RESTART:
+        return shlex.join(["kubectl", *where, "rollout", "restart", f"{kind}/{target.name}"])
+    edits = [edit for edit in operations(change) if edit["op"] != "test"]
+    patch = json.dumps(edits, separators=(",", ":"))
+    return shlex.join(["kubectl", *where, "patch", kind, target.name, "--type=json", "-p", patch])
+
+
+# --- local processes ------------------------------------------------------------------------
+
+
+class CommandApplier:
+    """run-command: an argv of the playbook's allow-list, run once. There is no dry run."""
+
+    def __init__(self, processes: Processes, timeout: float = 60.0) -> None:
+        self._processes, self._timeout = processes, timeout
+        self._done: set[str] = set()
+
+    def preview(self, change: Change) -> Preview:
+        command = shlex.join(change.after["/argv"])
+        return Preview(f"run: {command}", "not supported for commands", command)
+
+    def apply(self, change: Change, note: str) -> str:
+        done = self._processes.run(change.after["/argv"], timeout=self._timeout)
+        if done.code is None:
+            raise ChangeFailed(f"stopped after {self._timeout:g} s: {change.after['/argv'][0]}")
+        self._done.add(digest(change))
+        output = (done.stdout + done.stderr).strip()
+        return f"exit code {done.code}: {output[-2000:]}" if output else f"exit code {done.code}"
+
+    def holds(self, change: Change) -> bool:
+        return digest(change) in self._done
+
+
+class ServerApplier:
+    """process-restart: starts a local server of the playbook, after ending the one it replaces.
+
+    Only a process that smoldebug itself started is ended (its record is kept in `folder`).
+    """
+
+    def __init__(self, folder: Path, clock: Clock, answers: Callable[[str], bool]) -> None:
+        self._folder, self._clock, self._answers = folder, clock, answers
+
+    def preview(self, change: Change) -> Preview:
+        command = shlex.join(change.after["/argv"])
+        return Preview(f"start: {command}", "not supported for processes", command)
+
+    def apply(self, change: Change, note: str) -> str:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        record = self._folder / f"{change.target.name}.json"
+        ended = servers.end(record)
+        pid = servers.start(
+            change.after["/argv"],
+            cwd=change.after.get("/cwd") or None,
+            log=record.with_suffix(".log"),
+            record=record,
+        )
+        return f"started pid {pid}" + (f" in place of {ended}" if ended else "")
+
+    def holds(self, change: Change) -> bool:
+        """It answers within 5 s: a server that starts and dies is not a restarted server."""
+        end = self._clock.monotonic() + 5
+        while self._clock.monotonic() < end:
+            if self._answers(change.after["/url"]):
+                return True
+            self._clock.sleep(0.1)
+        return False
+
+
+def appliers(
+    cluster: Callable[[], Cluster], server: ServerApplier, command: CommandApplier
+) -> dict[ChangeKind, Applier]:
+    """Who carries out which kind. Kinds that later versions bring are missing on purpose."""
+    kube = KubeApplier(cluster)
+    found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
+    found[ChangeKind.PROCESS_RESTART] = server
+    found[ChangeKind.RUN_COMMAND] = command
+    return found
+
+
+KUBE_KINDS: Sequence[ChangeKind] = (
+    ChangeKind.SCALE,
+    ChangeKind.RESTART,
+    ChangeKind.ROLLBACK,
+    ChangeKind.SET_REPLICAS_BOUNDS,
+    ChangeKind.PATCH_OBJECT,
+)
