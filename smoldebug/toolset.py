@@ -76,12 +76,16 @@ class Answer:
     flags: tuple[str, ...] = ()
 
 
+class Remark(str):
+    """Returned by a tool that only has something to say to the model: it is no evidence."""
+
+
 class Cancelled(BaseException):
     """The operator asked to stop now, while a tool was running. Its outcome is unknown."""
 
 
 def tool(
-    *, effect: str, timeout: float = 30.0, family: str = "", name: str = ""
+    *, effect: str, timeout: float = 30.0, family: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a function as a tool.
 
@@ -91,16 +95,17 @@ def tool(
     """
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(function, MARK, _spec(function, Effect(effect), timeout, family, name))
+        setattr(function, MARK, describe(function, Effect(effect), timeout, family))
         return function
 
     return mark
 
 
-def _spec(
-    function: Callable[..., Any], effect: Effect, timeout: float, family: str, name: str
+def describe(
+    function: Callable[..., Any], effect: Effect, timeout: float = 30.0, family: str = ""
 ) -> ToolSpec:
-    name = name or function.__name__
+    """What `@tool` records about a function (or a bound method)."""
+    name = function.__name__
     summary, described = _docstring(function)
     hints = get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())
@@ -278,6 +283,8 @@ class Toolset:
             return Answer(
                 True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome
             )
+        if isinstance(outcome, Remark):
+            return Answer(True, outcome, seconds)
         if isinstance(outcome, Observation):
             return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
         text = clip(self.redactor.text(plain(outcome)), TEXT_LIMIT)
@@ -301,8 +308,8 @@ class Toolset:
         values: Mapping[str, Any],
         limit: float,
         cancel: threading.Event | None,
-    ) -> Observation | Change | str:
-        """What the tool returned, or the text of what went wrong."""
+    ) -> Observation | Change | Remark | str:
+        """What the tool returned, or (a plain str) the text of what went wrong."""
         box: dict[str, Any] = {}
 
         def body() -> None:
@@ -329,9 +336,9 @@ class Toolset:
         return str(box["error"]) if "error" in box else _checked(spec, box["value"])
 
 
-def _checked(spec: ToolSpec, value: Any) -> Observation | Change | str:
+def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark | str:
     """A tool's value in the contract's terms; a Change only from a tool that declared it."""
-    if isinstance(value, Observation):
+    if isinstance(value, Observation | Remark):
         return value
     if not isinstance(value, Change):
         return Observation(str(value))

@@ -1,4 +1,4 @@
-"""Local servers that outlive the run: started detached, recorded, and only ended by their record."""
+"""Local servers that outlive the run: started detached, recorded, ended only by that record."""
 
 import json
 import os

@@ -1,0 +1,98 @@
+"""What the agent notes during a run: hypotheses with checked quotes, a wait, an escalation.
+
+These are the built-in tools. They touch nothing but this notebook, work the same for the expert
+and for any model, and give the view its hypotheses and the report its cause.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from smoldebug.errors import ToolError
+from smoldebug.evidence import EvidenceStore
+from smoldebug.records import Effect, Hypothesis, Quote
+from smoldebug.toolset import Remark, ToolSpec, describe
+
+LONGEST_WAIT = 120.0  # seconds; after that a model should look again
+
+
+class Citation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words copied from a piece of evidence."""
+
+    evidence: str
+    quote: str
+
+
+class Notebook:
+    def __init__(self, evidence: EvidenceStore) -> None:
+        self._evidence = evidence
+        self._hypotheses: dict[str, Hypothesis] = {}
+        self.patience = 0.0  # seconds the agent wants the goal watched before its next turn
+        self.escalation = ""
+        self.question = ""
+
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]:
+        return tuple(self._hypotheses.values())
+
+    def tools(self) -> list[ToolSpec]:
+        return [
+            describe(function, Effect.READ, timeout=5, family="builtin")
+            for function in (self.hypothesis, self.wait, self.escalate)
+        ]
+
+    def hypothesis(
+        self,
+        id: str,
+        claim: str,
+        status: Literal["open", "testing", "confirmed", "ruled out"] = "open",
+        supports: tuple[Citation, ...] = (),
+        contradicts: tuple[Citation, ...] = (),
+        subject: str = "",
+        fault: str = "",
+    ) -> Remark:
+        """Record or update a possible cause, with words copied from the evidence for and against.
+
+        Args:
+            id: H1, H2, ... the same id updates the same hypothesis.
+            claim: The cause in one sentence.
+            status: How it stands.
+            supports: Quotes for it, each with the evidence id it was copied from.
+            contradicts: Quotes against it.
+            subject: The object it is about, as Kind/namespace/name.
+            fault: A fault name of the catalogue, where one fits.
+        """
+        quotes = self._verified(supports), self._verified(contradicts)
+        wrong = [quote for quote in (*quotes[0], *quotes[1]) if not quote.verified]
+        if wrong:
+            listed = "; ".join(f"{quote.text!r} in {quote.evidence}" for quote in wrong)
+            raise ToolError(f"not word for word in the evidence: {listed}")
+        if status == "confirmed" and not supports:
+            raise ToolError("a confirmed hypothesis needs at least one quote that supports it")
+        self._hypotheses[id] = Hypothesis(id, claim, status, *quotes, subject, fault)
+        return Remark(f"{id} noted: {status}")
+
+    def wait(self, seconds: float, why: str) -> Remark:
+        """Let the goal be measured for a while before the next turn, e.g. after a change.
+
+        Args:
+            seconds: How long at most; ends at once when the goal is met.
+            why: What is expected to happen meanwhile.
+        """
+        if not 0 < seconds <= LONGEST_WAIT:
+            raise ToolError(f"seconds must be above 0 and at most {LONGEST_WAIT:g}: {seconds:g}")
+        self.patience = seconds
+        return Remark(f"the goal is watched for up to {seconds:g} s: {why}")
+
+    def escalate(self, reason: str, question: str = "") -> Remark:
+        """End the run and hand over to a person, honestly, instead of guessing.
+
+        Args:
+            reason: What is known, and what could not be seen or decided.
+            question: What the person should answer or look at.
+        """
+        self.escalation, self.question = reason, question
+        return Remark("handed over to a person")
+
+    def _verified(self, citations: tuple[Citation, ...]) -> tuple[Quote, ...]:
+        return tuple(self._evidence.verify(Quote(item.evidence, item.quote)) for item in citations)
