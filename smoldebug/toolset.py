@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -81,7 +82,7 @@ class Remark(str):
 
 
 class Cancelled(BaseException):
-    """The operator asked to stop now, while a tool was running. Its outcome is unknown."""
+    """The operator asked to stop now, while a tool or a model was running."""
 
 
 def tool(
@@ -310,30 +311,46 @@ class Toolset:
         cancel: threading.Event | None,
     ) -> Observation | Change | Remark | str:
         """What the tool returned, or (a plain str) the text of what went wrong."""
-        box: dict[str, Any] = {}
+        context = (self._context(spec),) if spec.wants_context else ()
+        done = within_limit(lambda: spec.function(*context, **values), limit, cancel)
+        if done is None:
+            return f"ERROR {spec.name} timed out after {limit:.3g} s; outcome unknown"
+        error = done.exception()
+        if error is None:
+            return _checked(spec, done.result())
+        if isinstance(error, SmoldebugError):
+            return f"ERROR {spec.name}: {error}"
+        tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
+        return f"ERROR {spec.name} raised {type(error).__name__}: {error}\n{tail}"
 
-        def body() -> None:
-            try:
-                context = (self._context(spec),) if spec.wants_context else ()
-                box["value"] = spec.function(*context, **values)
-            except SmoldebugError as error:
-                box["error"] = f"ERROR {spec.name}: {error}"
-            except BaseException as error:  # noqa: BLE001 the one place an exception becomes text
-                tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
-                box["error"] = f"ERROR {spec.name} raised {type(error).__name__}: {error}\n{tail}"
 
-        # A thread, because a tool cannot be trusted to honour a limit; it cannot be killed either,
-        # so sources give every call a limit of its own.
-        thread = threading.Thread(target=body, name=f"tool {spec.name}", daemon=True)
-        thread.start()
-        end = time.monotonic() + limit
-        while thread.is_alive():
-            thread.join(POLL)
-            if thread.is_alive() and cancel is not None and cancel.is_set():
-                raise Cancelled(f"{spec.name} was running; its outcome is unknown")
-            if thread.is_alive() and time.monotonic() > end:
-                return f"ERROR {spec.name} timed out after {limit:.3g} s; outcome unknown"
-        return str(box["error"]) if "error" in box else _checked(spec, box["value"])
+def within_limit(
+    function: Callable[[], Any], limit: float, cancel: threading.Event | None
+) -> "Future[Any] | None":
+    """Call a function; its finished future, or None when `limit` seconds passed first.
+
+    In a thread, because neither a tool nor a model can be trusted to honour a limit. A thread
+    cannot be killed either, so every source gives its calls limits of their own.
+    Raises Cancelled when `cancel` is set meanwhile.
+    """
+    future: Future[Any] = Future()
+
+    def body() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 the one place an exception becomes a value
+            future.set_exception(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    end = time.monotonic() + limit
+    while thread.is_alive():
+        thread.join(POLL)
+        if thread.is_alive() and cancel is not None and cancel.is_set():
+            raise Cancelled("it was running; its outcome is unknown")
+        if thread.is_alive() and time.monotonic() > end:
+            return None
+    return future
 
 
 def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark | str:

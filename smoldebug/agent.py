@@ -1,0 +1,325 @@
+"""smolagents' ToolCallingAgent, made safe enough to touch a cluster, and its turns as events.
+
+What it changes of smolagents 1.26, and why (tests/test_upstream_facts.py pins the facts):
+  - a call is checked in full before it runs; stock runs a cut-off call with the raw text
+  - one failing call keeps the results of the others; answers come in call order
+  - every tool and model call has a time limit and can be cut by the operator
+  - final_answer ends nothing: the goal does (`run.py`); the same under `python -O`
+  - the prompt holds a window of turns, and no step keeps a copy of the history
+  - running out of turns costs no extra model call
+  - a model that fails is replaced by the next of the chain; the last one is the expert
+Private name touched: _finalize_step.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from smolagents import Tool, ToolCallingAgent
+from smolagents.agents import EMPTY_PROMPT_TEMPLATES
+from smolagents.memory import ActionStep, TaskStep, ToolCall
+from smolagents.models import ChatMessage, MessageRole, Model
+from smolagents.monitoring import AgentLogger, TokenUsage
+from smolagents.utils import AgentError, AgentGenerationError
+
+from smoldebug.change import Executor
+from smoldebug.clock import Clock
+from smoldebug.errors import UnreachableError
+from smoldebug.events import (
+    AnyEvent,
+    HypothesesChanged,
+    Note,
+    Thought,
+    ToolAnswered,
+    ToolCalled,
+    TurnStarted,
+)
+from smoldebug.notebook import Notebook
+from smoldebug.records import Card, Change, Evidence, Observation, Usage
+from smoldebug.toolset import Answer, Cancelled, Toolset, ToolSpec, within_limit
+from smoldebug.untrusted import one_line, plain
+
+WINDOW = 12  # turns the prompt holds; everything stays in the journal and the evidence store
+MODEL_LIMIT = 300.0  # seconds for one answer of a model
+NOT_DONE = "ERROR the goal is not met, so there is no final answer yet. Go on, or call escalate."
+
+
+@dataclass
+class Signals:
+    """What the operator asked for: Ctrl-C once = `stop` after this turn, twice = `cut` now."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    cut: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class TurnEnded:
+    """What `run.py` decides on after each turn. `patience`: seconds the goal is watched now."""
+
+    turn: int
+    usage: Usage
+    patience: float = 0.0
+    pending: Card | None = None
+
+
+class Agent:
+    """The turns of one run: events out, and a TurnEnded after each.
+
+    `models` is the fallback chain, tried in order. `limits` fills the usage of the events.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        toolset: Toolset,
+        notebook: Notebook,
+        executor: Executor,
+        signals: Signals,
+        clock: Clock,
+    ) -> None:
+        self.models, self.toolset, self.notebook = list(models), toolset, notebook
+        self.executor, self.signals, self.clock = executor, signals, clock
+        self.usage = Usage()
+        self.time_left: Callable[[], float] = lambda: float("inf")
+        self._agent: _ToolCallingAgent | None = None
+
+    @property
+    def model(self) -> str:
+        return str(self.models[0].model_id)
+
+    def turns(self, system: str, task: str, max_steps: int) -> Iterator[AnyEvent | TurnEnded]:
+        """Yield events; may be closed after any of them. Raises UnreachableError when the last
+        model of the chain fails."""
+        agent = self._agent = _ToolCallingAgent(self, system, max_steps)
+        reset = True
+        while True:
+            stream = agent.run(task, stream=True, reset=reset, max_steps=max_steps)
+            try:
+                yield from self._events(stream)
+                return
+            except AgentGenerationError as error:
+                if len(self.models) == 1:
+                    raise UnreachableError(f"model {self.model} failed: {_cause(error)}") from error
+                failed = self.models.pop(0)
+                agent.model = _Cuttable(self)
+                text = f"model {failed.model_id} failed, {self.model} goes on: {_cause(error)}"
+                yield Note(text, "warning")
+                task, reset = "Go on from here.", False
+            finally:
+                close(stream)
+
+    def tell(self, text: str) -> None:
+        """Add to what the model reads about the turn that just ended."""
+        steps = self._agent.memory.steps if self._agent else []
+        if steps and isinstance(steps[-1], ActionStep):
+            last = steps[-1]
+            last.observations = f"{last.observations}\n{text}" if last.observations else text
+
+    def _events(self, stream: Iterator[Any]) -> Iterator[AnyEvent | TurnEnded]:
+        for item in stream:
+            if isinstance(item, AnyEvent):
+                yield item
+            elif isinstance(item, ActionStep):
+                yield from self._turn_ended(item)
+
+    def _turn_ended(self, step: ActionStep) -> Iterator[AnyEvent | TurnEnded]:
+        if step.error is not None and not isinstance(step.error, AgentGenerationError):
+            yield Note(one_line(f"the model's answer could not be used: {step.error.message}"))
+        if isinstance(step.error, AgentGenerationError) or step.model_output_message is None:
+            return  # the model failed: no turn
+        self._count(step.token_usage)
+        agent = self._agent
+        patience, self.notebook.patience = self.notebook.patience, 0.0
+        pending = agent.pending if agent else None
+        yield TurnEnded(self.usage.turns, self.used(), patience, pending)
+
+    def _count(self, used: TokenUsage | None) -> None:
+        self.usage = replace(
+            self.usage,
+            turns=self.usage.turns + 1,
+            tokens_in=self.usage.tokens_in + (used.input_tokens if used else 0),
+            tokens_out=self.usage.tokens_out + (used.output_tokens if used else 0),
+        )
+
+    def used(self) -> Usage:
+        """Usage now, with the changes made so far."""
+        return replace(self.usage, changes=len(self.executor.changed))
+
+
+class _Cuttable(Model):
+    """The chain's first model, called so that a time limit and Ctrl-C can cut it."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(model_id=agent.model)
+        self._agent, self._model = agent, agent.models[0]
+
+    def generate(self, messages: list[ChatMessage], **options: Any) -> ChatMessage:
+        limit = min(MODEL_LIMIT, max(1.0, self._agent.time_left()))
+        done = within_limit(
+            lambda: self._model.generate(messages, **options), limit, self._agent.signals.cut
+        )
+        if done is None:
+            raise TimeoutError(f"no answer within {limit:.0f} s")
+        return done.result()
+
+    def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
+        return self._model.parse_tool_calls(message)
+
+
+class _ToolCallingAgent(ToolCallingAgent):
+    def __init__(self, driver: Agent, system: str, max_steps: int) -> None:
+        from rich.console import Console
+
+        self.driver = driver
+        self.pending: Card | None = None  # waits for an approval that nobody can give now
+        super().__init__(
+            tools=[_Described(spec) for spec in driver.toolset.specs.values()],
+            model=_Cuttable(driver),
+            prompt_templates={**EMPTY_PROMPT_TEMPLATES, "system_prompt": "{{custom_instructions}}"},
+            instructions=system,
+            max_steps=max_steps,
+            verbosity_level=-1,
+            logger=AgentLogger(level=-1, console=Console(quiet=True)),
+            stream_outputs=False,
+        )
+        self.tools.pop("final_answer", None)  # the goal ends the run, not the model
+
+    def write_memory_to_messages(self, summary_mode: bool = False) -> list[ChatMessage]:
+        """System prompt, every task, a note on what is missing, the last turns."""
+        tasks = [step for step in self.memory.steps if isinstance(step, TaskStep)]
+        turns = [step for step in self.memory.steps if not isinstance(step, TaskStep)]
+        shown = turns[-WINDOW:]
+        messages = self.memory.system_prompt.to_messages(summary_mode=summary_mode)
+        for step in tasks:
+            messages += step.to_messages(summary_mode=summary_mode)
+        if len(shown) < len(turns):
+            note = f"[{len(turns) - len(shown)} earlier turns left out; their evidence is kept]"
+            part = [{"type": "text", "text": note}]
+            messages.append(ChatMessage(role=MessageRole.USER, content=part))
+        for step in shown:
+            messages += step.to_messages(summary_mode=summary_mode)
+        return list(messages)
+
+    def _finalize_step(self, memory_step: Any) -> None:
+        super()._finalize_step(memory_step)
+        if isinstance(memory_step, ActionStep):
+            memory_step.model_input_messages = None  # else memory grows with the square of turns
+
+    def provide_final_answer(self, task: str) -> ChatMessage:
+        """Running out of turns is a stop, not a question to the model."""
+        return ChatMessage(role=MessageRole.ASSISTANT, content="out of turns")
+
+    def _step_stream(self, memory_step: ActionStep) -> Generator[Any]:
+        turn = self.driver.usage.turns + 1
+        yield TurnStarted(turn, self.driver.used())
+        yield from super()._step_stream(memory_step)
+
+    def process_tool_calls(
+        self, chat_message: ChatMessage, memory_step: ActionStep
+    ) -> Generator[Any]:
+        """The calls of one turn, one after another, each answered before the next one starts."""
+        turn = self.driver.usage.turns + 1
+        if chat_message.content:
+            text = one_line(str(chat_message.content), 2000)
+            yield Thought(turn, text, self.driver.model)
+        calls = [
+            ToolCall(call.function.name, call.function.arguments, f"t{turn}c{number}")
+            for number, call in enumerate(chat_message.tool_calls or [])
+        ]
+        memory_step.tool_calls = calls
+        said: list[str] = []
+        for call in calls:
+            yield ToolCalled(turn, call.id, call.name, call.arguments)
+            answer = yield from self._answer(call)
+            cited = f"[{answer.evidence.id}] " if answer.evidence else ""
+            said.append(f"{call.name}: {cited}{answer.text}")
+            memory_step.observations = "\n".join(said)  # at once: survives a later crash
+            yield answered(turn, call, answer)
+            if call.name == "hypothesis" and answer.ok:
+                yield HypothesesChanged(self.driver.notebook.hypotheses)
+            if self.pending or self.driver.signals.cut.is_set():
+                return
+
+    def _answer(self, call: ToolCall) -> Generator[AnyEvent, None, Answer]:
+        driver = self.driver
+        if call.name == "final_answer":
+            return Answer(False, NOT_DONE)
+        try:
+            answer = driver.toolset.call(
+                call.name, call.arguments, limit=driver.time_left(), cancel=driver.signals.cut
+            )
+        except Cancelled as cut:
+            return Answer(False, f"CUT by the operator: {cut}")
+        if answer.change is None:
+            return answer
+        return (yield from self._change(call, answer.change, answer.seconds))
+
+    def _change(
+        self, call: ToolCall, change: Change, seconds: float
+    ) -> Generator[AnyEvent, None, Answer]:
+        outcome = yield from self.driver.executor.execute(change)
+        if outcome.state == "pending":
+            self.pending = outcome.card
+        if outcome.state in ("verified", "unknown"):
+            self.driver.notebook.patience = change.settle
+        evidence = self._record(call, change, outcome.state, plain(outcome.text))
+        return Answer(outcome.state == "verified", evidence.observation.text, seconds, evidence)
+
+    def _record(self, call: ToolCall, change: Change, state: str, text: str) -> Evidence:
+        data = {"kind": str(change.kind), "target": str(change.target), "state": state}
+        seen = Observation(text, data, "change", str(change.target))
+        arguments = call.arguments if isinstance(call.arguments, dict) else {}
+        return self.driver.toolset.evidence.add(call.name, arguments, seen)
+
+
+class _Described(Tool):
+    """A ToolSpec as smolagents describes it to a model. It is never called: `_answer` calls."""
+
+    skip_forward_signature_validation = True
+    output_type = "string"
+
+    def __init__(self, spec: ToolSpec) -> None:
+        self.name, self.description = spec.name, spec.description
+        required = spec.schema.get("required", [])
+        self.inputs = {
+            name: _smol(schema, name not in required)
+            for name, schema in spec.schema["properties"].items()
+        }
+        super().__init__()
+
+
+def _smol(schema: dict[str, Any], optional: bool) -> dict[str, Any]:
+    """A property's JSON Schema in smolagents' dialect: a plain `type`, and `nullable`."""
+    kinds = [part for part in schema.get("anyOf", []) if part.get("type") != "null"]
+    plainest = {**schema, **(kinds[0] if kinds else {})}
+    plainest.pop("anyOf", None)
+    plainest.setdefault("type", "string")  # an enum has values, but no type
+    return {**plainest, "nullable": True} if optional else plainest
+
+
+def answered(turn: int, call: ToolCall, answer: Answer) -> ToolAnswered:
+    return ToolAnswered(
+        turn,
+        call.id,
+        call.name,
+        answer.ok,
+        answer.text,
+        round(answer.seconds, 3),
+        answer.evidence.id if answer.evidence else "",
+        answer.evidence.observation if answer.evidence else None,
+        answer.flags,
+    )
+
+
+def close(stream: Any) -> None:
+    """Close smolagents' stream, in the middle of a step too: upstream yields inside `finally`
+    there, so the first close() raises after storing the step and the second one ends it."""
+    try:
+        stream.close()
+    except RuntimeError:
+        stream.close()
+
+
+def _cause(error: AgentError) -> str:
+    return one_line(str(error.__cause__ or error.message), 200)
