@@ -1,0 +1,104 @@
+"""The JSON document of a run: what `--output json` prints. Its fields are an API."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from smoldebug.events import SCHEMA_VERSION, Stamped
+from smoldebug.records import Json
+from smoldebug.report.story import ChangeStory, Step, Story, story
+from smoldebug.report.words import cause, undo_words
+
+
+def document(events: Iterable[Stamped]) -> dict[str, Json]:
+    """Plain JSON values. Times are seconds since the run began, null where it did not happen."""
+    told = story(events)
+    word, found = cause(told)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": told.run,
+        **_started(told),
+        "status": told.status.name.lower(),
+        "exit_code": int(told.status),
+        "outcome": told.outcome,
+        "reason": told.ended.reason if told.ended else "the journal has no end",
+        "question": told.ended.question if told.ended else "",
+        "goal": _goal(told),
+        "cause": {"confidence": word.lower(), "hypotheses": [item.id for item in found]},
+        "hypotheses": _plain(told.hypotheses),
+        "evidence": [_evidence(step) for step in told.steps if step.answer.evidence],
+        "changes": [_change(change) for change in told.changes.values()],
+        "gaps": _plain(told.gaps),
+        "usage": _plain(told.usage),
+        "times": {
+            "first_evidence": told.first_evidence,
+            "cause": told.cause_named,
+            "goal_met": told.goal_met,
+            "total": told.seconds,
+        },
+    }
+
+
+def _plain(value: Any) -> Json:
+    return msgspec.to_builtins(value)
+
+
+def _started(told: Story) -> Mapping[str, Json]:
+    start = told.started
+    return {
+        "began": told.began.isoformat() if told.began else None,
+        "command": start.command if start else "",
+        "playbook": start.playbook if start else "",
+        "inputs": _plain(start.inputs) if start else {},
+        "context": start.context if start else "",
+        "namespaces": list(start.namespaces) if start else [],
+        "mode": start.mode if start else "",
+        "model": start.model if start else "",
+    }
+
+
+def _goal(told: Story) -> Mapping[str, Json]:
+    verdict = told.verdict
+    return {
+        "description": told.started.goal if told.started else "",
+        "outcome": verdict.outcome.value if verdict else "unknown",
+        "streak": verdict.streak if verdict else 0,
+        "needed": verdict.needed if verdict else 0,
+        "checks": _plain(verdict.results) if verdict else [],
+    }
+
+
+def _evidence(step: Step) -> Mapping[str, Json]:
+    seen = step.answer.observation
+    return {
+        "id": step.answer.evidence,
+        "tool": step.tool,
+        "arguments": step.arguments,
+        "at": step.at,
+        "text": seen.text if seen else step.answer.text,
+        "source": seen.source if seen else "",
+        "ref": seen.ref if seen else "",
+        "flags": list(step.answer.flags),
+    }
+
+
+def _change(change: ChangeStory) -> Mapping[str, Json]:
+    made, decision = change.card.change, change.decision
+    return {
+        "id": change.card.id,
+        "kind": made.kind.value,
+        "target": str(made.target),
+        "context": change.card.context,
+        "before": _plain(made.before),
+        "after": _plain(made.after),
+        "why": made.why,
+        "expects": made.expects,
+        "evidence": list(made.evidence),
+        "decided_by": decision.by if decision else "",
+        "reason": decision.reason if decision else "",
+        "state": change.state,
+        "detail": change.detail,
+        "command": change.card.command,
+        "undo": undo_words(change).removeprefix("$ ") if change.stands else None,
+    }

@@ -1,0 +1,59 @@
+"""The handover: at most 15 lines for chat. Known, ruled out, changed, open, question."""
+
+from collections.abc import Iterable
+
+from smoldebug.events import Stamped
+from smoldebug.report.sections import next_steps, ruled_out
+from smoldebug.report.story import Story, story
+from smoldebug.report.words import (
+    cause,
+    cited,
+    goal_words,
+    state_words,
+    summary,
+    undo_words,
+    used,
+    verdict_words,
+)
+from smoldebug.untrusted import one_line
+
+LIMIT = 15  # lines
+EACH = 3  # lines of one kind; more are counted
+WIDTH = 300  # characters of a line; commands are longer where they must be
+
+
+def handover(events: Iterable[Stamped]) -> str:
+    """Plain text, one fact per line."""
+    told = story(events)
+    lines = [_headline(told), *_cause(told), *_some("ruled out", ruled_out(told)), *_changes(told)]
+    gaps = [f"{gap.what}: {gap.why}" for gap in told.gaps]
+    lines += _some("not seen", gaps) if gaps else []
+    lines += _some("open", [line for line in next_steps(told) if not line.startswith("$ ")])
+    return "\n".join(lines[:LIMIT]) + "\n"
+
+
+def _headline(told: Story) -> str:
+    where = told.started
+    what = f"{where.playbook} on {where.context or 'no cluster'}" if where else "run"
+    goal = f" · goal {goal_words(told.verdict)}" if told.verdict else ""
+    return one_line(f"{what} [{told.run}]: {verdict_words(told)} · {used(told)}{goal}", WIDTH)
+
+
+def _cause(told: Story) -> list[str]:
+    word, found = cause(told)
+    claims = [f"{item.claim} {cited(item.supports)}" for item in found] or ["not found"]
+    return _some(f"cause {word}", claims[:1])
+
+
+def _changes(told: Story) -> list[str]:
+    lines = []
+    for change in list(told.changes.values())[-2:]:
+        made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
+        lines += [made, *([f"  undo: {undo_words(change)}"] if change.stands else [])]
+    return lines or ["changed: nothing"]
+
+
+def _some(label: str, lines: list[str]) -> list[str]:
+    shown = [one_line(f"{label}: {line}", WIDTH) for line in lines[:EACH]]
+    more = len(lines) - len(shown)
+    return [*shown[:-1], f"{shown[-1]} (and {more} more)"] if more else shown

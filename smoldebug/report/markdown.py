@@ -1,0 +1,107 @@
+"""The report file: the sections, a timeline, and the evidence word for word.
+
+Nothing in it can fetch a remote URL or ping somebody: text from the world is escaped or fenced,
+and words with an address in them stand in backticks.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+
+from smoldebug.events import Stamped
+from smoldebug.records import Json
+from smoldebug.report.sections import sections
+from smoldebug.report.story import Step, Story, story
+from smoldebug.report.timeline import timeline
+from smoldebug.report.words import count, verdict_words
+from smoldebug.untrusted import clip, fence, one_line, plain
+
+TEXT = 8000  # characters of one piece of evidence; the journal has all of it
+_ADDRESS = re.compile(r"\S*(?::/|@|www\.|#\d)\S*")
+_SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<!\w)_|_(?!\w))")
+_LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>])")
+
+
+def markdown(events: Iterable[Stamped]) -> str:
+    """A whole Markdown file, ending in a newline."""
+    known = list(events)
+    told = story(known)
+    blocks = [f"# {escaped(_title(told))}", _facts(told)]
+    for section in sections(known):
+        blocks += [f"## {section.heading.capitalize()}", _lines(section.lines)]
+    blocks += ["## Timeline", fence("\n".join(timeline(known)))]
+    cited = [step for step in told.steps if step.answer.evidence]
+    if cited:
+        blocks.append("## Evidence")
+    for step in cited:
+        blocks += _evidence(step)
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text from the world as one line of Markdown that renders as itself."""
+    pieces, end, line = [], 0, one_line(text, 1000)
+    for match in _ADDRESS.finditer(line):
+        pieces += [_escape(line[end : match.start()]), code(match.group())]
+        end = match.end()
+    whole = "".join([*pieces, _escape(line[end:])])
+    return _LEADING.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[3]}", whole)
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """A code span whose backticks do not occur in the text."""
+    mark = "`"
+    while mark in text:
+        mark += "`"
+    pad = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
+    return f"{mark}{pad}{text}{pad}{mark}"
+
+
+def _title(told: Story) -> str:
+    name = told.started.playbook if told.started else "run"
+    return f"{name}: {verdict_words(told)}"
+
+
+def _facts(told: Story) -> str:
+    start = told.started
+    if start is None or told.began is None:
+        return f"Run {code(one_line(told.run) or '?')}"
+    rows = {
+        "run": told.run,
+        "began": f"{told.began:%Y-%m-%d %H:%M:%S} UTC",
+        "cluster": start.context or "none",
+        "namespaces": ", ".join(start.namespaces) or "none",
+        "goal": start.goal,
+        "model": start.model,
+        "mode": start.mode,
+    }
+    return "\n".join(f"- **{name}** {escaped(value)}" for name, value in rows.items())
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(
+        f"- {code(one_line(line.removeprefix('$ '), 10_000))}"
+        if line.startswith("$ ")
+        else f"- {escaped(line)}"
+        for line in lines
+    )
+
+
+def _arguments(arguments: Json) -> str:
+    return one_line(json.dumps(arguments, ensure_ascii=False, default=str), 300)
+
+
+def _evidence(step: Step) -> list[str]:
+    seen = step.answer.observation
+    text = seen.text if seen else step.answer.text
+    heading = f"### {escaped(step.answer.evidence)} {escaped(step.tool)}"
+    about = f"{step.wall:%H:%M:%S} UTC, step {step.turn}: {code(_arguments(step.arguments))}"
+    blocks = [heading, about]
+    if step.answer.flags:
+        flagged = count(len(step.answer.flags), "line")
+        blocks.append(f"**Written like an instruction to an AI, kept as data: {flagged}.**")
+    return [*blocks, fence(plain(clip(text, TEXT)))]

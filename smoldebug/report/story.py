@@ -1,0 +1,206 @@
+"""A run's events folded into what a report tells. Works for a journal that stops anywhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from smoldebug.events import (
+    AnyEvent,
+    ChangeDecided,
+    ChangeIntended,
+    ChangeProposed,
+    ChangeSettled,
+    FirstCard,
+    GoalChecked,
+    HypothesesChanged,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    ToolAnswered,
+    ToolCalled,
+    TurnStarted,
+)
+from smoldebug.records import (
+    Card,
+    Decision,
+    Gap,
+    Hypothesis,
+    Json,
+    Outcome,
+    Quote,
+    Usage,
+    Verdict,
+)
+from smoldebug.status import ExitStatus
+
+UNTOUCHED = ("proposed", "waiting", "approved", "refused", "failed")  # nothing was changed
+
+
+@dataclass(slots=True)
+class Step:
+    """One answered tool call. `at` is seconds since the run began."""
+
+    turn: int
+    tool: str
+    arguments: Json
+    at: float
+    wall: datetime
+    answer: ToolAnswered
+
+
+@dataclass(slots=True)
+class ChangeStory:
+    """A proposed change and what became of it.
+
+    `state` is proposed, waiting, refused, or the one the executor settled on; `unknown` when it
+    was sent and nothing says how it ended.
+    """
+
+    card: Card
+    state: str = "proposed"
+    detail: str = ""
+    decision: Decision | None = None
+
+    @property
+    def touched(self) -> bool:
+        """May the world be, or have been, different for it?"""
+        return self.state not in UNTOUCHED
+
+    @property
+    def stands(self) -> bool:
+        """Is there still something to undo?"""
+        return self.touched and self.state != "undone"
+
+
+@dataclass(slots=True)
+class Story:
+    run: str = ""
+    began: datetime | None = None
+    seconds: float = 0.0  # elapsed at the last event
+    started: RunStarted | None = None
+    first: FirstCard | None = None
+    baseline: Verdict | None = None
+    verdict: Verdict | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    changes: dict[str, ChangeStory] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    ended: RunEnded | None = None
+    first_evidence: float | None = None
+    cause_named: float | None = None  # when a hypothesis was first confirmed, and stayed so
+    goal_met: float | None = None
+    _calls: dict[str, Json] = field(default_factory=dict)
+
+    @property
+    def status(self) -> ExitStatus:
+        """A run without an end was killed: interrupted."""
+        return self.ended.status if self.ended else ExitStatus.INTERRUPTED
+
+    @property
+    def outcome(self) -> str:
+        """met, not met or inconclusive; "unknown" for a killed run."""
+        return self.ended.outcome if self.ended else "unknown"
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What could not be seen, each once, in the order it was noticed."""
+        found = list(self.first.gaps if self.first else ())
+        for step in self.steps:
+            if seen := step.answer.observation:
+                found += [Gap(step.tool, why) for why in seen.gaps]
+        found += self.ended.gaps if self.ended else ()
+        return list(dict.fromkeys(found))
+
+    @property
+    def quotes(self) -> list[Quote]:
+        return [quote for item in self.hypotheses for quote in (*item.supports, *item.contradicts)]
+
+
+def story(events: Iterable[Stamped]) -> Story:
+    """Fold a run. Raises nothing: a run is told from as many events as there are."""
+    told = Story()
+    for stamped in events:
+        if told.began is None:
+            told.run, told.began = stamped.run, stamped.at
+        told.seconds = stamped.elapsed
+        _investigation(told, stamped, stamped.event)
+        _frame(told, stamped, stamped.event)
+        _change(told, stamped.event)
+    return told
+
+
+def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
+    match event:
+        case RunStarted():
+            told.started = event
+        case GoalChecked():
+            _goal(told, event, stamped.elapsed)
+        case TurnStarted(usage=usage):
+            told.usage = usage
+        case RunEnded():
+            told.ended, told.usage = event, event.usage
+            told.verdict = event.verdict or told.verdict
+
+
+def _investigation(told: Story, stamped: Stamped, event: AnyEvent) -> None:
+    match event:
+        case FirstCard():
+            told.first = event
+            if event.changed or event.red:
+                _evidence(told, stamped.elapsed)
+        case ToolCalled():
+            told._calls[event.call] = event.arguments
+        case ToolAnswered():
+            _step(told, stamped, event)
+        case HypothesesChanged(hypotheses=found) | RunEnded(hypotheses=found) if found:
+            _hypotheses(told, found, stamped.elapsed)
+
+
+def _goal(told: Story, event: GoalChecked, elapsed: float) -> None:
+    if event.turn == 0 and told.baseline is None:
+        told.baseline = event.verdict
+    told.verdict = event.verdict
+    if event.verdict.outcome is not Outcome.MET:
+        told.goal_met = None
+    elif told.goal_met is None:
+        told.goal_met = elapsed
+
+
+def _step(told: Story, stamped: Stamped, answer: ToolAnswered) -> None:
+    arguments = told._calls.get(answer.call)
+    told.steps.append(
+        Step(answer.turn, answer.tool, arguments, stamped.elapsed, stamped.at, answer)
+    )
+    if answer.evidence:
+        _evidence(told, stamped.elapsed)
+
+
+def _evidence(told: Story, elapsed: float) -> None:
+    if told.first_evidence is None:
+        told.first_evidence = elapsed
+
+
+def _hypotheses(told: Story, found: tuple[Hypothesis, ...], elapsed: float) -> None:
+    told.hypotheses = found
+    if not any(item.status == "confirmed" for item in found):
+        told.cause_named = None
+    elif told.cause_named is None:
+        told.cause_named = elapsed
+
+
+def _change(told: Story, event: AnyEvent) -> None:
+    match event:
+        case ChangeProposed(card=card):
+            told.changes[card.id] = ChangeStory(card)
+        case ChangeDecided():
+            if change := told.changes.get(event.card):
+                change.decision = event.decision
+                change.state = _DECIDED[event.decision.answer]
+        case ChangeIntended(card=card):
+            told.changes.setdefault(card.id, ChangeStory(card)).state = "unknown"
+        case ChangeSettled():
+            if change := told.changes.get(event.card):
+                change.state, change.detail = event.state, event.detail
+
+
+_DECIDED = {"yes": "approved", "no": "refused", "pending": "waiting"}

@@ -1,0 +1,64 @@
+"""What happened when: one line per event that a reader of an incident cares about."""
+
+from collections.abc import Iterable, Iterator
+
+from smoldebug.events import (
+    AnyEvent,
+    ChangeDecided,
+    ChangeProposed,
+    ChangeSettled,
+    FirstCard,
+    GoalChecked,
+    Note,
+    RunEnded,
+    Stamped,
+    ToolAnswered,
+)
+from smoldebug.report.words import goal_words, summary
+from smoldebug.untrusted import one_line
+
+WIDTH = 120  # characters of what happened
+
+
+def timeline(events: Iterable[Stamped]) -> list[str]:
+    """`   12.3s  step 4  fetch_logs -> 312 lines [E3]`; seconds since the run began."""
+    lines = []
+    shown = ""
+    for stamped in events:
+        for words in _words(stamped.event):
+            if words != shown:  # the same goal measured again is no news
+                lines.append(f"{stamped.elapsed:8.1f}s  {one_line(words, WIDTH)}")
+            shown = words
+    return lines
+
+
+def _words(event: AnyEvent) -> Iterator[str]:
+    match event:
+        case GoalChecked(verdict=verdict):
+            yield f"goal {goal_words(verdict)}"
+        case FirstCard():
+            for kind, facts in (("changed", event.changed), ("red", event.red)):
+                for fact in facts:
+                    since = f" at {fact.at:%H:%M:%S}" if fact.at else ""
+                    yield f"{kind}{since}: {fact.text}"
+        case ToolAnswered():
+            cite = f"[{event.evidence}] " if event.evidence else ""
+            failed = "" if event.ok else "FAILED "
+            yield f"step {event.turn}  {event.tool} -> {failed}{cite}{event.text}"
+        case Note():
+            yield event.text
+        case RunEnded():
+            yield f"ended: {event.outcome}, {event.reason}"
+        case _:
+            yield from _change(event)
+
+
+def _change(event: AnyEvent) -> Iterator[str]:
+    match event:
+        case ChangeProposed(card=card):
+            yield f"{card.id} proposed: {summary(card.change)}"
+        case ChangeDecided(decision=decision):
+            reason = f": {decision.reason}" if decision.reason else ""
+            yield f"{event.card} {decision.answer.value} by {decision.by}{reason}"
+        case ChangeSettled():
+            yield f"{event.card} {event.state}: {event.detail}"

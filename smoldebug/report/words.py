@@ -1,0 +1,149 @@
+"""The words every report shares: verdicts, changes, durations, how to take a change back."""
+
+import json
+
+from smoldebug.change import KUBE_KINDS, kubectl_command
+from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
+from smoldebug.report.story import ChangeStory, Story
+from smoldebug.status import ExitStatus
+from smoldebug.untrusted import one_line
+
+_STATUS = {
+    ExitStatus.MET: "Goal met",
+    ExitStatus.NOT_MET: "Not fixed",
+    ExitStatus.USAGE: "Nothing was run",
+    ExitStatus.INCONCLUSIVE: "Inconclusive",
+    ExitStatus.UNDONE: "Not fixed; every change taken back and verified",
+    ExitStatus.UNDO_FAILED: "NOT FIXED, AND A CHANGE COULD NOT BE TAKEN BACK: page a human",
+    ExitStatus.LIMIT: "Not fixed; stopped by a limit",
+    ExitStatus.NEEDS_APPROVAL: "Not fixed; a change waits for approval",
+    ExitStatus.UNREACHABLE: "Could not look: something does not answer",
+    ExitStatus.INTERRUPTED: "Interrupted",
+}
+
+
+def verdict_words(told: Story) -> str:
+    if told.ended is None:
+        return "Interrupted: the journal has no end"
+    if told.status is ExitStatus.NOT_MET and told.ended.question:
+        return "Not fixed; handed over to a human"
+    if told.status is not ExitStatus.MET:
+        return _STATUS[told.status]
+    if any(change.stands for change in told.changes.values()):
+        return "Fixed and verified"
+    if told.baseline and told.baseline.outcome is Outcome.MET:
+        return "Already true, nothing done"
+    return "Goal met; smoldebug changed nothing"
+
+
+def cause(told: Story) -> tuple[str, list[Hypothesis]]:
+    """LIKELY, POSSIBLE or UNKNOWN, and the hypotheses that the word is about.
+
+    Likely: confirmed, with verified quotes from at least two pieces of evidence and nothing that
+    contradicts it. A hypothesis nobody confirmed is possible once one of its quotes is verified.
+    """
+    confirmed = [item for item in told.hypotheses if item.status == "confirmed"]
+    if any(_likely(item) for item in confirmed):
+        return "LIKELY", [item for item in confirmed if _likely(item)]
+    candidates = confirmed or [
+        item for item in told.hypotheses if item.status != "ruled out" and verified(item.supports)
+    ]
+    return ("POSSIBLE" if candidates else "UNKNOWN"), candidates
+
+
+def _likely(item: Hypothesis) -> bool:
+    return len({quote.evidence for quote in verified(item.supports)}) >= 2 and not item.contradicts
+
+
+def verified(quotes: tuple[Quote, ...]) -> list[Quote]:
+    return [quote for quote in quotes if quote.verified]
+
+
+def cited(quotes: tuple[Quote, ...]) -> str:
+    """`[E1 E4]`, verified quotes only; "" when there is none."""
+    ids = dict.fromkeys(quote.evidence for quote in verified(quotes))
+    return f"[{' '.join(ids)}]" if ids else ""
+
+
+def fields(change: Change) -> str:
+    """`spec.replicas 1 → 3`, comma-separated; values as JSON, shortened."""
+    paths = dict.fromkeys((*change.before, *change.after))
+    return ", ".join(
+        f"{_dotted(path)} {_value(change.before, path)} → {_value(change.after, path)}"
+        for path in paths
+    )
+
+
+def wanted(change: Change) -> str:
+    """`spec.replicas = 3`: what a manifest must say for the change to last."""
+    return ", ".join(f"{_dotted(path)} = {_value(change.after, path)}" for path in change.after)
+
+
+def _dotted(pointer: str) -> str:
+    return pointer.strip("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
+
+
+def _value(values: Json, path: str) -> str:
+    return one_line(json.dumps(values[path], ensure_ascii=False), 60) if path in values else "none"
+
+
+def summary(change: Change) -> str:
+    touched = fields(change)
+    return f"{change.kind} {change.target}" + (f": {touched}" if touched else "")
+
+
+def state_words(change: ChangeStory) -> str:
+    """`verified`, or `refused by operator: too risky`."""
+    decision = change.decision
+    if change.state in ("refused", "waiting") and decision:
+        return ": ".join(filter(None, (f"{change.state} by {decision.by}", decision.reason)))
+    return change.state
+
+
+def undo_words(change: ChangeStory) -> str:
+    """A command that puts it back, as `$ kubectl ...`, or why there is none."""
+    made = change.card.change
+    if made.no_undo:
+        return f"cannot be taken back: {made.no_undo}"
+    if made.kind not in KUBE_KINDS:
+        return "its inverse is in the journal"
+    return f"$ {kubectl_command(made.inverse(), change.card.context)}"
+
+
+def cause_words(told: Story) -> str:
+    """`cause LIKELY (3 pieces of evidence, 1 gap)`."""
+    word, found = cause(told)
+    pieces = {quote.evidence for item in found for quote in verified(item.supports)}
+    parts = [count(len(pieces), "piece") + " of evidence"] if pieces else []
+    parts += [count(len(told.gaps), "gap")] if told.gaps else []
+    return f"cause {word}" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def goal_words(verdict: Verdict) -> str:
+    """`MET 3/3: http checkout.shop /health = 200: answered 200 · ...`."""
+    window = f" {verdict.streak}/{verdict.needed}" if verdict.needed > 1 else ""
+    says = " · ".join(f"{item.check}: {item.says}" for item in verdict.results)
+    return f"{verdict.outcome.value.upper()}{window}" + (f": {says}" if says else "")
+
+
+def duration(seconds: float) -> str:
+    """`0.4s`, `44s`, `2m31s`, `1h02m`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def used(told: Story) -> str:
+    """`44s · 6 steps · 1 change · $0.11`."""
+    changed = sum(change.touched for change in told.changes.values())
+    parts = [duration(told.seconds), count(len(told.steps), "step"), count(changed, "change")]
+    if told.usage.cost:
+        parts.append(f"${told.usage.cost:.2f}")
+    return " · ".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
