@@ -1,0 +1,218 @@
+"""THE loop of one run: goal, agent turn, goal, ... as a generator of stamped events.
+
+    goal already met? -> say so, exit 0
+    first card: what changed, what is red (no model)
+    agent turn -> goal watched -> ... until met | limits | escalated | stopped
+    not met -> undo what was changed -> goal again -> report
+
+Only the goal ends a run as met. The loop does no terminal I/O, may be closed after any event, and
+journals each event before it goes on (so the intent of a change is on disk before it is sent).
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+
+from smoldebug.agent import Agent, TurnEnded
+from smoldebug.clock import Clock
+from smoldebug.errors import LimitReached, SmoldebugError
+from smoldebug.events import (
+    AnyEvent,
+    FirstCard,
+    GoalChecked,
+    Note,
+    RunEnded,
+    RunStarted,
+    Stamp,
+    Stamped,
+    Waiting,
+)
+from smoldebug.goal import Goal
+from smoldebug.journal import Journal
+from smoldebug.playbook.models import RunPlan
+from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
+from smoldebug.records import Gap, Observation, Outcome, Verdict
+from smoldebug.status import PRECEDENCE, ExitStatus, worst
+
+Events = Generator[AnyEvent, None, "Ending | None"]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who does the work of one run; `cli` puts it together."""
+
+    goal: Goal
+    agent: Agent
+    first_card: Callable[[], FirstCard] | None  # None: the playbook uses no cluster
+    journal: Journal
+    clock: Clock
+    run: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    status: ExitStatus
+    reason: str
+
+
+def run(plan: RunPlan, crew: Crew, started: RunStarted) -> Iterator[Stamped]:
+    """Yield every event of the run, journaled. Errors of the world end the run, never escape."""
+    stamp = Stamp(crew.run, crew.clock)
+    for event in _Run(plan, crew, started).events():
+        stamped = stamp(event)
+        crew.journal.append(stamped)
+        yield stamped
+
+
+class _Run:
+    def __init__(self, plan: RunPlan, crew: Crew, started: RunStarted) -> None:
+        self.plan, self.crew, self.started = plan, crew, started
+        self.goal, self.agent, self.clock = crew.goal, crew.agent, crew.clock
+        self.began = self.clock.monotonic()
+        self.turn = 0
+        self.verdict: Verdict | None = None
+        self.gaps: list[Gap] = []
+        self.agent.time_left = self.time_left
+
+    # --- time -------------------------------------------------------------------------------
+
+    def elapsed(self) -> float:
+        """Seconds since the run began; waiting for approval does not count."""
+        return self.clock.monotonic() - self.began - self.agent.executor.waited
+
+    def time_left(self) -> float:
+        """Seconds until the first of `goal.within` and `limits.wall`."""
+        bounds = (self.plan.playbook.goal.within, self.plan.playbook.limits.wall)
+        return min((bound for bound in bounds if bound), default=float("inf")) - self.elapsed()
+
+    def out_of_time(self) -> Ending | None:
+        within, wall = self.plan.playbook.goal.within, self.plan.playbook.limits.wall
+        if wall and self.elapsed() >= wall:
+            return Ending(ExitStatus.LIMIT, f"limits.wall reached: {wall:g} s")
+        if within and self.elapsed() >= within:
+            return Ending(ExitStatus.NOT_MET, f"the goal was not met within {within:g} s")
+        return None
+
+    # --- the run ----------------------------------------------------------------------------
+
+    def events(self) -> Iterator[AnyEvent]:
+        yield self.started
+        try:
+            ending = yield from self.until_met()
+        except LimitReached as error:
+            ending = Ending(ExitStatus.LIMIT, str(error))
+        except SmoldebugError as error:
+            ending = Ending(error.status, str(error))
+        if ending.status is not ExitStatus.MET and self.agent.executor.applied:
+            ending = yield from self.after_failure(ending)
+        yield self.ended(ending)
+
+    def until_met(self) -> Generator[AnyEvent, None, Ending]:
+        if (yield from self.watch(0.0)):
+            return Ending(ExitStatus.MET, "the goal already holds: nothing to do, nothing was done")
+        card = yield from self.look_first()
+        playbook = self.plan.playbook
+        task = task_text(self.plan, self.agent.executor, self.verdict, card)
+        for item in self.agent.turns(
+            system_prompt(self.plan, self.agent.toolset), task, playbook.limits.max_steps
+        ):
+            if not isinstance(item, TurnEnded):
+                yield item
+                continue
+            self.turn = item.turn
+            if ending := (yield from self.after_turn(item)):
+                return ending
+        return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
+
+    def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
+        """The first card: seen before any model is asked, and the run's first evidence."""
+        evidence = self.agent.toolset.evidence
+        if self.verdict is not None:
+            text = goal_text(self.verdict)
+            evidence.add("goal", {}, Observation(text, None, "probe", "goal"))
+        if self.crew.first_card is None:
+            return None
+        card = self.crew.first_card()
+        self.gaps += card.gaps
+        evidence.add("first_card", {}, first_card_text(card))
+        yield card
+        return card
+
+    def after_turn(self, turn: TurnEnded) -> Events:
+        """Measure the goal, then decide whether the loop goes on (None)."""
+        signals, notebook = self.agent.signals, self.agent.notebook
+        if turn.pending is not None:
+            text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
+            return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
+        if (yield from self.watch(turn.patience)):
+            return Ending(ExitStatus.MET, "the goal is met")
+        if signals.stop.is_set() or signals.cut.is_set():
+            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+        if notebook.escalation:
+            status = ExitStatus.INCONCLUSIVE if self.unsure() else ExitStatus.NOT_MET
+            return Ending(status, notebook.escalation)
+        if late := self.out_of_time():
+            return late
+        if self.verdict is not None:
+            self.agent.tell(goal_text(self.verdict))
+        return None
+
+    def watch(self, patience: float) -> Generator[AnyEvent, None, bool]:
+        """Measure the goal now, and again while it may become met: as long as samples hold, and
+        up to `patience` seconds for a change to take effect. Returns whether it is met."""
+        until = self.clock.monotonic() + patience
+        said = False
+        while True:
+            self.verdict = self.goal.check()
+            yield GoalChecked(self.turn, self.verdict)
+            if self.verdict.outcome is Outcome.MET:
+                return True
+            hopeful = self.verdict.sample is Outcome.MET or self.clock.monotonic() < until
+            if not hopeful or self.out_of_time() or self.stopped():
+                return False
+            if patience and not said:
+                yield Waiting("watching the goal", patience)
+                said = True
+            pause = min(self.goal.due_in(), max(0.05, self.time_left()))
+            self.clock.sleep(pause, self.agent.signals.stop)
+
+    def stopped(self) -> bool:
+        return self.agent.signals.stop.is_set() or self.agent.signals.cut.is_set()
+
+    def unsure(self) -> bool:
+        return self.verdict is not None and self.verdict.sample is Outcome.INCONCLUSIVE
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
+        """Take back what was changed, where the playbook says so, and measure the goal again."""
+        executor = self.agent.executor
+        if self.plan.playbook.on_failure not in ("undo", "rollback"):
+            yield Note(f"{len(executor.applied)} changes stay, as on_failure says", "warning")
+            return ending
+        yield Note("goal not met: taking back what was changed", "warning")
+        clean = yield from executor.take_back()
+        self.verdict = self.goal.check()
+        yield GoalChecked(self.turn, self.verdict)
+        status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
+        done = "changes undone and verified" if clean else "not everything could be undone"
+        return Ending(worst([status, _known(ending.status)]), f"{ending.reason}; {done}")
+
+    def ended(self, ending: Ending) -> RunEnded:
+        outcome = Outcome.MET if ending.status is ExitStatus.MET else Outcome.NOT_MET
+        if ending.status is ExitStatus.INCONCLUSIVE:
+            outcome = Outcome.INCONCLUSIVE
+        return RunEnded(
+            status=ending.status,
+            outcome=outcome,
+            reason=ending.reason,
+            usage=replace(self.agent.used(), seconds=round(self.elapsed(), 1)),
+            verdict=self.verdict,
+            hypotheses=self.agent.notebook.hypotheses,
+            gaps=tuple(self.gaps),
+            question=self.agent.notebook.question,
+        )
+
+
+def _known(status: ExitStatus) -> ExitStatus:
+    """USAGE cannot happen any more once changes were made: it counts as not met then."""
+    return status if status in PRECEDENCE else ExitStatus.NOT_MET
