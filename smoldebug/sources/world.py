@@ -45,7 +45,11 @@ class Cluster(Protocol):
         ...
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> "Reply":
-        """GET through the API server to a Pod or Service."""
+        """GET through the API server to a Pod or Service; `https:NAME` as its name means TLS.
+
+        The API server's own answer ("no endpoints available") is an UnreachableError, not a
+        Reply; 503 from the application is a Reply.
+        """
         ...
 
     def exec(
@@ -62,6 +66,21 @@ class Reply:
     headers: Mapping[str, str]
     seconds: float
     route: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAccess:
+    """How to reach something through the API server with an HTTP client of one's own.
+
+    `headers` is asked before every request (tokens expire); `verify` is a CA file, or whether to
+    check; `cert` a (certificate, key) pair of files.
+    """
+
+    url: str
+    headers: Callable[[], Mapping[str, str]]
+    verify: bool | str = True
+    cert: tuple[str, str] | None = None
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +112,7 @@ class Metrics(Protocol):
 
 
 class Http(Protocol):
-    def get(
-        self, url: str, *, timeout: float = 5.0, method: str = "GET", sample: int = 0
-    ) -> Reply:
+    def get(self, url: str, *, timeout: float = 5.0, method: str = "GET", sample: int = 0) -> Reply:
         """Reach a URL the right way. `sample` picks the n-th endpoint of a Service, modulo their
         number, so that several samples go to several pods. Raises UnreachableError (no answer)."""
         ...

@@ -1,0 +1,90 @@
+"""What an API server's refusal means, in one place: HTTP status and Status body to our errors."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeRefused,
+    NotFound,
+    SmoldebugError,
+    ToolError,
+    UnreachableError,
+)
+from smoldebug.untrusted import one_line
+
+_WRITES = ("patch", "create", "delete", "update")
+_PROXY_WORDS = ("error trying to reach service", "no endpoints available for service")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of the API server, spelled as an RBAC rule needs it."""
+
+    verb: str
+    resource: str  # plural, with the subresource: pods/log
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{where}"
+
+
+def status_of(body: Any) -> dict[str, Any]:
+    """A Kubernetes Status from a response body, or an empty dict."""
+    if isinstance(body, bytes | str):
+        try:
+            body = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, UnicodeError):
+            return {}
+    return body if isinstance(body, dict) and body.get("kind") == "Status" else {}
+
+
+def message_of(body: Any) -> str:
+    """The server's own sentence, on one line."""
+    return one_line(str(status_of(body).get("message") or ""), 300)
+
+
+def no_such_api(status: int, body: Any) -> bool:
+    """Whether a 404 speaks of the API itself (group, version, resource), not of one object."""
+    known = status_of(body)
+    return status == 404 and (
+        not known or "could not find the requested resource" in str(known.get("message"))
+    )
+
+
+def refused(asked: Asked, context: str, status: int, body: Any) -> SmoldebugError:
+    """The error for an answer that is no success."""
+    says = message_of(body) or f"HTTP {status}"
+    if status == 401:
+        return AccessDenied(f"the credentials of context {context} are expired or wrong")
+    if status == 403 and (asked.verb not in _WRITES or "cannot" in says):
+        return AccessDenied(f"not allowed in context {context}: {asked}", needs=str(asked))
+    if status == 404:
+        return NotFound(says if asked.name in says else f"{asked.name} not found: {says}")
+    if status in (400, 403, 405, 409, 415, 422):
+        kind = ChangeRefused if asked.verb in _WRITES else ToolError
+        return kind(f"the API server refused: {says}")
+    if status == 429:
+        return UnreachableError(f"the API server of context {context} is overloaded: {says}")
+    return UnreachableError(f"the API server of context {context} could not {asked}: {says}")
+
+
+def proxy_failure(asked: Asked, context: str, status: int, body: bytes) -> SmoldebugError | None:
+    """The error when the API server's proxy, not the application behind it, gave this answer."""
+    if status in (502, 503, 504, 500):
+        says = message_of(body) or one_line(body[:300].decode(errors="replace"), 300)
+        if any(words in says.lower() for words in _PROXY_WORDS):
+            return UnreachableError(f"{asked.name}: {says}")
+    known = status_of(body)
+    if status == 401 and known.get("reason") == "Unauthorized":
+        return refused(asked, context, status, body)
+    if status == 403 and asked.resource in str(known.get("message")):
+        return refused(asked, context, status, body)
+    kind = (known.get("details") or {}).get("kind")
+    if status == 404 and kind == asked.resource.partition("/")[0]:
+        return refused(asked, context, status, body)
+    return None
