@@ -144,7 +144,7 @@ class Agent:
 
     def used(self) -> Usage:
         """Usage now, with the changes made so far."""
-        return replace(self.usage, changes=len(self.executor.changed))
+        return replace(self.usage, changes=len({change.target for change in self.executor.changes}))
 
 
 class _Cuttable(Model):

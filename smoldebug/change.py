@@ -28,7 +28,7 @@ from smoldebug.events import (
 )
 from smoldebug.guard import Guard, asks
 from smoldebug.playbook.models import Playbook
-from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, Json, ObjectRef
+from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, Json
 from smoldebug.sources import servers
 from smoldebug.sources.world import Cluster, Processes
 
@@ -92,12 +92,13 @@ class Executor:
         self._proposed = 0
 
     @property
-    def changed(self) -> list[ObjectRef]:
-        return [card.change.target for card in self.applied]
+    def changes(self) -> list[Change]:
+        """What has been applied and not taken back, in order."""
+        return [card.change for card in self.applied]
 
     def execute(self, change: Change) -> Steps:
         """Try a proposed change. Yields events; returns what became of it, never raises for it."""
-        verdict = self._guard.judge(change, self.changed)
+        verdict = self._guard.judge(change, self.changes)
         if verdict.answer is Answer.NO:
             return Outcome("refused", f"REFUSED by the guard: {verdict.reason}. Nothing changed.")
         try:
@@ -136,7 +137,7 @@ class Executor:
             diff=preview.diff,
             dry_run=preview.dry_run,
             command=preview.command,
-            limits=self._guard.describe(change, self.changed),
+            limits=self._guard.describe(change, self.changes),
             context=self._context,
             digest=digest(change),
         )

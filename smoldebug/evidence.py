@@ -48,8 +48,28 @@ class EvidenceStore:
         return [evidence for evidence in self if evidence.tool == tool]
 
     def verify(self, quote: Quote) -> Quote:
-        """The quote, verified if its words stand in the evidence it names (white space folded)."""
-        evidence = self.get(quote.evidence)
+        """The quote, verified if its words stand in the evidence it names (white space folded).
+
+        Evidence is what a model read and the recorded data behind it, e.g. a whole log line.
+        """
         words = " ".join(quote.text.split())
-        held = evidence is not None and words and words in " ".join(evidence.observation.text.split())
-        return Quote(quote.evidence, quote.text, verified=bool(held))
+        evidence = self.get(quote.evidence)
+        held = (
+            bool(words)
+            and evidence is not None
+            and any(words in " ".join(text.split()) for text in _texts(evidence.observation))
+        )
+        return Quote(quote.evidence, quote.text, verified=held)
+
+
+def _texts(observation: Observation) -> Iterator[str]:
+    yield observation.text
+    pending = [observation.data]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            pending.extend(value.values())
+        elif isinstance(value, list | tuple):
+            pending.extend(value)

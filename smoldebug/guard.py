@@ -62,15 +62,15 @@ class Guard:
         self._scope = playbook.scope
         self._limits = playbook.limits
 
-    def judge(self, change: Change, changed: Sequence[ObjectRef]) -> Decision:
+    def judge(self, change: Change, applied: Sequence[Change]) -> Decision:
         """YES when nothing stands against it (it may still need approval), NO with the reason.
 
-        `changed` are the objects changed so far in this run.
+        `applied` are the changes made so far in this run: limits count over the whole run.
         """
         for problem in (
             self._permission(change),
-            self._room(change, changed),
-            replica_problem(change, self._limits),
+            self._room(change, applied),
+            replica_problem(change, applied, self._limits),
         ):
             if problem:
                 return Decision(Answer.NO, "guard", problem)
@@ -89,17 +89,17 @@ class Guard:
             return f"namespace {change.target.namespace} is outside the playbook's scope"
         return ""
 
-    def _room(self, change: Change, changed: Sequence[ObjectRef]) -> str:
-        objects = {*changed, change.target}
+    def _room(self, change: Change, applied: Sequence[Change]) -> str:
+        objects = _objects(change, applied)
         if len(objects) > self._limits.changes:
             return f"it would change more than limits.changes objects: {self._limits.changes}"
         return ""
 
-    def describe(self, change: Change, changed: Sequence[ObjectRef]) -> str:
-        """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3`."""
-        parts = [f"{len({*changed, change.target})} of {self._limits.changes} changes"]
+    def describe(self, change: Change, applied: Sequence[Change]) -> str:
+        """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
+        parts = [f"{len(_objects(change, applied))} of {self._limits.changes} changes"]
         for field in REPLICA_FIELDS:
-            before, after = change.before.get(field), change.after.get(field)
+            before, after = original(change, field, applied), change.after.get(field)
             if isinstance(before, int) and isinstance(after, int) and before:
                 allowed = self._limits.replicas.max_factor
                 parts.append(f"factor {after / before:.3g} of {allowed:g} allowed")
@@ -114,12 +114,24 @@ def covers(pattern: str, target: ObjectRef) -> bool:
     )
 
 
-def replica_problem(change: Change, limits: Limits) -> str:
+def _objects(change: Change, applied: Sequence[Change]) -> set[ObjectRef]:
+    return {change.target, *(earlier.target for earlier in applied)}
+
+
+def original(change: Change, field: str, applied: Sequence[Change]) -> Any:
+    """A field's value before this run touched it: two doublings are a factor of four."""
+    for earlier in applied:
+        if earlier.target == change.target and field in earlier.before:
+            return earlier.before[field]
+    return change.before.get(field)
+
+
+def replica_problem(change: Change, applied: Sequence[Change], limits: Limits) -> str:
     """Why a replica count is out of bounds, or "". Never to zero; never by more than the factor."""
     for field in REPLICA_FIELDS:
         if field not in change.after:
             continue
-        before, after = change.before.get(field), change.after[field]
+        before, after = original(change, field, applied), change.after[field]
         if not isinstance(after, int) or isinstance(after, bool) or after < 1:
             return f"{field} must be a whole number of at least 1: {after!r}"
         if after > limits.replicas.max:

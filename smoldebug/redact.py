@@ -14,9 +14,7 @@ _PATTERNS = (
     re.compile(r"\b(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"),
     re.compile(r"(?i)\bauthorization:\s*(?:bearer|basic|token)\s+(?P<secret>\S+)"),
     re.compile(r"(?i)\bbearer\s+(?P<secret>[\w.~+/-]{16,}=*)"),
-    re.compile(
-        r"\b(?P<secret>(?:gh[pousr]_|glpat-|xox[abp]-|sk-|hf_|AKIA|AIza)[\w-]{12,})"
-    ),
+    re.compile(r"\b(?P<secret>(?:gh[pousr]_|glpat-|xox[abp]-|sk-|hf_|AKIA|AIza)[\w-]{12,})"),
     re.compile(
         r"(?i)\b[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w.-]*"
         r"[\"']?\s*[=:]\s*[\"']?(?P<secret>[^\s\"',;&]{4,})"

@@ -57,9 +57,10 @@ def leaves(obj: Object, *, status: bool = False) -> dict[Path, Any]:
         return dict(_walk(obj.get("status") or {}, ("f:status",)))
     skip = ("apiVersion", "kind", "metadata", "status")
     meta = obj.get("metadata") or {}
-    owned = {k: meta[k] for k in _OWNED_METADATA if k in meta}
-    body = {"metadata": owned} | {k: v for k, v in obj.items() if k not in skip}
-    return {path: value for path, value in _walk(body, ()) if path}
+    body = {k: v for k, v in obj.items() if k not in skip}
+    if shared := {k: meta[k] for k in _OWNED_METADATA if k in meta}:
+        body["metadata"] = shared
+    return dict(_walk(body, ())) if body else {}
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,9 +1,11 @@
 """What a playbook holds once loaded: frozen, typed, substituted. `load.py` makes these from YAML.
 
-Durations are seconds (`30s`, `5m`, `1h` in the file), money US dollars (`$1.00`). Every field's
-description comes from the string below it in FIELD_HELP order; see `playbooks explain`.
+Durations are seconds (`30s`, `5m`, `1h` in the file), money US dollars (`$1.00`). A field's
+description, examples and whether this version runs it stand in its type: `playbooks explain`,
+the JSON Schema and the reference in docs/playbooks.md are made from them.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,40 +15,84 @@ from msgspec import Meta
 from smoldebug.records import ChangeKind, Json
 
 API_VERSION = "smoldebug.dev/v1"
+ReportFormat = Literal["terminal", "markdown", "json", "junit", "github", "pull_request"]
+
+
+_DURATION = re.compile(
+    r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?(?:(\d{1,9})ms)?",
+    re.ASCII,
+)
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001))
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 
 
 class Duration(float):
     """Seconds, written as `500ms`, `30s`, `5m`, `1h30m` or a bare number of seconds."""
 
+    @classmethod
+    def parse(cls, text: str) -> "Duration":
+        """Raises ValueError unless `text` is a duration."""
+        if _NUMBER.fullmatch(text):
+            return cls(text)
+        found = _DURATION.fullmatch(text)
+        if not found or not text:
+            raise ValueError(f"not a duration: {text!r}")
+        return cls(
+            sum(float(n or 0) * size for n, (_, size) in zip(found.groups(), _UNITS, strict=True))
+        )
+
+    def __str__(self) -> str:
+        """The shortest spelling that `parse` reads back to the millisecond: `1h30m`, `500ms`."""
+        left, said = round(self * 1000), ""
+        for unit, size in _UNITS:
+            count, left = divmod(left, round(size * 1000))
+            said += f"{count}{unit}" if count else ""
+        return said or "0s"
+
 
 class Money(float):
     """US dollars, written as `$1.00` or a bare number."""
 
+    @classmethod
+    def parse(cls, text: str) -> "Money":
+        """Raises ValueError unless `text` is an amount of money."""
+        if not _NUMBER.fullmatch(text.removeprefix("$")):
+            raise ValueError(f"not an amount of money: {text!r}")
+        return cls(text.removeprefix("$"))
 
-class Model(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
-):
+    def __str__(self) -> str:
+        cents = f"{float(self):.2f}"
+        return f"${cents if float(cents) == self else format(float(self), '.6f').rstrip('0')}"
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all playbook blocks: unknown keys are errors."""
 
 
-def doc(text: str) -> Meta:
-    return Meta(description=text)
+def doc(text: str, *examples: Json) -> Meta:
+    return Meta(description=text, examples=list(examples) or None)
+
+
+def later(text: str) -> Meta:
+    """A part that loads and that this version does not run: see RunPlan.unsupported."""
+    return Meta(description=f"{text} (not supported yet).", extra={"later": True})
 
 
 # --- inputs and secrets ---------------------------------------------------------------------
 
 
-class Input(Model, kw_only=True):
+class Input(Model, frozen=True, kw_only=True):
     description: Annotated[str, doc("Shown by `playbooks show` and in prompts for a value.")] = ""
-    default: Annotated[Json, doc("Used when no --set is given; its type is the input's type.")] = (
-        msgspec.UNSET
-    )
+    default: Annotated[
+        Json, doc("Used when no --set is given; its type is the input's type.", "shop")
+    ] = msgspec.UNSET
     required: Annotated[bool, doc("Refuse to run without a value.")] = False
 
 
-class Secret(Model, kw_only=True):
+class Secret(Model, frozen=True, kw_only=True):
     from_env: Annotated[
-        str | list[str], doc("Environment variable, or several: the first that is set.")
+        str | list[str],
+        doc("Environment variable, or several: the first that is set.", "GITHUB_TOKEN"),
     ]
     required: Annotated[bool, doc("Refuse to run without it.")] = True
 
@@ -54,24 +100,36 @@ class Secret(Model, kw_only=True):
 # --- goal -----------------------------------------------------------------------------------
 
 
-class HttpCheck(Model, kw_only=True):
-    url: Annotated[str, doc("What to GET. *.svc names go through the API server's proxy.")] = ""
-    path: Annotated[str, doc("With each_service: the path on each service.")] = ""
-    port: Annotated[int | str, doc("With each_service: a port, its name, or auto.")] = "auto"
-    skip: Annotated[str, doc("With each_service: when a service is left out.")] = ""
+class HttpCheck(Model, frozen=True, kw_only=True):
+    url: Annotated[
+        str,
+        doc(
+            "What to GET. *.svc names go through the API server's proxy.",
+            "http://checkout.shop.svc:8080/health",
+        ),
+    ] = ""
+    path: Annotated[str, later("With each_service: the path on each service")] = ""
+    port: Annotated[int | str, later("With each_service: a port, its name, or auto")] = "auto"
+    skip: Annotated[str, later("With each_service: when a service is left out")] = ""
     status: Annotated[int | list[int], doc("Expected status code, or several.")] = 200
     contains: Annotated[str, doc("Text that the body must contain.")] = ""
     timeout: Annotated[Duration, doc("Longest wait for an answer.")] = Duration(5)
 
 
-class TcpCheck(Model, kw_only=True):
-    host: Annotated[str, doc("Name or address.")]
+class TcpCheck(Model, frozen=True, kw_only=True):
+    host: Annotated[str, doc("Name or address.", "db.shop.svc")]
     port: Annotated[int, Meta(ge=1, le=65535), doc("Port that must accept a connection.")]
     timeout: Annotated[Duration, doc("Longest wait for the connection.")] = Duration(5)
 
 
-class MetricCheck(Model, kw_only=True):
-    query: Annotated[str, doc("PromQL; every value of its result must satisfy the bounds.")]
+class MetricCheck(Model, frozen=True, kw_only=True):
+    query: Annotated[
+        str,
+        doc(
+            "PromQL; every value of its result must satisfy the bounds.",
+            "histogram_quantile(0.99, sum by (le) (rate(auth_latency_seconds_bucket[1m])))",
+        ),
+    ]
     below: Annotated[float | None, doc("Value must be < this.")] = None
     above: Annotated[float | None, doc("Value must be > this.")] = None
     at_most: Annotated[float | None, doc("Value must be <= this.")] = None
@@ -79,47 +137,70 @@ class MetricCheck(Model, kw_only=True):
     equals: Annotated[float | None, doc("Value must be this.")] = None
 
 
-class RatioCheck(Model, kw_only=True):
-    bad: Annotated[str, doc("PromQL of what counts as bad; empty beside a non-empty total is 0.")]
-    total: Annotated[str, doc("PromQL of everything; empty or zero is inconclusive.")]
+class RatioCheck(Model, frozen=True, kw_only=True):
+    bad: Annotated[
+        str,
+        doc(
+            "PromQL of what counts as bad; empty beside a non-empty total is 0.",
+            'sum(rate(http_requests_total{code=~"5.."}[1m]))',
+        ),
+    ]
+    total: Annotated[
+        str,
+        doc(
+            "PromQL of everything; empty or zero is inconclusive.",
+            "sum(rate(http_requests_total[1m]))",
+        ),
+    ]
     below: Annotated[float | None, doc("bad/total must be < this.")] = None
     at_most: Annotated[float | None, doc("bad/total must be <= this.")] = None
 
 
-class ObjectCheck(Model, kw_only=True):
-    kind: Annotated[str, doc("Kind, e.g. Deployment.")]
+class ObjectCheck(Model, frozen=True, kw_only=True):
+    kind: Annotated[str, doc("Kind of the object.", "Deployment")]
     name: Annotated[str, doc("Name; without one, every object selected must match.")] = ""
     namespace: Annotated[str, doc("Namespace; empty for cluster-scoped kinds.")] = ""
-    labels: Annotated[str, doc("Label selector when no name is given.")] = ""
-    matches: Annotated[dict[str, Json], doc("Partial object: every key given must be equal.")]
+    labels: Annotated[str, doc("Label selector when no name is given.", "app=checkout")] = ""
+    matches: Annotated[
+        dict[str, Json],
+        doc("Partial object: every key given must be equal.", {"spec": {"paused": False}}),
+    ]
 
 
-class RolloutCheck(Model, kw_only=True):
-    target: Annotated[str, doc("KIND/NAMESPACE/NAME; empty: every workload in scope.")] = ""
+class RolloutCheck(Model, frozen=True, kw_only=True):
+    target: Annotated[
+        str, doc("Kind/namespace/name; empty: every workload in scope.", "Deployment/shop/checkout")
+    ] = ""
     complete_within: Annotated[
         Duration | None, doc("Longer than this without completing is a failure.")
     ] = None
 
 
-class RestartsCheck(Model, kw_only=True):
-    target: Annotated[str, doc("KIND/NAMESPACE/NAME; empty: every workload in scope.")] = ""
+class RestartsCheck(Model, frozen=True, kw_only=True):
+    target: Annotated[
+        str, doc("Kind/namespace/name; empty: every workload in scope.", "Deployment/shop/checkout")
+    ] = ""
     at_most: Annotated[int, Meta(ge=0), doc("New restarts allowed since the run began.")] = 0
 
 
-class CommandCheck(Model, kw_only=True):
-    run: Annotated[list[str], Meta(min_length=1), doc("Program and arguments; never a shell.")]
+class CommandCheck(Model, frozen=True, kw_only=True):
+    run: Annotated[
+        list[str],
+        Meta(min_length=1),
+        doc("Program and arguments; never a shell.", ["pg_isready", "-h", "db"]),
+    ]
     exit_code: Annotated[int, doc("Expected exit code.")] = 0
     contains: Annotated[str, doc("Text that its output must contain.")] = ""
     timeout: Annotated[Duration, doc("Longest run time.")] = Duration(30)
 
 
-class FindingsCheck(Model, kw_only=True):
+class FindingsCheck(Model, frozen=True, kw_only=True):
     severity: Annotated[
         Literal["critical", "warning"], doc("The least severity that fails the check.")
     ] = "critical"
 
 
-class Check(Model, kw_only=True):
+class Check(Model, frozen=True, kw_only=True):
     """Exactly one of these."""
 
     http: Annotated[HttpCheck | None, doc("An HTTP answer.")] = None
@@ -131,7 +212,8 @@ class Check(Model, kw_only=True):
     restarts: Annotated[RestartsCheck | None, doc("No more than so many new restarts.")] = None
     command: Annotated[CommandCheck | None, doc("A local command's exit code and output.")] = None
     python: Annotated[
-        str | None, doc("module:function of the playbook's folder; needs --allow-code.")
+        str | None,
+        doc("module:function of the playbook's folder; needs --allow-code.", "predicates:healthy"),
     ] = None
     findings: Annotated[
         FindingsCheck | None, doc("No finding of that severity in the first card.")
@@ -139,16 +221,14 @@ class Check(Model, kw_only=True):
     all: Annotated["list[Check] | None", doc("All of these.")] = None
     any: Annotated["list[Check] | None", doc("At least one of these.")] = None
     # accepted, checked by later versions:
-    logs: Annotated[Json, doc("No new error shapes (not supported yet).")] = None
-    sql: Annotated[Json, doc("A database query (not supported yet).")] = None
-    manifests: Annotated[Json, doc("Manifests in a repository (not supported yet).")] = None
-    covers_cluster: Annotated[Json, doc("Manifests for every live object (not supported yet).")] = (
-        None
-    )
-    pull_request: Annotated[Json, doc("A pull request and its checks (not supported yet).")] = None
+    logs: Annotated[Json, later("No new error shapes")] = None
+    sql: Annotated[Json, later("A database query")] = None
+    manifests: Annotated[Json, later("Manifests in a repository")] = None
+    covers_cluster: Annotated[Json, later("Manifests for every live object")] = None
+    pull_request: Annotated[Json, later("A pull request and its checks")] = None
 
 
-class Goal(Model, kw_only=True):
+class Goal(Model, frozen=True, kw_only=True):
     description: Annotated[str, doc("One line for people; the checks decide.")] = ""
     all: Annotated[list[Check], doc("All of these.")] = []
     any: Annotated[list[Check], doc("At least one of these.")] = []
@@ -160,38 +240,52 @@ class Goal(Model, kw_only=True):
     within: Annotated[
         Duration | None, doc("Deadline from the start; waiting for approval not counted.")
     ] = None
-    each_service: Annotated[Json, doc("One row per workload (not supported yet).")] = None
+    each_service: Annotated[Json, later("One row per workload")] = None
 
 
 # --- what may be read and touched -----------------------------------------------------------
 
 
-class Scope(Model, kw_only=True):
-    namespaces: Annotated[list[str], doc("Reads outside are gaps; empty: all.")] = []
-    paths: Annotated[list[str], doc("Repository paths that may change (not supported yet).")] = []
+class Scope(Model, frozen=True, kw_only=True):
+    namespaces: Annotated[list[str], doc("Reads outside are gaps; empty: all.", ["shop"])] = []
+    paths: Annotated[list[str], later("Repository paths that may change")] = []
     cluster: Annotated[Literal["read-only", "read-write"], doc("read-only refuses changes.")] = (
         "read-write"
     )
 
 
-class LogsTool(Model, kw_only=True):
+class LogsTool(Model, frozen=True, kw_only=True):
     max_lines: Annotated[int, Meta(ge=1, le=50000), doc("Most lines of one call.")] = 500
 
 
-class MetricsTool(Model, kw_only=True):
-    url: Annotated[str, doc("Prometheus base URL; *.svc names work from a laptop too.")]
+class MetricsTool(Model, frozen=True, kw_only=True):
+    url: Annotated[
+        str,
+        doc(
+            "Prometheus base URL; *.svc names work from a laptop too. Empty: as if not there.",
+            "http://prometheus.monitoring.svc:9090",
+        ),
+    ]
 
 
-class HttpTool(Model, kw_only=True):
-    allow: Annotated[list[str], doc("URL patterns the tool may GET or HEAD; `*` only.")] = []
+class HttpTool(Model, frozen=True, kw_only=True):
+    allow: Annotated[
+        list[str],
+        doc("URL patterns the tool may GET or HEAD; `*` only.", ["http://*.shop.svc:*/*"]),
+    ] = []
 
 
-class KubectlTool(Model, kw_only=True):
-    read: Annotated[list[str], doc("Resources that may be read; empty: all but secrets.")] = []
+class KubectlTool(Model, frozen=True, kw_only=True):
+    read: Annotated[
+        list[str],
+        doc(
+            "Resources that may be read; empty: all but secrets.", ["pods", "deployments", "events"]
+        ),
+    ] = []
 
 
-class ShellCommand(Model, kw_only=True):
-    run: Annotated[list[str], Meta(min_length=1), doc("argv prefix; never a shell.")]
+class ShellCommand(Model, frozen=True, kw_only=True):
+    run: Annotated[list[str], Meta(min_length=1), doc("argv prefix; never a shell.", ["df", "-h"])]
     effect: Annotated[
         Literal["read", "execute"], doc("execute asks like a change; read does not.")
     ] = "execute"
@@ -199,28 +293,38 @@ class ShellCommand(Model, kw_only=True):
     in_pod: Annotated[bool, doc("Run in a pod through exec instead of here.")] = False
 
 
-class ShellTool(Model, kw_only=True):
+class ShellTool(Model, frozen=True, kw_only=True):
     allow: Annotated[dict[str, ShellCommand], doc("Commands by name; nothing else runs.")]
 
 
-class LocalServer(Model, kw_only=True):
-    run: Annotated[list[str], Meta(min_length=1), doc("argv that starts it.")]
-    url: Annotated[str, doc("Where it answers.")]
+class LocalServer(Model, frozen=True, kw_only=True):
+    run: Annotated[
+        list[str],
+        Meta(min_length=1),
+        doc("argv that starts it.", ["python3", "-m", "http.server", "8000"]),
+    ]
+    url: Annotated[str, doc("Where it answers.", "http://127.0.0.1:8000/")]
     cwd: Annotated[str, doc("Folder to start it in, relative to the playbook.")] = ""
 
 
-class ProcessTool(Model, kw_only=True):
+class ProcessTool(Model, frozen=True, kw_only=True):
     servers: Annotated[dict[str, LocalServer], doc("Local servers by name.")]
 
 
-class ChangeTool(Model, kw_only=True):
-    allow: Annotated[list[ChangeKind], doc("Kinds of change that may be proposed.")]
+class ChangeTool(Model, frozen=True, kw_only=True):
+    allow: Annotated[
+        list[ChangeKind], doc("Kinds of change that may be proposed.", ["scale", "rollback"])
+    ]
     targets: Annotated[
-        list[str], doc("Kind/namespace/name that may be changed; * only as a whole part.")
+        list[str],
+        doc(
+            "Kind/namespace/name that may be changed; `*` only as a whole part.",
+            ["Deployment/shop/*"],
+        ),
     ]
 
 
-class Tools(Model, kw_only=True):
+class Tools(Model, frozen=True, kw_only=True):
     logs: Annotated[LogsTool | None, doc("fetch_logs.")] = None
     metrics: Annotated[MetricsTool | None, doc("query_prometheus.")] = None
     http: Annotated[HttpTool | None, doc("http_check.")] = None
@@ -229,28 +333,34 @@ class Tools(Model, kw_only=True):
     process: Annotated[ProcessTool | None, doc("check_server, restart_server.")] = None
     change: Annotated[ChangeTool | None, doc("What may be changed; without it: read-only.")] = None
     custom: Annotated[list[str], doc("Names of your own tools that may be used.")] = []
-    git: Annotated[Json, doc("Git (not supported yet).")] = None
-    pull_request: Annotated[Json, doc("Pull requests (not supported yet).")] = None
+    git: Annotated[Json, later("The branch that a patch is made on")] = None
+    pull_request: Annotated[Json, later("How a pull request is opened")] = None
 
 
-class ReplicaLimits(Model, kw_only=True):
+class ReplicaLimits(Model, frozen=True, kw_only=True):
     max_factor: Annotated[float, Meta(ge=1), doc("Most a replica count may be multiplied.")] = 3.0
     max: Annotated[int, Meta(ge=1), doc("Most replicas, whatever the factor.")] = 20
 
 
-class Limits(Model, kw_only=True):
+class Limits(Model, frozen=True, kw_only=True):
     max_steps: Annotated[int, Meta(ge=1), doc("Turns of the loop.")] = 25
     cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
     wall: Annotated[Duration | None, doc("Longest run, waiting for approval excluded.")] = None
     changes: Annotated[int, Meta(ge=0), doc("Objects that may be changed.")] = 3
     replicas: Annotated[ReplicaLimits, doc("How far scaling may go.")] = ReplicaLimits()
-    files: Annotated[int | None, doc("Files a patch may touch (not supported yet).")] = None
-    changed_lines_per_container: Annotated[int | None, doc("(not supported yet)")] = None
+    files: Annotated[int | None, later("Files a patch may touch")] = None
+    changed_lines_per_container: Annotated[
+        int | None, later("Lines that a patch may change in one container")
+    ] = None
 
 
-class Playbook(Model, kw_only=True):
-    apiVersion: Annotated[Literal["smoldebug.dev/v1"], doc("Always smoldebug.dev/v1.")]  # noqa: N815
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), doc("Its name.")]
+class Playbook(Model, frozen=True, kw_only=True):
+    apiVersion: Annotated[Literal["smoldebug.dev/v1"], doc("The version of this format.")]
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+        doc("Its name, that of its file.", "triage-502"),
+    ]
     description: Annotated[str, doc("What it is for, in a sentence.")] = ""
     inputs: Annotated[dict[str, Input], doc("Values that --set gives.")] = {}
     goal: Annotated[Goal, doc("What fixed means; decided by code.")]
@@ -260,7 +370,11 @@ class Playbook(Model, kw_only=True):
         Literal["ask", "auto", "never"], doc("Who decides on changes; never refuses all.")
     ] = "ask"
     allow_auto_when: Annotated[
-        dict[str, list[str]], doc("approval: auto holds only where these match.")
+        dict[str, list[str]],
+        doc(
+            "approval: auto holds only where these match; `cluster` takes context names.",
+            {"cluster": ["*-staging"]},
+        ),
     ] = {}
     allow_without_undo: Annotated[
         list[ChangeKind], doc("Kinds without an inverse that auto may do.")
@@ -269,21 +383,23 @@ class Playbook(Model, kw_only=True):
     on_failure: Annotated[
         Literal["undo", "rollback", "keep-branch", "report"], doc("When the goal is not met.")
     ] = "undo"
-    report: Annotated[tuple[str, ...], doc("terminal, markdown, json, junit, github.")] = (
-        "terminal",
-    )
+    report: Annotated[
+        tuple[ReportFormat, ...], doc("What is written at the end.", ["terminal", "markdown"])
+    ] = ("terminal",)
     secrets: Annotated[dict[str, Secret], doc("For tools, never for a model.")] = {}
-    hints: Annotated[str, doc("Markdown file beside the playbook, told to the model.")] = ""
-    model: Annotated[str | list[str], doc("Model, or a fallback chain.")] = ""
+    hints: Annotated[
+        str, doc("Markdown file beside the playbook, told to the model.", "502.md")
+    ] = ""
+    model: Annotated[str | list[str], doc("Model, or a fallback chain.", "expert")] = ""
     # accepted, run by later versions:
-    matrix: Annotated[Json, doc("One run per cluster (not supported yet).")] = None
-    baseline: Annotated[Json, doc("The goal must hold before (not supported yet).")] = None
-    steps: Annotated[list[Any], doc("Fixed actions (not supported yet).")] = []
-    edits: Annotated[list[Any], doc("Manifest edits by code (not supported yet).")] = []
-    on_failure_others: Annotated[str, doc("Other clusters (not supported yet).")] = ""
-    on_managed: Annotated[
-        Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")
-    ] = "warn"
+    matrix: Annotated[Json, later("One run per cluster")] = None
+    baseline: Annotated[Json, later("The goal must hold before")] = None
+    steps: Annotated[list[Any], later("Fixed actions")] = []
+    edits: Annotated[list[Any], later("Manifest edits by code")] = []
+    on_failure_others: Annotated[str, later("What happens to clusters already done")] = ""
+    on_managed: Annotated[Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")] = (
+        "warn"
+    )
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
