@@ -197,13 +197,21 @@ class KubeCluster:
 
         return self._answer(asked, read)
 
-    def http_access(self, ref: ObjectRef, port: int | str) -> HttpAccess:
-        """How another HTTP client reaches a Service through the API server's proxy."""
-        settings = self._api.configuration
-        url = settings.host.rstrip("/") + self._proxy_path(ref, _proxied(ref), port)
-        verify: bool | str = settings.verify_ssl and (settings.ssl_ca_cert or True)
-        cert = (settings.cert_file, settings.key_file) if settings.cert_file else None
-        return HttpAccess(url, self._credentials, verify, cert, settings.proxy)
+    def http_access(self, service: ObjectRef, url: str) -> HttpAccess:
+        """How another HTTP client reaches a Service's `url` through the API server."""
+        settings, parts = self._api.configuration, urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if parts.scheme == "https":
+            service = ObjectRef("Service", service.namespace, f"https:{service.name}")
+        return HttpAccess(
+            url=settings.host.rstrip("/")
+            + self._proxy_path(service, "services", port)
+            + _safe_path(parts.path),
+            headers=self._credentials,
+            verify=settings.verify_ssl and (settings.ssl_ca_cert or True),
+            cert=(settings.cert_file, settings.key_file) if settings.cert_file else None,
+            proxy=settings.proxy,
+        )
 
     # --- changing ---------------------------------------------------------------------------
 

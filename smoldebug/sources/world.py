@@ -180,3 +180,10 @@ class World:
                 raise UsageError("the playbook names no Prometheus: tools.metrics.url")
             self._metrics = opener(self)
         return self._metrics
+
+    def close(self) -> None:
+        """Close the connections of what was opened."""
+        for opened in (self._metrics, self._cluster):
+            close = getattr(opened, "close", None)
+            if close is not None:
+                close()
