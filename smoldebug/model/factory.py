@@ -43,7 +43,9 @@ def build(name: str, expert: Expert, api_base: str = "") -> Model:
     except ImportError as error:
         extra = provider if provider in ("openai", "litellm") else f"smolagents[{provider}]"
         hint = f"smoldebug[{extra}]" if provider in ("openai", "litellm") else extra
-        raise UsageError(f"{name} needs a package: {error}", hint=f"pip install '{hint}'") from error
+        raise UsageError(
+            f"{name} needs a package: {error}", hint=f"pip install '{hint}'"
+        ) from error
 
 
 def _key(provider: str, api_base: str) -> str:

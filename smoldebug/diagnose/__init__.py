@@ -1,0 +1,1 @@
+"""Diagnosis without a model: rules over typed evidence, and the expert that drives them."""

@@ -1,0 +1,199 @@
+"""What the rules may know: the run's brief, and evidence read as Kubernetes objects and log lines.
+
+Only typed data is read here, never a model's text. A name found in a log line counts only when an
+object of that name was seen too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from smoldebug.evidence import EvidenceStore
+from smoldebug.records import ChangeKind, Evidence, Json, ObjectRef, Quote
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What the expert is told of a run: where to look and what may be changed."""
+
+    namespace: str = ""
+    targets: tuple[ObjectRef, ...] = ()  # workloads and Services the goal is about
+    urls: tuple[str, ...] = ()  # that the goal expects to answer
+    tools: frozenset[str] = frozenset()
+    allowed: frozenset[ChangeKind] = frozenset()
+    max_factor: float = 3.0
+    max_replicas: int = 20
+    servers: tuple[str, ...] = ()  # local servers of the playbook
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call the expert wants to make."""
+
+    tool: str
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+
+    def key(self) -> str:
+        return f"{self.tool} {sorted(self.arguments.items())}"
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a rule makes of the evidence so far."""
+
+    claim: str
+    subject: ObjectRef | None = None
+    fault: str = ""
+    supports: tuple[Quote, ...] = ()
+    contradicts: tuple[Quote, ...] = ()
+    confirmed: bool = False
+    ruled_out: bool = False
+    needs: tuple[Call, ...] = ()  # what would decide it, most telling first
+    remedy: Call | None = None
+    because: str = ""  # one sentence for the operator
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line with where it was read and how often its shape occurred."""
+
+    text: str
+    count: int
+    level: str
+    evidence: str
+
+    def quote(self) -> Quote:
+        return Quote(self.evidence, self.text)
+
+
+class Picture:
+    """Evidence since the last change, as objects and lines."""
+
+    def __init__(self, evidence: EvidenceStore, brief: Brief, fresh_after: int = 0) -> None:
+        """`fresh_after`: evidence numbers up to it describe the world before the last change."""
+        self.evidence, self.brief, self._fresh_after = evidence, brief, fresh_after
+
+    def fresh(self, tool: str, **arguments: Json) -> Evidence | None:
+        """The newest evidence of that call, unless a change has made it stale."""
+        found = self.evidence.latest(tool, **arguments)
+        return found if found and int(found.id[1:]) > self._fresh_after else None
+
+    # --- objects ----------------------------------------------------------------------------
+
+    def objects(self, kind: str) -> list[Object]:
+        found = self.evidence.latest("get", kind=kind, namespace=self.brief.namespace)
+        data = found.observation.data if found else None
+        items = data.get("objects", []) if isinstance(data, dict) else []
+        return [item for item in items if isinstance(item, dict)]
+
+    def read(self, *kinds: str) -> tuple[Call, ...]:
+        """Calls that read those kinds in the run's namespace."""
+        return tuple(
+            Call("get", {"kind": kind, "namespace": self.brief.namespace}) for kind in kinds
+        )
+
+    def row(self, kind: str, name: str) -> Quote | None:
+        """The line of the object's table that shows it, for quoting."""
+        found = self.evidence.latest("get", kind=kind, namespace=self.brief.namespace)
+        for line in found.observation.text.splitlines() if found else []:
+            if line.split()[:1] == [name]:
+                return Quote(found.id if found else "", line.strip())
+        return None
+
+    def deployment(self, name: str) -> Object | None:
+        return next((d for d in self.objects("Deployment") if name_of(d) == name), None)
+
+    def behind(self, service: str) -> Object | None:
+        """The Deployment whose pods a Service selects."""
+        for item in self.objects("Service"):
+            selector = item.get("spec", {}).get("selector") or {}
+            if name_of(item) != service or not selector:
+                continue
+            for deployment in self.objects("Deployment"):
+                labels = _template(deployment).get("metadata", {}).get("labels") or {}
+                if selector.items() <= labels.items():
+                    return deployment
+        return None
+
+    def target_deployments(self) -> list[Object]:
+        """The Deployments the goal is about; all of the namespace when it names none."""
+        found = []
+        for ref in self.brief.targets:
+            item = self.behind(ref.name) if ref.kind == "Service" else self.deployment(ref.name)
+            if item is not None and item not in found:
+                found.append(item)
+        return found or (self.objects("Deployment") if not self.brief.targets else [])
+
+    def dependencies(self, deployment: Object) -> list[str]:
+        """Services that a Deployment's environment names: the typed edges of the call graph."""
+        values = [
+            str(variable.get("value", ""))
+            for container in _template(deployment).get("spec", {}).get("containers", [])
+            for variable in container.get("env") or []
+        ]
+        hosts = {host for value in values for host in _hosts(value)}
+        own = name_of(deployment)
+        names = [name_of(service) for service in self.objects("Service")]
+        return [name for name in names if name in hosts and name != own]
+
+    def pods(self, deployment: Object) -> list[Object]:
+        labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
+        return [
+            pod
+            for pod in self.objects("Pod")
+            if labels.items() <= (pod.get("metadata", {}).get("labels") or {}).items()
+        ]
+
+    def hpa(self, deployment: Object) -> Object | None:
+        for item in self.objects("HorizontalPodAutoscaler"):
+            target = item.get("spec", {}).get("scaleTargetRef", {})
+            if (target.get("kind"), target.get("name")) == ("Deployment", name_of(deployment)):
+                return item
+        return None
+
+    # --- logs -------------------------------------------------------------------------------
+
+    def lines(self, workload: str) -> list[Line]:
+        """One line per log shape of a Deployment, most frequent first."""
+        found = self.fresh("fetch_logs", target=f"deployment/{workload}")
+        data = found.observation.data if found else None
+        shapes = data.get("shapes", []) if isinstance(data, dict) else []
+        return [
+            Line(shape["last"], shape["count"], shape.get("level") or "", found.id if found else "")
+            for shape in shapes
+        ]
+
+
+def name_of(item: Object) -> str:
+    return str(item.get("metadata", {}).get("name", ""))
+
+
+def _template(deployment: Object) -> Object:
+    template: Object = deployment.get("spec", {}).get("template", {})
+    return template
+
+
+def _hosts(value: str) -> Iterator[str]:
+    """First labels of the host names in an environment value: a URL or host:port."""
+    for word in re.split(r"[\s,;]+", value):
+        host = urlsplit(word if "//" in word else f"//{word}")
+        try:
+            name = host.hostname or ""
+        except ValueError:  # brackets that are no IPv6 address
+            continue
+        if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+            yield name.split(".")[0]
+
+
+def ready(pod: Object) -> bool:
+    conditions: Sequence[Object] = pod.get("status", {}).get("conditions") or []
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
+
+
+def ref_of(item: Object, kind: str) -> ObjectRef:
+    meta = item.get("metadata", {})
+    return ObjectRef(kind, str(meta.get("namespace", "")), name_of(item))
