@@ -1,5 +1,6 @@
 """The outside worlds of one run, opened on first use, and the seams tests put their fakes in."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -145,6 +146,7 @@ class World:
         metrics: Callable[["World"], Metrics] | None = None,
     ) -> None:
         self.clock, self.processes = clock, processes
+        self._lock = threading.RLock()  # checks and tools run side by side; an opener may nest
         self._open = {"cluster": cluster, "http": http, "metrics": metrics}
         self._cluster: Cluster | None = None
         self._http: Http | None = None
@@ -156,30 +158,33 @@ class World:
 
     @property
     def cluster(self) -> Cluster:
-        if self._cluster is None:
-            opener: Any = self._open["cluster"]
-            if opener is None:
-                raise UsageError("this playbook uses no cluster")
-            self._cluster = opener()
-        return self._cluster
+        with self._lock:
+            if self._cluster is None:
+                opener: Any = self._open["cluster"]
+                if opener is None:
+                    raise UsageError("this playbook uses no cluster")
+                self._cluster = opener()
+            return self._cluster
 
     @property
     def http(self) -> Http:
-        if self._http is None:
-            opener: Any = self._open["http"]
-            if opener is None:
-                raise UsageError("this run has no HTTP client")
-            self._http = opener(self)
-        return self._http
+        with self._lock:
+            if self._http is None:
+                opener: Any = self._open["http"]
+                if opener is None:
+                    raise UsageError("this run has no HTTP client")
+                self._http = opener(self)
+            return self._http
 
     @property
     def metrics(self) -> Metrics:
-        if self._metrics is None:
-            opener: Any = self._open["metrics"]
-            if opener is None:
-                raise UsageError("the playbook names no Prometheus: tools.metrics.url")
-            self._metrics = opener(self)
-        return self._metrics
+        with self._lock:
+            if self._metrics is None:
+                opener: Any = self._open["metrics"]
+                if opener is None:
+                    raise UsageError("the playbook names no Prometheus: tools.metrics.url")
+                self._metrics = opener(self)
+            return self._metrics
 
     def close(self) -> None:
         """Close the connections of what was opened."""

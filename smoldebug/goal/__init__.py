@@ -1,0 +1,5 @@
+"""Goals: what "fixed" means, decided by code. See docs/goals.md."""
+
+from smoldebug.goal.goal import Goal
+
+__all__ = ["Goal"]

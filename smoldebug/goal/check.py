@@ -1,0 +1,72 @@
+"""One thing that is measured: what every kind of check is turned into, and what it answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from smoldebug.clock import Clock
+from smoldebug.errors import UsageError
+from smoldebug.playbook.models import RunPlan
+from smoldebug.records import Fact, Json, Outcome
+from smoldebug.sources.kinds import find
+from smoldebug.sources.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a check saw; the fields of a CheckResult that differ from sample to sample."""
+
+    outcome: Outcome
+    says: str
+    value: float | None = None
+    subject: str = ""
+    route: str = ""
+
+
+def met(says: str, value: float | None = None, *, subject: str = "", route: str = "") -> Measured:
+    return Measured(Outcome.MET, says, value, subject, route)
+
+
+def not_met(
+    says: str, value: float | None = None, *, subject: str = "", route: str = ""
+) -> Measured:
+    return Measured(Outcome.NOT_MET, says, value, subject, route)
+
+
+def inconclusive(says: str, *, subject: str = "", route: str = "") -> Measured:
+    return Measured(Outcome.INCONCLUSIVE, says, None, subject, route)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`measure` takes the number of the sample, from 0, and may raise any SmoldebugError."""
+
+    label: str  # short and stable: "http /health = 200"
+    kind: str
+    measure: Callable[[int], Measured]
+    subject: str = ""  # object, URL or query; tells two checks with one label apart
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything a check may use of the run it belongs to."""
+
+    plan: RunPlan
+    world: World
+    clock: Clock
+    allow_code: bool = False
+    state: Callable[[], Mapping[str, Json]] | None = None
+    red: Callable[[], Sequence[Fact]] | None = None
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """To look in, where a check names none; ("",) is all of them."""
+        return tuple(self.plan.playbook.scope.namespaces) or ("",)
+
+    def namespace_of(self, kind: str, namespace: str) -> str:
+        """The namespace a check means: its own, or the only one in scope. Raises UsageError."""
+        known = find(kind)
+        if namespace or known is None or not known.namespaced:
+            return namespace
+        if len(self.namespaces) != 1 or not self.namespaces[0]:
+            raise UsageError(f"the goal does not say in which namespace to look for: {kind}")
+        return self.namespaces[0]
