@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -32,7 +32,7 @@ import msgspec
 
 from smoldebug.errors import SmoldebugError, UsageError
 from smoldebug.evidence import EvidenceStore
-from smoldebug.records import Change, Effect, Evidence, Json, Observation
+from smoldebug.records import Change, ChangeKind, Effect, Evidence, Json, Observation
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
 from smoldebug.untrusted import clip, instruction_like, plain
@@ -63,6 +63,7 @@ class ToolSpec:
     arguments: type[msgspec.Struct]
     schema: Mapping[str, Json]  # JSON Schema of the arguments object
     wants_context: bool
+    changes: ChangeKind | None = None  # what it proposes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +87,20 @@ class Cancelled(BaseException):
 
 
 def tool(
-    *, effect: str, timeout: float = 30.0, family: str = ""
+    *, effect: str, timeout: float = 30.0, family: str = "", changes: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a function as a tool.
 
     `effect` is read, probe, change or execute; `timeout` seconds; `family` the key of the
-    playbook's `tools:` block that enables it (default: the file's name).
+    playbook's `tools:` block that enables it (default: the file's name); `changes` the kind of
+    Change it proposes, which the playbook must allow.
     Raises UsageError when the signature cannot be described to a model.
     """
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(function, MARK, describe(function, Effect(effect), timeout, family))
+        kind = ChangeKind(changes) if changes else None
+        spec = describe(function, Effect(effect), timeout, family)
+        setattr(function, MARK, replace(spec, changes=kind))
         return function
 
     return mark

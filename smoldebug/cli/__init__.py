@@ -1,0 +1,47 @@
+"""The command line. `main` handles errors; everything else works or raises."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Entry point of the `smoldebug` and `kubectl-smoldebug` scripts."""
+    os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # smolagents' import reads .env otherwise
+    sys.exit(program(sys.argv[1:]))
+
+
+def program(arguments: list[str]) -> int:
+    """Run one command; returns its exit status. Errors become one sentence on stderr."""
+    from typer.exceptions import Abort, TyperException
+
+    from smoldebug.cli.app import app
+    from smoldebug.errors import SmoldebugError
+    from smoldebug.status import ExitStatus
+
+    debug = "--debug" in arguments
+    try:
+        status = app(arguments, standalone_mode=False, prog_name="smoldebug")
+    except SmoldebugError as error:
+        if debug:
+            raise
+        return complain(str(error), error.hint, error.status)
+    except TyperException as error:  # bad flags: Typer's own words
+        if debug:
+            raise
+        show = getattr(error, "format_message", None)
+        return complain(show() if show else str(error), "smoldebug --help", ExitStatus.USAGE)
+    except (Abort, KeyboardInterrupt):
+        return complain("interrupted", "", ExitStatus.INTERRUPTED)
+    except BrokenPipeError:  # `smoldebug ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.MET
+    return status if isinstance(status, int) else ExitStatus.MET
+
+
+def complain(message: str, hint: str, status: int) -> int:
+    from smoldebug.untrusted import plain
+
+    print(f"smoldebug: {plain(message)}", file=sys.stderr)  # noqa: T201 the one place that does
+    if hint:
+        print(f"hint: {plain(hint)}", file=sys.stderr)  # noqa: T201
+    return status

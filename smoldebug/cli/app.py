@@ -1,0 +1,40 @@
+"""All commands in one place. Their modules import nothing heavy before they run."""
+
+from typing import Annotated
+
+import typer
+
+from smoldebug.cli import check, demo, lab, playbooks, runs, triage
+
+app = typer.Typer(
+    name="smoldebug",
+    help="Find out why a goal does not hold, make it hold with changes that can be taken back, and "
+    "prove it. Works without a model and without a network.",
+    epilog="Start with: smoldebug demo",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,  # plain help: half the start time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("triage", epilog=triage.EXAMPLES)(triage.triage)
+app.command("check", epilog=check.EXAMPLES)(check.check)
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.add_typer(lab.app, name="lab")
+app.add_typer(playbooks.app, name="playbooks")
+app.add_typer(runs.app, name="runs")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from smoldebug import __version__
+
+    typer.echo(f"smoldebug {__version__}")
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """`--debug` is read in `main`, before anything can fail."""

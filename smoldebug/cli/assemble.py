@@ -1,0 +1,301 @@
+"""From a playbook and options to the crew of one run: who reads, decides, changes and records."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from smoldebug.agent import Agent, Signals
+from smoldebug.change import Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.clock import Clock
+from smoldebug.diagnose.expert import Expert
+from smoldebug.diagnose.picture import Brief
+from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.events import FirstCard, RunStarted
+from smoldebug.evidence import EvidenceStore
+from smoldebug.goal import Goal
+from smoldebug.guard import ScopedCluster
+from smoldebug.journal import Journal, new_run_id, runs_folder
+from smoldebug.model.factory import chain
+from smoldebug.notebook import Notebook
+from smoldebug.playbook.models import Check, Playbook, RunPlan
+from smoldebug.records import ChangeKind, Fact, Json, ObjectRef, Usage
+from smoldebug.redact import Redactor
+from smoldebug.run import Crew
+from smoldebug.shipped import shipped
+from smoldebug.signals.first_card import first_card
+from smoldebug.sources.http import service_of
+from smoldebug.sources.open import open_world
+from smoldebug.sources.world import World
+from smoldebug.toolset import Toolset, ToolContext, ToolSpec, load_entry_points, load_folder
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a playbook."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str = ""
+    models: Sequence[str] = ()
+    api_base: str = ""
+    prometheus: str = ""
+    tools: Sequence[Path] = ()
+    allow_code: bool = False
+    yes: bool = False
+    command: str = "triage"
+    limits: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass
+class Assembled:
+    crew: Crew
+    started: RunStarted
+    world: World
+    folder: Path
+
+    def close(self) -> None:
+        self.crew.journal.close()
+        self.world.close()
+
+
+def assemble(
+    plan: RunPlan, options: Options, approver: Approver, signals: Signals, clock: Clock
+) -> Assembled:
+    """Open what the playbook needs and put the crew together.
+
+    Raises UsageError, PlaybookError or UnreachableError before anything was done.
+    """
+    playbook = plan.playbook
+    needs_cluster = uses_cluster(playbook)
+    metrics_url = options.prometheus or (
+        playbook.tools.metrics.url if playbook.tools.metrics else ""
+    )
+    world = open_world(
+        clock=clock,
+        context=options.context,
+        config=options.kubeconfig,
+        metrics_url=metrics_url,
+        needs_cluster=needs_cluster,
+    )
+    context = world.cluster.context if needs_cluster else ""
+    run_id = new_run_id()
+    folder = runs_folder() / run_id
+    evidence = EvidenceStore(clock)
+    notebook = Notebook(evidence)
+    toolset = _toolset(plan, options, world, evidence, notebook)
+    executor = Executor(
+        playbook, _appliers(world, folder, clock), approver, clock, context=context, run=run_id
+    )
+    look = _FirstLook(plan, world, clock) if needs_cluster else None
+    goal = Goal(
+        plan,
+        world,
+        clock,
+        allow_code=options.allow_code,
+        state=lambda: _state(evidence, plan),
+        red=look.red if look else None,
+    )
+    expert = Expert(evidence, brief(plan, toolset, options.namespace))
+    models = chain(options.models or _model_names(playbook), expert, options.api_base)
+    agent = Agent(models, toolset, notebook, executor, signals, clock)
+    agent.usage = _limits(playbook)
+    started = _started(plan, options, goal, agent, context)
+    journal = Journal(folder / "journal.jsonl")
+    crew = Crew(goal, agent, look, journal, clock, run_id)
+    return Assembled(crew, started, world, folder)
+
+
+# --- what the playbook needs ----------------------------------------------------------------
+
+
+def uses_cluster(playbook: Playbook) -> bool:
+    """Whether any part of the playbook speaks to Kubernetes."""
+    tools = playbook.tools
+    urls = [check.http.url for check in checks(playbook) if check.http]
+    urls += [tools.metrics.url] if tools.metrics else []
+    return bool(
+        tools.logs
+        or tools.kubectl
+        or any(check.object or check.rollout or check.restarts for check in checks(playbook))
+        or any(service_of(url) for url in urls)
+    )
+
+
+def checks(playbook: Playbook) -> list[Check]:
+    """Every check of the goal, nested ones too."""
+    found: list[Check] = []
+    pending = [*playbook.goal.all, *playbook.goal.any]
+    while pending:
+        check = pending.pop(0)
+        found.append(check)
+        pending += [*(check.all or []), *(check.any or [])]
+    return found
+
+
+def _model_names(playbook: Playbook) -> list[str]:
+    names = playbook.model or os.environ.get("SMOLDEBUG_MODEL", "expert")
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _limits(playbook: Playbook) -> Usage:
+    limits = playbook.limits
+    bounds = [bound for bound in (limits.wall, playbook.goal.within) if bound]
+    return Usage(
+        max_turns=limits.max_steps,
+        max_cost=limits.cost,
+        max_seconds=min(bounds, default=None),
+        max_changes=limits.changes,
+    )
+
+
+def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context: str) -> RunStarted:
+    from smoldebug import __version__
+
+    playbook = plan.playbook
+    writes = playbook.tools.change and playbook.scope.cluster != "read-only"
+    approval = "yes to all" if options.yes and playbook.approval == "ask" else playbook.approval
+    return RunStarted(
+        command=options.command,
+        playbook=playbook.name,
+        goal=playbook.goal.description or goal.describe(),
+        model=agent.model,
+        context=context,
+        namespaces=tuple(playbook.scope.namespaces),
+        mode=approval if writes else "read-only",
+        check_every=goal.every,
+        limits=agent.usage,
+        inputs=dict(plan.inputs),
+        version=__version__,
+    )
+
+
+# --- tools ----------------------------------------------------------------------------------
+
+
+def _toolset(
+    plan: RunPlan, options: Options, world: World, evidence: EvidenceStore, notebook: Notebook
+) -> Toolset:
+    playbook = plan.playbook
+    specs = load_folder(shipped("tools"))
+    own = load_entry_points()
+    for folder in options.tools:
+        own += load_folder(folder)
+    usable = [spec for spec in specs if enabled(spec, playbook)]
+    usable += [spec for spec in own if spec.name in playbook.tools.custom]
+    known = {spec.name for spec in (*specs, *own)}
+    if missing := [name for name in playbook.tools.custom if name not in known]:
+        raise PlaybookError(
+            f"tools.custom names a tool that is not there: {', '.join(missing)}",
+            plan.source,
+            hint="--tools DIR loads your own",
+        )
+    seen = World(
+        world.clock,
+        world.processes,
+        cluster=(lambda: ScopedCluster(world.cluster, playbook)) if world.has_cluster else None,
+        http=lambda _: world.http,
+        metrics=(lambda _: world.metrics) if options.prometheus or playbook.tools.metrics else None,
+    )
+    namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
+
+    def context(spec: ToolSpec) -> ToolContext:
+        return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
+
+    secrets = Redactor(_secret_values(playbook))
+    return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
+
+
+def enabled(spec: ToolSpec, playbook: Playbook) -> bool:
+    """Whether a shipped tool may be used: its family is in `tools:`, its change is allowed."""
+    change = playbook.tools.change
+    if spec.changes is not None:
+        writable = playbook.scope.cluster != "read-only"
+        return change is not None and writable and spec.changes in change.allow
+    return getattr(playbook.tools, spec.family, None) is not None
+
+
+def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
+    block = msgspec.to_builtins(getattr(plan.playbook.tools, family, None), enc_hook=float) or {}
+    for server in block.get("servers", {}).values():
+        server["cwd"] = str(Path(plan.folder, server.get("cwd", "")).resolve())
+    return dict(block)
+
+
+def _secret_values(playbook: Playbook) -> Iterable[str]:
+    """Values of declared secrets, to be masked everywhere. Raises UsageError when one is missing."""
+    for name, secret in playbook.secrets.items():
+        variables = [secret.from_env] if isinstance(secret.from_env, str) else secret.from_env
+        values = [value for variable in variables if (value := os.environ.get(variable))]
+        if not values and secret.required:
+            raise UsageError(f"secret {name} is not set: {', '.join(variables)}")
+        yield from values
+
+
+def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, object]:
+    def answers(url: str) -> bool:
+        from smoldebug.errors import SmoldebugError
+
+        try:
+            return world.http.get(url, timeout=1).status < 500
+        except SmoldebugError:
+            return False
+
+    server = ServerApplier(folder.parent.parent / "servers", clock, answers)
+    return appliers(lambda: world.cluster, server, CommandApplier(world.processes))
+
+
+# --- what the expert and the goal are told --------------------------------------------------
+
+
+def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
+    """What the expert may know and do, from the playbook alone."""
+    playbook = plan.playbook
+    change, limits = playbook.tools.change, playbook.limits.replicas
+    urls = tuple(check.http.url for check in checks(playbook) if check.http and check.http.url)
+    allowed = change.allow if change and playbook.scope.cluster != "read-only" else []
+    return Brief(
+        namespace=next(iter(playbook.scope.namespaces), namespace),
+        targets=tuple(_targets(plan, urls)),
+        urls=urls if playbook.tools.http else (),
+        tools=frozenset(toolset.specs),
+        allowed=frozenset(allowed),
+        max_factor=limits.max_factor,
+        max_replicas=limits.max,
+        servers=tuple(playbook.tools.process.servers) if playbook.tools.process else (),
+    )
+
+
+def _targets(plan: RunPlan, urls: Sequence[str]) -> Iterable[ObjectRef]:
+    for url in urls:
+        if (service := service_of(url)) is not None:
+            yield ObjectRef("Service", service.namespace, service.name)
+    for check in checks(plan.playbook):
+        for part in (check.rollout, check.restarts):
+            if part is not None and part.target:
+                yield ObjectRef.parse(part.target)
+
+
+def _state(evidence: EvidenceStore, plan: RunPlan) -> dict[str, Json]:
+    return {
+        "observations": [item.observation.text for item in evidence],
+        "evidence": {item.id: item.observation.data for item in evidence},
+        "inputs": dict(plan.inputs),
+    }
+
+
+class _FirstLook:
+    """The first card, taken when asked for; the `findings` check reads its red lights afresh."""
+
+    def __init__(self, plan: RunPlan, world: World, clock: Clock) -> None:
+        self._plan, self._world, self._clock = plan, world, clock
+
+    def __call__(self) -> FirstCard:
+        playbook = self._plan.playbook
+        cluster = ScopedCluster(self._world.cluster, playbook)
+        return first_card(cluster, playbook.scope.namespaces, self._clock)
+
+    def red(self) -> Sequence[Fact]:
+        return self().red
