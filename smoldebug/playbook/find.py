@@ -1,0 +1,87 @@
+"""Where playbooks are looked for: path -> ./playbooks -> $SMOLDEBUG_HOME/playbooks -> shipped."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoldebug.errors import PlaybookError
+from smoldebug.playbook.fields import did_you_mean
+from smoldebug.shipped import shipped
+from smoldebug.untrusted import one_line
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    label: str  # what a person calls it: ./playbooks, $SMOLDEBUG_HOME/playbooks, shipped
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    name: str
+    place: Place
+    path: Path
+    hides: tuple[Place, ...] = ()  # places whose playbook of this name is not used
+
+
+def places() -> tuple[Place, ...]:
+    """The folders of this process, first hit first."""
+    found = [Place("./playbooks", Path("playbooks"))]
+    if home := os.environ.get("SMOLDEBUG_HOME"):
+        found.append(Place("$SMOLDEBUG_HOME/playbooks", Path(home) / "playbooks"))
+    found.append(Place("shipped", shipped("playbooks")))
+    return tuple(found)
+
+
+def find(name_or_path: str, search: Sequence[Place] | None = None) -> Path:
+    """The file of a playbook. A path has a slash or ends in .yaml or .yml; a name is looked up.
+
+    Raises PlaybookError, with where it looked and what is close.
+    """
+    if "/" in name_or_path or name_or_path.endswith(SUFFIXES):
+        path = Path(name_or_path)
+        if not _is_file(path):
+            raise PlaybookError("no such file", one_line(name_or_path, 4096))
+        return path
+    found = available(search)
+    for entry in found:
+        if entry.name == name_or_path:
+            return entry.path
+    looked = ", ".join(place.label for place in (places() if search is None else search))
+    close = did_you_mean(name_or_path, [entry.name for entry in found])
+    raise PlaybookError(
+        f"no such playbook: {one_line(name_or_path, 80)}{close}", hint=f"looked in {looked}"
+    )
+
+
+def available(search: Sequence[Place] | None = None) -> list[Listed]:
+    """Every playbook that can be named, by name; a name's first place hides the others."""
+    found: dict[str, Listed] = {}
+    for place in places() if search is None else search:
+        for path in _files(place.folder):
+            name = path.stem
+            if name not in found:
+                found[name] = Listed(name, place, path)
+            elif place not in (found[name].place, *found[name].hides):
+                first = found[name]
+                found[name] = Listed(name, first.place, first.path, (*first.hides, place))
+    return [found[name] for name in sorted(found)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        paths = sorted(folder.iterdir())  # .yaml sorts before .yml
+    except OSError:
+        return
+    yield from (path for path in paths if path.suffix in SUFFIXES and _is_file(path))
+
+
+def _is_file(path: Path) -> bool:
+    """Only regular files: reading a pipe would never end."""
+    try:
+        return path.is_file()
+    except OSError:  # e.g. a name longer than the file system allows
+        return False

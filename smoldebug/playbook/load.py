@@ -1,0 +1,152 @@
+"""A file -> RunPlan: find, parse with positions, substitute, convert, judge. All errors at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.playbook.convert import Converter
+from smoldebug.playbook.find import Place, find
+from smoldebug.playbook.inputs import Substitution, Values
+from smoldebug.playbook.models import Input, Playbook, RunPlan
+from smoldebug.playbook.rules import RULES
+from smoldebug.playbook.yamltree import MAX_BYTES, At, Block, Node, Problem, parse, place
+from smoldebug.untrusted import one_line
+
+SHOWN = 20  # problems of one file in one error
+
+_LATER_VALUES = {
+    "on_failure": ("rollback", "keep-branch"),
+    "report": ("junit", "github", "pull_request"),
+    "allow_auto_when": ("uid", "server"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that has been read, with everything that is wrong with it.
+
+    `plan` is None when there are problems. `missing` are required inputs nobody gave: samples
+    stand in for them, so that the rest could be judged. `marks` says where each path stands.
+    """
+
+    file: str
+    problems: tuple[Problem, ...] = ()
+    plan: RunPlan | None = None
+    missing: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()  # inputs that no expression names
+    marks: Mapping[str, At] = field(default_factory=dict)
+
+
+def load(
+    name_or_path: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    search: Sequence[Place] | None = None,
+) -> RunPlan:
+    """The playbook of that name or path with `overrides` (from --set) applied.
+
+    `search` replaces the usual places. Raises PlaybookError with every problem of the file, one
+    line each, and UsageError for inputs that are unknown, missing or of the wrong type.
+    """
+    result = draft(find(name_or_path, search), overrides)
+    if result.plan is None:
+        first, *others = result.problems
+        lines = [problem.text(result.file) for problem in others[: SHOWN - 1]]
+        if len(others) >= SHOWN:
+            lines.append(f"and {len(others) - SHOWN + 1} more")
+        raise PlaybookError("\n".join([first.message, *lines]), place(result.file, first.at))
+    if result.missing:
+        wanted = " ".join(f"--set {name}=..." for name in result.missing)
+        raise UsageError(f"{result.file}: required inputs are missing: {wanted}")
+    return result.plan
+
+
+def require_supported(plan: RunPlan) -> None:
+    """Raises PlaybookError when the playbook holds parts that this version does not run."""
+    if plan.unsupported:
+        raise PlaybookError(
+            f"this version does not run yet: {', '.join(plan.unsupported)}",
+            one_line(plan.source, 4096),
+            hint="remove these parts, or use a version that runs them",
+        )
+
+
+def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
+    """Read one file as far as it can be read. Raises PlaybookError when it is no YAML, and
+    UsageError for overrides that are unknown or of the wrong type."""
+    file = str(path)
+    root, problems = parse(_read(path), file)
+    if not isinstance(root, Block):
+        says = "expected a playbook: a map that begins with apiVersion"
+        return Draft(file, (*problems, Problem(root.at if root else At(1, 1), "", says)))
+    values = _values(root, overrides or {})
+    substitution = Substitution(values.find, [*values.given, *values.missing])
+    converter = Converter(RULES)
+    playbook = converter.convert(substitution.tree(root), Playbook)
+    problems = [*problems, *substitution.problems, *converter.problems]
+    if playbook is not None and not problems:
+        problems += _hints(path, playbook, converter.marks)
+    if problems:
+        return Draft(file, tuple(sorted(set(problems))), marks=converter.marks)
+    plan = RunPlan(
+        playbook=_without_empty_metrics(playbook),
+        inputs=values.given,
+        source=file,
+        folder=str(path.parent),
+        unsupported=_unsupported(playbook, converter, file),
+    )
+    unused = tuple(name for name in playbook.inputs if name not in substitution.used)
+    return Draft(file, (), plan, tuple(values.missing), unused, converter.marks)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise PlaybookError(f"cannot be read: {reason}", one_line(str(path), 4096)) from error
+
+
+def _values(root: Block, overrides: Mapping[str, str]) -> Values:
+    """The inputs, from as much of their section as is well formed."""
+    section = root.nodes.get("inputs")
+    declared: dict[str, Input] = {}
+    for name, node in section.nodes.items() if isinstance(section, Block) else ():
+        declared[name] = _declared(node)
+    return Values(declared, overrides)
+
+
+def _declared(node: Node) -> Input:
+    """One input; a malformed one is reported by the converter, and here only has to exist."""
+    found = Converter({}).convert(node, Input)
+    return found if isinstance(found, Input) else Input(required=True)
+
+
+def _hints(path: Path, playbook: Playbook, marks: Mapping[str, At]) -> list[Problem]:
+    if not playbook.hints or (path.parent / playbook.hints).is_file():
+        return []
+    return [Problem(marks["hints"], "hints", f"no such file beside it: {playbook.hints}")]
+
+
+def _without_empty_metrics(playbook: Playbook) -> Playbook:
+    """A metrics block with an empty URL (an input nobody gave) is as if it were not there."""
+    if playbook.tools.metrics is None or playbook.tools.metrics.url:
+        return playbook
+    tools = msgspec.structs.replace(playbook.tools, metrics=None)
+    return msgspec.structs.replace(playbook, tools=tools)
+
+
+def _unsupported(playbook: Playbook, converter: Converter, file: str) -> tuple[str, ...]:
+    parts = {path: path for path in converter.later}
+    for key, words in _LATER_VALUES.items():
+        value = getattr(playbook, key)
+        for word in [value] if isinstance(value, str) else value:
+            if word in words:
+                parts[f"{key}: {word}"] = key
+    marks = converter.marks
+    ordered = sorted(parts.items(), key=lambda part: marks[part[1]])
+    return tuple(f"{said} ({place(file, marks[path])})" for said, path in ordered)

@@ -1,0 +1,245 @@
+"""What a playbook must mean, beyond its types: one small judge per block, run by the converter."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import msgspec
+
+from smoldebug.playbook.convert import Report, Rules
+from smoldebug.playbook.fields import did_you_mean
+from smoldebug.playbook.models import (
+    ChangeTool,
+    Check,
+    Duration,
+    Goal,
+    HttpCheck,
+    HttpTool,
+    Input,
+    LocalServer,
+    MetricCheck,
+    MetricsTool,
+    Playbook,
+    RatioCheck,
+    RestartsCheck,
+    RolloutCheck,
+    Scope,
+)
+
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
+_PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_INPUT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_PYTHON = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_CLUSTER_SCOPED = {
+    "Node",
+    "Namespace",
+    "PersistentVolume",
+    "StorageClass",
+    "IngressClass",
+    "PriorityClass",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration",
+    "APIService",
+}
+
+
+def checks_of(checks: list[Check]) -> Iterator[Check]:
+    """Every single check, out of nested all and any."""
+    for check in checks:
+        nested = [*(check.all or ()), *(check.any or ())]
+        if nested:
+            yield from checks_of(nested)
+        else:
+            yield check
+
+
+def kinds_of(check: Check) -> list[str]:
+    return [name for name in check.__struct_fields__ if getattr(check, name) is not None]
+
+
+# --- goal -----------------------------------------------------------------------------------
+
+
+def _goal(goal: Goal, report: Report) -> None:
+    if not goal.all and not goal.any:
+        report("", "needs at least one check under all or any")
+    if goal.every <= 0:
+        report("every", "must be longer than 0s")
+    if goal.within is None:
+        return
+    window = max((goal.consecutive - 1) * goal.every, goal.for_)
+    if goal.within <= 0 or goal.within < window:
+        key = "for" if goal.for_ == window else "consecutive x every"
+        report("within", f"{goal.within} is over before {key} can be: {Duration(window)}")
+
+
+def _check(check: Check, report: Report) -> None:
+    kinds = kinds_of(check)
+    if len(kinds) != 1:
+        given = f"has {len(kinds)} ({', '.join(kinds)})" if kinds else "has none"
+        report("", f"a check is exactly one of {', '.join(check.__struct_fields__)}; this {given}")
+    for kind in ("all", "any"):
+        if getattr(check, kind) == []:
+            report(kind, "needs at least one check")
+    if check.python is not None and not _PYTHON.fullmatch(check.python):
+        report("python", "expected module:function of the playbook's folder, such as checks:ready")
+
+
+def _http(check: HttpCheck, report: Report) -> None:
+    if not check.url and not check.path:
+        report("", "needs url, what to GET")
+    if check.url:
+        _report_url(check.url, "url", report)
+    if check.path and not check.path.startswith("/"):
+        report("path", "must begin with /")
+    codes = check.status if isinstance(check.status, list) else [check.status]
+    if not codes or not all(100 <= code <= 599 for code in codes):
+        report("status", "expected HTTP status codes from 100 to 599")
+
+
+def _metric(check: MetricCheck, report: Report) -> None:
+    bounds = (check.below, check.above, check.at_most, check.at_least, check.equals)
+    if all(bound is None for bound in bounds):
+        report("", "needs a bound: below, above, at_most, at_least or equals")
+    _report_promql(check.query, "query", report)
+
+
+def _ratio(check: RatioCheck, report: Report) -> None:
+    if check.below is None and check.at_most is None:
+        report("", "needs a bound: below or at_most")
+    _report_promql(check.bad, "bad", report)
+    _report_promql(check.total, "total", report)
+
+
+def _target(check: RolloutCheck | RestartsCheck, report: Report) -> None:
+    if check.target:
+        _report_target(check.target, "target", report)
+        if "*" in check.target:
+            report("target", "names one object; leave it out for every workload in scope")
+
+
+def _report_promql(text: str, key: str, report: Report) -> None:
+    import promql_parser  # a playbook without metrics does not need it
+
+    try:
+        promql_parser.parse(text)
+    except ValueError as error:
+        report(key, f"not PromQL: {error}")
+
+
+# --- scope, tools and inputs ----------------------------------------------------------------
+
+
+def _input(entry: Input, report: Report) -> None:
+    default = entry.default
+    if default is msgspec.UNSET:
+        return
+    if entry.required:
+        report("required", "an input with a default is never missing: leave out one of the two")
+    for value in default if isinstance(default, list) else [default]:
+        if not isinstance(value, str | int | float | bool):
+            report("default", "expected text, a number, true or false, or a list of these")
+        elif isinstance(value, str) and "${{" in value:
+            report("default", "an expression is not allowed here")
+
+
+def _scope(scope: Scope, report: Report) -> None:
+    for index, namespace in enumerate(scope.namespaces):
+        if not _NAMESPACE.fullmatch(namespace):
+            report(f"namespaces[{index}]", f"not a namespace: {namespace!r}")
+
+
+def _change(tool: ChangeTool, report: Report) -> None:
+    for key in ("allow", "targets"):
+        if not getattr(tool, key):
+            report(key, "is empty: leave out the change block for a read-only run")
+    for index, target in enumerate(tool.targets):
+        _report_target(target, f"targets[{index}]", report)
+
+
+def _report_target(target: str, key: str, report: Report) -> None:
+    kind, *rest = target.split("/")
+    if len(rest) == 1 and kind not in _CLUSTER_SCOPED and kind:
+        report(key, f"expected Kind/namespace/name, got {target!r}: the namespace is missing")
+    elif len(rest) not in (1, 2):
+        report(key, f"expected Kind/namespace/name, got {target!r}")
+    elif not _KIND.fullmatch(kind):
+        report(key, f"expected a Kind such as Deployment, got {kind!r}")
+    elif any("*" in part and part != "*" for part in rest):
+        report(key, f"`*` stands only for a whole part, got {target!r}")
+    elif not all(part == "*" or _PART.fullmatch(part) for part in rest):
+        report(key, f"expected Kind/namespace/name, got {target!r}")
+
+
+def _metrics(tool: MetricsTool, report: Report) -> None:
+    if tool.url:
+        _report_url(tool.url, "url", report)
+
+
+def _http_tool(tool: HttpTool, report: Report) -> None:
+    for index, pattern in enumerate(tool.allow):
+        if not pattern.startswith(("http://", "https://")):
+            report(f"allow[{index}]", f"must begin with http:// or https://, got {pattern!r}")
+
+
+def _server(server: LocalServer, report: Report) -> None:
+    _report_url(server.url, "url", report)
+    if server.cwd.startswith("/") or ".." in server.cwd.split("/"):
+        report("cwd", "must lie in the playbook's folder")
+
+
+def _report_url(url: str, key: str, report: Report) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        named = parts.username is not None
+    except ValueError:
+        usable = named = False
+    if not usable:
+        report(key, f"expected a URL such as http://host:port/path, got {url!r}")
+    elif named:
+        report(key, "a URL must not hold a user or password: see secrets")
+
+
+# --- the whole ------------------------------------------------------------------------------
+
+
+def _playbook(playbook: Playbook, report: Report) -> None:
+    checks = list(checks_of([*playbook.goal.all, *playbook.goal.any]))
+    metrics = playbook.tools.metrics
+    needs = next(
+        (kind for kind in ("metric", "ratio") if any(getattr(c, kind) for c in checks)), ""
+    )
+    if needs and (metrics is None or not metrics.url):
+        report("tools", f"the goal's {needs} check needs metrics: {{url: ...}} here")
+    for name in playbook.inputs:
+        if not _INPUT.fullmatch(name):
+            report(f"inputs.{name}", "not a name for ${{ inputs.NAME }}: letters, digits, _ and -")
+    for key in playbook.allow_auto_when:
+        if key not in ("cluster", "uid", "server"):
+            known = did_you_mean(key, ("cluster", "uid", "server"))
+            report(f"allow_auto_when.{key}", f"unknown condition{known}")
+    if playbook.hints.startswith("/") or ".." in playbook.hints.split("/"):
+        report("hints", "must lie in the playbook's folder")
+
+
+RULES: Rules = {
+    Goal: _goal,
+    Check: _check,
+    HttpCheck: _http,
+    MetricCheck: _metric,
+    RatioCheck: _ratio,
+    RolloutCheck: _target,
+    RestartsCheck: _target,
+    Input: _input,
+    Scope: _scope,
+    ChangeTool: _change,
+    MetricsTool: _metrics,
+    HttpTool: _http_tool,
+    LocalServer: _server,
+    Playbook: _playbook,
+}
