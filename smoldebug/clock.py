@@ -49,3 +49,15 @@ class FakeClock:
     def sleep(self, seconds: float, cancel: threading.Event | None = None) -> None:
         if cancel is None or not cancel.is_set():
             self.elapsed += max(0.0, seconds)
+
+
+def duration(seconds: float) -> str:
+    """`0.4s`, `44s`, `2m31s`, `10m`, `1h`, `1h02m`."""
+    if seconds < 10:
+        return f"{round(seconds, 1):g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60}h" + (f"{minutes % 60:02d}m" if minutes % 60 else "")
+    if not minutes:
+        return f"{rest}s"
+    return f"{minutes}m{rest:02d}s" if rest else f"{minutes}m"

@@ -3,6 +3,7 @@
 import json
 
 from smoldebug.change import KUBE_KINDS, kubectl_command
+from smoldebug.clock import duration
 from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.report.story import ChangeStory, Story
 from smoldebug.status import ExitStatus
@@ -124,16 +125,6 @@ def goal_words(verdict: Verdict) -> str:
     window = f" {verdict.streak}/{verdict.needed}" if verdict.needed > 1 else ""
     says = " · ".join(f"{item.check}: {item.says}" for item in verdict.results)
     return f"{verdict.outcome.value.upper()}{window}" + (f": {says}" if says else "")
-
-
-def duration(seconds: float) -> str:
-    """`0.4s`, `44s`, `2m31s`, `1h02m`."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}h{minutes % 60:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
 def used(told: Story) -> str:

@@ -1,0 +1,281 @@
+"""For a terminal: finished steps scroll by, goal, budget and hypotheses stay at the bottom.
+
+Every text from the world goes through `plain` or `one_line` into a rich Text: never markup, never
+an escape sequence. Drawing happens four times a second; nothing blinks.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from smoldebug.clock import Clock, duration
+from smoldebug.events import (
+    ChangeDecided,
+    ChangeProposed,
+    ChangeSettled,
+    FirstCard,
+    GoalChecked,
+    HypothesesChanged,
+    Note,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    Thought,
+    ToolAnswered,
+    ToolCalled,
+)
+from smoldebug.records import Answer, Fact, Outcome, Section
+from smoldebug.untrusted import clip, one_line, plain
+from smoldebug.view.card import KEYS, approval_card
+from smoldebug.view.phrases import (
+    age,
+    arguments,
+    cited,
+    count,
+    curves,
+    ended,
+    measured,
+    result,
+)
+from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
+from smoldebug.view.stream import encodable
+
+EVIDENCE = 4000  # characters of one piece of evidence
+FACTS = 6  # lines of the first card of one kind
+CURVES = 3
+_SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "info": ("·", "")}
+
+
+class ConsoleView:
+    def __init__(self, stdout: TextIO, clock: Clock) -> None:
+        self._console = Console(
+            file=encodable(stdout), markup=False, highlight=False, emoji=False, soft_wrap=False
+        )
+        self._clock = clock
+        self._pinned = Pinned(clock)
+        self._live: Live | None = None
+        self._calls: dict[str, Any] = {}
+        self._evidence: dict[str, ToolAnswered] = {}
+        self._statuses: dict[str, str] = {}
+        self._goal = ""
+        self._asks = False
+        self._steps = 0
+        self._verdict_style = "bold"
+
+    def show(self, stamped: Stamped) -> None:
+        self._pinned.update(stamped)
+        if say := _SAY.get(type(stamped.event)):
+            say(self, stamped.event, stamped)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        running, began = self._live is not None, self._clock.monotonic()
+        self._stop()
+        try:
+            yield
+        finally:
+            self._pinned.shift(self._clock.monotonic() - began)
+            if running:
+                self._start()
+
+    def evidence(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            if answer := self._evidence.get(id):
+                seen = answer.observation
+                text = clip(plain(seen.text if seen else answer.text), EVIDENCE)
+                title = Text(one_line(f" {id} {answer.tool} "))
+                self._print(Panel(Text(text, overflow="fold"), title=title, title_align="left"))
+
+    def closing(self, sections: Sequence[Section]) -> None:
+        self._stop()
+        for section in sections:
+            style = self._verdict_style if section.heading == "VERDICT" else ""
+            for number, line in enumerate(section.lines):
+                self._report_line(section.heading if number == 0 else "", line, style)
+                style = ""
+        self._print()
+
+    def close(self) -> None:
+        self._stop()
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._live = Live(
+            get_renderable=lambda: self._pinned,
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            vertical_overflow="crop",
+        )
+        self._live.start(refresh=True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, *what: RenderableType) -> None:
+        self._console.print(*what)
+
+    def _row(self, mark: str, style: str, what: Text) -> None:
+        """A line of the history: `     ✓ what`, wrapped below itself."""
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=5, justify="right", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row(Text(mark, style=style), what)
+        self._print(table)
+
+    def _report_line(self, heading: str, line: str, style: str) -> None:
+        if line.startswith("$ "):  # to be copied: the terminal wraps it, nothing is put between
+            command = Text(f"           {one_line(line[2:], 100_000)}", style="cyan")
+            self._console.print(command, soft_wrap=True)
+            return
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=10, no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row(Text(f" {one_line(heading)}", style="bold"), Text(plain(line), style=style))
+        self._print(table)
+
+    # --- one method per event ---------------------------------------------------------------
+
+    def _started(self, event: RunStarted, stamped: Stamped) -> None:
+        self._asks = event.mode == "ask"
+        self._start()
+
+    def _checked(self, event: GoalChecked, stamped: Stamped) -> None:
+        state = goal_state(event.verdict)
+        if state.plain != self._goal:  # the same again is only an age, and that is pinned
+            self._goal = state.plain
+            held = event.verdict.sample is Outcome.MET is not event.verdict.outcome
+            says = "" if held else measured(event.verdict)
+            self._row("goal", "bold", Text.assemble(state, "  ", says))
+
+    def _first(self, event: FirstCard, stamped: Stamped) -> None:
+        looked = f"last {duration(event.window)}"
+        self._print(Text.assemble((" CHANGED", "bold"), (f"  {looked}", "dim")))
+        self._facts(event.changed, stamped, "nothing that can be seen")
+        self._print(Text(" RED NOW", style="bold"))
+        self._facts(event.red, stamped, "nothing")
+        for gap in event.gaps[:FACTS]:
+            self._row("?", "yellow", Text(one_line(f"not seen: {gap.what}: {gap.why}", 300)))
+        self._print(Text(f" first look took {duration(event.seconds)}, no model\n", style="dim"))
+
+    def _facts(self, facts: Sequence[Fact], stamped: Stamped, otherwise: str) -> None:
+        for fact in facts[:FACTS]:
+            symbol, style = _SEVERITY.get(fact.severity, _SEVERITY["info"])
+            about = "" if fact.ref in fact.text else f"  {one_line(fact.ref)}"
+            when = f"  {age(fact, stamped.at)}"
+            self._row(symbol, style, Text.assemble(one_line(fact.text, 300), when, (about, "dim")))
+        if not facts:
+            self._row("✓", "green", Text(otherwise))
+        if len(facts) > FACTS:
+            self._row("", "", Text(f"and {len(facts) - FACTS} more", style="dim"))
+
+    def _thought(self, event: Thought, stamped: Stamped) -> None:
+        if event.text.strip():
+            self._row("", "", Text(one_line(event.text, 300), style="dim italic"))
+
+    def _called(self, event: ToolCalled, stamped: Stamped) -> None:
+        self._calls[event.call] = event.arguments
+
+    def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
+        self._steps += 1
+        if event.evidence:
+            self._evidence[event.evidence] = event
+        symbol, style = ("✓", "green") if event.ok else ("✗", "red")
+        sent = arguments(self._calls.pop(event.call, None))
+        left = Text.assemble(
+            f"{event.turn:>3} ",
+            (f"{symbol} ", style),
+            (one_line(event.tool), "bold"),
+            (f" {sent}", "dim"),
+        )
+        cite = Text.assemble(
+            f"  {duration(event.seconds):>5}  ", (f"{one_line(event.evidence):<4}", "cyan")
+        )
+        self._print(spread(left, cite, self._console.width))
+        for line in result(event):
+            self._indented(line, "" if event.ok else "red")
+        if event.observation:
+            for _, curve in zip(range(CURVES), curves(event.observation.data), strict=False):
+                self._indented(curve, "cyan")
+        if event.flags:
+            lines = count(len(event.flags), "line")
+            self._indented(
+                f"⚠ {lines} written like an instruction to an AI, kept as data: "
+                f"“{one_line(event.flags[0], 80)}”",
+                "yellow",
+            )
+
+    def _indented(self, text: str, style: str) -> None:
+        self._row("", "", Text(text, style=style))
+
+    def _hypothesis(self, event: HypothesesChanged, stamped: Stamped) -> None:
+        for item in event.hypotheses:
+            known = self._statuses.get(item.id)
+            self._statuses[item.id] = item.status
+            if known != item.status and item.status in ("confirmed", "ruled out"):
+                symbol, style = HYPOTHESIS[item.status]
+                quotes = item.contradicts if item.status == "ruled out" else item.supports
+                words = one_line(f"{item.id} {item.status}: {item.claim}  {cited(quotes)}", 300)
+                self._row(symbol, style, Text(words, style=style))
+
+    def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
+        self._print(approval_card(event.card, self._pinned.goal))
+        if self._asks:
+            self._print(Text(f" {KEYS}", style="bold"))
+
+    def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
+        decision = event.decision
+        symbol, style = {
+            Answer.YES: ("✓", "green"),
+            Answer.NO: ("✗", "red"),
+            Answer.PENDING: ("?", "yellow"),
+        }[decision.answer]
+        word = {Answer.YES: "approved", Answer.NO: "refused", Answer.PENDING: "left open"}
+        reason = f": {decision.reason}" if decision.reason else ""
+        words = f"{event.card} {word[decision.answer]} by {decision.by}{reason}"
+        self._row(symbol, style, Text(one_line(words, 400)))
+
+    def _settled(self, event: ChangeSettled, stamped: Stamped) -> None:
+        good = event.state in ("applied", "verified", "undone")
+        symbol, style = ("✓", "green") if good else ("✗", "bold red")
+        words = f"{event.card} {event.state}: {event.detail}"
+        self._row(symbol, style, Text(one_line(words, 400)))
+
+    def _note(self, event: Note, stamped: Stamped) -> None:
+        symbol, style = _SEVERITY.get(event.severity, _SEVERITY["info"])
+        self._row(symbol, style, Text(one_line(event.text, 400), style=style))
+
+    def _ended(self, event: RunEnded, stamped: Stamped) -> None:
+        self._stop()
+        found = next((item for item in Outcome if item.value == event.outcome), None)
+        symbol, self._verdict_style = GOAL[found or Outcome.INCONCLUSIVE]
+        word = f" {symbol} GOAL {one_line(event.outcome).upper()}"
+        spent = ended(event.usage, stamped.elapsed, self._steps)
+        self._print(Text())
+        self._print(Text.assemble((word, self._verdict_style), f"  {spent}"))
+        self._print(Text())
+
+
+_SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
+    RunStarted: ConsoleView._started,
+    GoalChecked: ConsoleView._checked,
+    FirstCard: ConsoleView._first,
+    Thought: ConsoleView._thought,
+    ToolCalled: ConsoleView._called,
+    ToolAnswered: ConsoleView._answered,
+    HypothesesChanged: ConsoleView._hypothesis,
+    ChangeProposed: ConsoleView._proposed,
+    ChangeDecided: ConsoleView._decided,
+    ChangeSettled: ConsoleView._settled,
+    Note: ConsoleView._note,
+    RunEnded: ConsoleView._ended,
+}

@@ -1,0 +1,71 @@
+"""For machines: a line per event, or one document at the end. ASCII, valid JSON, stdout."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from smoldebug.events import Stamped, to_json
+from smoldebug.records import Json, Section
+
+
+def dumps(value: Json, indent: int | None = None) -> str:
+    """JSON that any parser takes and no terminal or CI system acts on.
+
+    ASCII only, so no control characters; NaN and infinity become null, lone surrogates U+FFFD;
+    `##[`, which GitHub Actions reads as a command anywhere in a line, is written as an escape.
+    """
+    text = json.dumps(_portable(value), indent=indent, allow_nan=False)
+    return re.sub(r"##(?=\w*\[)", r"#\\u0023", text.replace("\x7f", r"\u007f"))
+
+
+def _portable(value: Json) -> Json:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_portable(str(key)): _portable(item) for key, item in value.items()}
+    return [_portable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class JsonlView:
+    def __init__(self, stdout: TextIO) -> None:
+        self._out = stdout
+
+    def show(self, stamped: Stamped) -> None:
+        self._out.write(dumps(to_json(stamped)) + "\n")
+        self._out.flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        yield
+
+    def evidence(self, ids: Sequence[str]) -> None:
+        """Nothing: the events on stdout hold it."""
+
+    def closing(self, sections: Sequence[Section]) -> None:
+        """Nothing: the events on stdout hold it."""
+
+    def close(self) -> None:
+        self._out.flush()
+
+
+class JsonView(JsonlView):
+    """Keeps the events and writes the document when the view is closed, also after an error."""
+
+    def __init__(self, stdout: TextIO, document: Callable[[Sequence[Stamped]], Json]) -> None:
+        super().__init__(stdout)
+        self._document, self._events = document, list[Stamped]()
+        self._written = False
+
+    def show(self, stamped: Stamped) -> None:
+        self._events.append(stamped)
+
+    def close(self) -> None:
+        if self._events and not self._written:
+            self._out.write(dumps(self._document(self._events), indent=2) + "\n")
+            self._written = True
+        super().close()

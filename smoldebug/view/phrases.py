@@ -1,0 +1,157 @@
+"""Words that the rich and the plain view share. All of it plain, most of it on one line."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from smoldebug.clock import duration
+from smoldebug.events import ToolAnswered
+from smoldebug.records import Fact, Json, Outcome, Quote, Usage, Verdict
+from smoldebug.untrusted import one_line, plain
+
+MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
+POINTS = 5  # fewer points are no curve
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def arguments(sent: Json, limit: int = 200) -> str:
+    """`deployment=auth lines=500`; whatever a model sent, valid or not."""
+    if isinstance(sent, Mapping):
+        pairs = (f"{key}={_value(value)}" for key, value in sent.items())
+        return one_line(" ".join(pairs), limit)
+    return one_line(str(sent), limit) if sent else ""
+
+
+def _value(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def result(answer: ToolAnswered, lines: int = 3, limit: int = 200) -> list[str]:
+    """The first lines of what a tool said; the last of them tells how many more there are."""
+    text = answer.text
+    if not answer.ok:
+        text = text.replace(f"ERROR {answer.tool}: ", "Error: ", 1)
+    said = [line for line in plain(text[:20_000]).splitlines() if line.strip()]
+    shown = [one_line(line, limit) for line in said[:lines]] or ["(nothing)"]
+    more = len(said) - lines
+    return [*shown[:-1], f"{shown[-1]}  (+{count(more, 'line')})"] if more > 0 else shown
+
+
+def goal_word(verdict: Verdict) -> str:
+    """`MET`, `NOT MET`, `INCONCLUSIVE`; `NOT MET YET` while the window fills."""
+    if verdict.outcome is Outcome.NOT_MET and verdict.sample is Outcome.MET:
+        return "NOT MET YET"
+    return verdict.outcome.value.upper()
+
+
+def window(verdict: Verdict) -> str:
+    """`●●○ 2/3`, `held 12s of 30s`; "" where one good sample is enough."""
+    parts = []
+    if verdict.needed > 1:
+        filled = max(0, min(verdict.streak, verdict.needed))
+        if verdict.needed <= 10:
+            parts.append("●" * filled + "○" * (verdict.needed - filled))
+        parts.append(f"{verdict.streak}/{verdict.needed}")
+    if verdict.hold_for:
+        parts.append(f"held {duration(verdict.held)} of {duration(verdict.hold_for)}")
+    return " ".join(parts)
+
+
+def measured(verdict: Verdict, limit: int = 300) -> str:
+    """What the checks said: `/health: answered 502 · ratio: 0.3 %`; only those that fail, if any."""
+    failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
+    results = failing or verdict.results
+    return one_line(" · ".join(f"{item.check}: {item.says}" for item in results), limit)
+
+
+def cited(quotes: Sequence[Quote]) -> str:
+    """`[E1 E4]`, "" when nothing is cited."""
+    ids = dict.fromkeys(quote.evidence for quote in quotes)
+    return one_line(f"[{' '.join(ids)}]", 80) if ids else ""
+
+
+def limits(usage: Usage, seconds: float) -> Iterator[tuple[str, float]]:
+    """Each thing a run uses up, as `step 6/25`, and how much of it is gone (0 to 1)."""
+    yield f"step {usage.turns}/{usage.max_turns or '∞'}", _part(usage.turns, usage.max_turns)
+    tokens = usage.tokens_in + usage.tokens_out
+    if tokens or usage.cost:
+        most = f"/${usage.max_cost:.2f}" if usage.max_cost is not None else ""
+        yield f"${usage.cost:.2f}{most}", _part(usage.cost, usage.max_cost)
+        yield f"{_thousands(tokens)} tokens", 0.0
+    most = f"/{duration(usage.max_seconds)}" if usage.max_seconds else ""
+    yield f"{duration(int(seconds))}{most}", _part(seconds, usage.max_seconds)
+    if usage.max_changes is not None:
+        noun = "change" if usage.max_changes == 1 else "changes"
+        yield f"{usage.changes}/{usage.max_changes} {noun}", 0.0
+
+
+def _part(used: float, most: float | None) -> float:
+    share = used / most if most else 0.0
+    return min(1.0, max(0.0, share)) if math.isfinite(share) else 0.0
+
+
+def _thousands(tokens: int) -> str:
+    return f"{tokens / 1000:.0f}k" if tokens >= 1000 else str(tokens)
+
+
+def ended(usage: Usage, seconds: float, steps: int) -> str:
+    """`44s · 6 steps · 1 change · $0.11`."""
+    parts = [duration(seconds), count(steps, "step"), count(usage.changes, "change")]
+    return " · ".join([*parts, f"${usage.cost:.2f}"] if usage.cost else parts)
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def age(fact: Fact, now: datetime) -> str:
+    """`21m ago`, "" where the world did not say when."""
+    if fact.at is None:
+        return ""
+    seconds = max(0.0, (now - fact.at).total_seconds())
+    if seconds < 90:
+        return f"{int(seconds)}s ago"
+    if seconds < 5400:
+        return f"{round(seconds / 60)}m ago"
+    hours = round(seconds / 3600)
+    return f"{hours}h ago" if hours < 48 else f"{hours // 24}d ago"
+
+
+def back_to(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
+    """What an undo writes: `spec.replicas = 1`."""
+    parts = []
+    for path in dict.fromkeys((*before, *after)):
+        name = path.strip("/").replace("/", ".")
+        value = json.dumps(before[path], default=str) if path in before else "removed"
+        parts.append(f"{name} = {one_line(value, 80)}")
+    return one_line(", ".join(parts), 300)
+
+
+def curves(data: Json, width: int = 24) -> Iterator[str]:
+    """`▁▁▁▂▇█  0.08 → 6.9  job=auth` for each series of `{"series": [{"labels", "points"}]}`."""
+    series = data.get("series") if isinstance(data, Mapping) else None
+    for item in series if isinstance(series, list | tuple) else ():
+        if not isinstance(item, Mapping):
+            continue
+        values = _numbers(item.get("points"))
+        if len(values) >= POINTS:
+            labels = arguments(item.get("labels"), 60)
+            yield f"{_blocks(values, width)}  {values[0]:.3g} → {values[-1]:.3g}  {labels}".rstrip()
+
+
+def _numbers(points: Json) -> list[float]:
+    if not isinstance(points, list | tuple):
+        return []
+    pairs = (point for point in points if isinstance(point, list | tuple) and len(point) == 2)
+    values = (value for _, value in pairs if isinstance(value, int | float))
+    return [float(value) for value in values if abs(value) < 1e300]  # also drops NaN
+
+
+def _blocks(values: list[float], width: int) -> str:
+    """One block per value; more values than `width` are grouped, and a group shows its highest."""
+    size = math.ceil(len(values) / width)
+    tops = [max(values[at : at + size]) for at in range(0, len(values), size)]
+    low, high = min(tops), max(tops)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in tops)

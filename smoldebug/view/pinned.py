@@ -1,0 +1,216 @@
+"""What stays at the bottom of the screen: goal, budget, hypotheses, what is going on now.
+
+Redrawn a few times a second from another thread: `update` replaces whole values, and drawing only
+reads them.
+"""
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from smoldebug.clock import Clock, duration
+from smoldebug.events import (
+    AnyEvent,
+    ChangeIntended,
+    ChangeProposed,
+    GoalChecked,
+    HypothesesChanged,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    ToolAnswered,
+    ToolCalled,
+    TurnStarted,
+    Waiting,
+)
+from smoldebug.records import Hypothesis, Outcome, Usage, Verdict
+from smoldebug.untrusted import one_line
+from smoldebug.view.phrases import arguments, cited, goal_word, limits, measured, window
+
+GOAL = {
+    Outcome.MET: ("✓", "bold green"),
+    Outcome.NOT_MET: ("✗", "bold red"),
+    Outcome.INCONCLUSIVE: ("?", "bold yellow"),
+}
+HYPOTHESIS = {
+    "open": ("○", ""),
+    "testing": ("●", "cyan"),
+    "confirmed": ("✓", "bold green"),
+    "ruled out": ("✗", "dim"),
+}
+_ORDER = ("confirmed", "testing", "open", "ruled out")
+CLOSE = 0.8  # share of a limit from which it is shown as a warning
+OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this panel
+
+
+def goal_state(verdict: Verdict) -> Text:
+    """`✗ NOT MET  ●○○ 1/3`."""
+    symbol, style = GOAL[verdict.outcome]
+    if verdict.outcome is not Outcome.MET and verdict.sample is Outcome.MET:
+        style = "bold yellow"
+    return Text.assemble((f"{symbol} {goal_word(verdict)}", style), "  ", window(verdict))
+
+
+class Pinned:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._run = ""
+        self._started: RunStarted | None = None
+        self._verdict: Verdict | None = None
+        self._checked = 0.0
+        self._usage, self._usage_at = Usage(), clock.monotonic()
+        self._hypotheses: tuple[Hypothesis, ...] = ()
+        self._doing, self._since, self._until = "", clock.monotonic(), 0.0
+
+    def update(self, stamped: Stamped) -> None:
+        now = self._clock.monotonic()
+        match stamped.event:
+            case RunStarted() as started:
+                self._run, self._started = stamped.run, started
+                self._usage, self._usage_at = started.limits, now
+            case GoalChecked(verdict=verdict):
+                self._verdict, self._checked = verdict, now
+            case TurnStarted(usage=usage) | RunEnded(usage=usage):
+                self._usage, self._usage_at = usage, now
+            case HypothesesChanged(hypotheses=found):
+                self._hypotheses = found
+        if (doing := _doing(stamped.event)) is not None:
+            self._doing, self._since, self._until = doing, now, 0.0
+        if isinstance(stamped.event, Waiting):
+            self._until = now + stamped.event.until
+
+    def shift(self, seconds: float) -> None:
+        """Time that was spent waiting for a person is no time of the run."""
+        self._usage_at += seconds
+        self._since += seconds
+
+    @property
+    def goal(self) -> Text:
+        """The goal in one line, for places where this panel is not."""
+        state = goal_state(self._verdict) if self._verdict else Text("not measured yet")
+        return Text.assemble(state, self._age())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield self._header(width)
+        yield from self._goal(width)
+        yield self._budget(width)
+        if self._hypotheses:
+            yield self._theories(max(1, min(6, options.size.height - OTHER_LINES)))
+        yield self._now(width)
+
+    # --- its lines --------------------------------------------------------------------------
+
+    def _header(self, width: int) -> Text:
+        start = self._started
+        command, playbook = (start.command, start.playbook) if start else ("", "")
+        names = [command, *([playbook] if playbook != command else []), f"run {self._run}"]
+        where = "/".join(filter(None, (start.context, *start.namespaces))) if start else ""
+        mode = f" · {one_line(start.mode)}" if start else ""
+        left = Text(f"── {one_line(' · '.join(names))} ", style="dim")
+        right = Text.assemble(
+            " ",
+            (one_line(where, 40) or "no cluster", "bold"),
+            (mode, "yellow" if start and start.mode == "auto" else ""),
+            (f" · {self._clock.now():%H:%M:%S} UTC ──", "dim"),
+        )
+        return spread(left, right, width, fill="─")
+
+    def _goal(self, width: int) -> Iterator[Text]:
+        words = one_line(self._started.goal, 300) if self._started else ""
+        yield fit(Text.assemble((" GOAL ", "bold"), words), width)
+        if self._verdict is None:
+            yield fit(Text("      measuring for the first time"), width)
+            return
+        state = Text.assemble("      ", goal_state(self._verdict))
+        yield spread(state, Text(f"{self._age()} ", style="dim"), width)
+        yield fit(Text(f"      {measured(self._verdict)}", style="dim"), width)
+
+    def _age(self) -> str:
+        if self._verdict is None or self._started is None:
+            return ""
+        seconds = max(0, int(self._clock.monotonic() - self._checked))
+        every = duration(self._started.check_every)
+        return f"   measured {seconds}s ago, every {every}"
+
+    def _budget(self, width: int) -> Text:
+        seconds = self._usage.seconds + max(0.0, self._clock.monotonic() - self._usage_at)
+        parts = list(limits(self._usage, seconds))
+        used = max(share for _, share in parts)
+        cells = 24 if width >= 100 else 12
+        filled = round(used * cells)
+        style = "yellow" if used >= CLOSE else "cyan"
+        line = Text.assemble(" ▕", ("█" * filled, style), ("░" * (cells - filled), "dim"), "▏ ")
+        for label, share in parts:
+            line.append(f"{label} · ", style="bold yellow" if share >= CLOSE else "")
+        model = one_line(self._started.model, 40) if self._started else ""
+        return fit(line.append(f"model {model}"), width)
+
+    def _theories(self, room: int) -> Table:
+        found = sorted(self._hypotheses, key=_rank)
+        table = Table.grid(expand=True, padding=(0, 1))
+        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+        for width in (10, 8, 9):
+            table.add_column(no_wrap=True, width=width, overflow="ellipsis")
+        more = len(found) - room
+        title = " HYPOTHESES" + (f"  (and {more} more)" if more > 0 else "")
+        table.add_row(*(Text(cell, style="dim") for cell in (title, "for", "against", "")))
+        for item in found[:room]:
+            symbol, style = HYPOTHESIS.get(item.status, ("○", ""))
+            claim = one_line(f"{item.id}  {item.claim}", 200)
+            table.add_row(
+                Text(f" {symbol} {claim}", style=style),
+                Text(cited(item.supports)[1:-1] or "–", style=style),
+                Text(cited(item.contradicts)[1:-1] or "–", style=style),
+                Text(one_line(item.status, 20), style=style),
+            )
+        return table
+
+    def _now(self, width: int) -> Text:
+        now = self._clock.monotonic()
+        if self._until:
+            left = duration(max(0, int(self._until - now)))
+            return fit(Text(f" ▸ {self._doing}, {left} left at most"), width)
+        since = max(0, int(now - self._since))
+        return spread(Text(f" ▸ {self._doing or 'starting'}"), Text(f" {since}s "), width)
+
+
+def _doing(event: AnyEvent) -> str | None:
+    """What is going on from this event on; None when the event does not say."""
+    match event:
+        case TurnStarted():
+            return f"step {event.turn}: choosing what to look at"
+        case ToolCalled():
+            sent = arguments(event.arguments)
+            return one_line(f"step {event.turn}: {event.tool} {sent}")
+        case ToolAnswered():
+            return f"step {event.turn}: reading the answer"
+        case ChangeProposed(card=card):
+            return one_line(f"{card.id} waits for a decision")
+        case ChangeIntended(card=card):
+            return one_line(f"applying {card.id}: {card.change.kind} {card.change.target}")
+        case Waiting():
+            return one_line(event.why)
+    return None
+
+
+def _rank(item: Hypothesis) -> int:
+    return _ORDER.index(item.status) if item.status in _ORDER else len(_ORDER)
+
+
+def fit(text: Text, width: int) -> Text:
+    """One line, cut with an ellipsis where it does not fit."""
+    text.no_wrap = True
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def spread(left: Text, right: Text, width: int, fill: str = " ") -> Text:
+    """Left and right on one line; the left side gives way."""
+    right.truncate(width, overflow="ellipsis")
+    room = max(0, width - right.cell_len)
+    left.truncate(room, overflow="ellipsis")
+    gap = Text(fill * (room - left.cell_len), style="dim")
+    return fit(Text.assemble(left, gap, right), width)

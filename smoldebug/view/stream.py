@@ -1,0 +1,38 @@
+"""Streams that take any text: where the encoding has no `✓`, a sign of the same width stands in."""
+
+from typing import TextIO
+
+#: One character each, so that nothing moves on the screen. Words stand beside every symbol.
+_ASCII = str.maketrans(
+    {
+        "✓": "+", "✗": "x", "●": "*", "○": "o", "▸": ">", "⚠": "!", "?": "?",
+        "→": ">", "·": "-", "–": "-", "…": "~", "“": '"', "”": '"', "×": "x",
+        "─": "-", "█": "#", "░": ".", "▕": "[", "▏": "]",
+        "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "=", "▆": "+", "▇": "*",
+    }
+)  # fmt: skip
+
+
+class Encodable:
+    """A text stream for an encoding that is not UTF-8; characters it lacks become `?`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.encoding = stream, stream.encoding
+
+    def write(self, text: str) -> int:
+        safe = text.translate(_ASCII).encode(self.encoding, "replace").decode(self.encoding)
+        return self._stream.write(safe)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def encodable(stream: TextIO) -> TextIO:
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
+    return stream if encoding.startswith("utf") else Encodable(stream)  # type: ignore[return-value]
