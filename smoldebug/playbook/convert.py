@@ -21,7 +21,7 @@ from smoldebug.playbook.fields import (
     options,
 )
 from smoldebug.playbook.models import Duration, Model, Money
-from smoldebug.playbook.yamltree import (
+from smoldebug.playbook.tree import (
     At,
     Block,
     Given,

@@ -2,7 +2,6 @@
 
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import EnumType
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -25,8 +24,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One key of a block. `hint` is its whole annotation, `options` the types it may hold."""
 
     key: str  # as written in the file

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from smoldebug.errors import PlaybookError
 from smoldebug.playbook.fields import did_you_mean
@@ -13,14 +14,12 @@ from smoldebug.untrusted import one_line
 SUFFIXES = (".yaml", ".yml")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     label: str  # what a person calls it: ./playbooks, $SMOLDEBUG_HOME/playbooks, shipped
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     name: str
     place: Place
     path: Path

@@ -14,7 +14,7 @@ from smoldebug.errors import UsageError
 from smoldebug.playbook.convert import text_of
 from smoldebug.playbook.fields import did_you_mean
 from smoldebug.playbook.models import Input
-from smoldebug.playbook.yamltree import Block, Given, Items, Node, Problem, Scalar, resolve
+from smoldebug.playbook.tree import Block, Given, Items, Node, Problem, Scalar, resolve
 from smoldebug.records import Json
 from smoldebug.untrusted import one_line, plain
 

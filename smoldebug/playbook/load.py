@@ -1,7 +1,6 @@
 """A file -> RunPlan: find, parse with positions, substitute, convert, judge. All errors at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,7 @@ from smoldebug.playbook.find import Place, find
 from smoldebug.playbook.inputs import Substitution, Values
 from smoldebug.playbook.models import Input, Playbook, RunPlan
 from smoldebug.playbook.rules import RULES
-from smoldebug.playbook.yamltree import MAX_BYTES, At, Block, Node, Problem, parse, place
+from smoldebug.playbook.tree import At, Block, Node, Problem, place
 from smoldebug.untrusted import one_line
 
 SHOWN = 20  # problems of one file in one error
@@ -24,8 +23,7 @@ _LATER_VALUES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A file that has been read, with everything that is wrong with it.
 
     `plan` is None when there are problems. `missing` are required inputs nobody gave: samples
@@ -37,7 +35,7 @@ class Draft:
     plan: RunPlan | None = None
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()  # inputs that no expression names
-    marks: Mapping[str, At] = field(default_factory=dict)
+    marks: Mapping[str, At] = {}
 
 
 def load(
@@ -77,8 +75,10 @@ def require_supported(plan: RunPlan) -> None:
 def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     """Read one file as far as it can be read. Raises PlaybookError when it is no YAML, and
     UsageError for overrides that are unknown or of the wrong type."""
+    from smoldebug.playbook.parse import MAX_BYTES, parse  # PyYAML: only when a file is read
+
     file = str(path)
-    root, problems = parse(_read(path), file)
+    root, problems = parse(_read(path, MAX_BYTES + 1), file)
     if not isinstance(root, Block):
         says = "expected a playbook: a map that begins with apiVersion"
         return Draft(file, (*problems, Problem(root.at if root else At(1, 1), "", says)))
@@ -102,10 +102,10 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     return Draft(file, (), plan, tuple(values.missing), unused, converter.marks)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(most)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PlaybookError(f"cannot be read: {reason}", one_line(str(path), 4096)) from error

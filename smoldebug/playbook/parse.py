@@ -1,17 +1,16 @@
-"""YAML text -> a small tree that knows where everything stands. No Python objects, no guessing.
+"""YAML text -> the tree of `tree.py`. No Python objects, no guessing.
 
-Scalars stay text here: what `on`, `1.10` or `5m` means is decided by the type that is wanted
-(`convert.py`). Bounded in size, depth and what aliases expand to, so that any bytes are safe.
+Bounded in size, depth and what aliases expand to, so that any bytes are safe.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import yaml
 
 from smoldebug.errors import PlaybookError
-from smoldebug.records import Json
+from smoldebug.playbook.tree import At, Block, Items, Node, Problem, Scalar, place
 from smoldebug.untrusted import one_line
 
 MAX_BYTES = 1 << 20
@@ -21,67 +20,6 @@ MAX_NODES = 20_000  # after aliases are expanded: a billion laughs end here
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?|[-+]?\.[0-9]+")
-_AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|0[xob][0-9a-fA-F_]+|[-+]?\.(inf|nan)", re.IGNORECASE)
-_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
-_LARGEST = 2**53  # beyond it JSON readers disagree
-
-
-class At(NamedTuple):
-    """Where something stands, 1-based."""
-
-    line: int
-    column: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One thing wrong with a file. `key` is a dotted path such as `goal.all[0].http`, or ""."""
-
-    at: At
-    key: str
-    says: str
-
-    def text(self, file: str) -> str:
-        return f"{place(file, self.at)} {self.message}"
-
-    @property
-    def message(self) -> str:
-        subject = f"{one_line(self.key, 120)}: " if self.key else ""
-        return subject + one_line(self.says, 400)
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    at: At
-    text: str
-    bare: bool  # written without quotes
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value put in for an expression. `sample` stands for an input nobody has given yet."""
-
-    at: At
-    value: Json
-    sample: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    at: At
-    nodes: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    at: At
-    nodes: "dict[str, Node]"
-    keys: dict[str, At]
-
-
-Node = Scalar | Given | Items | Block
 
 
 def parse(content: bytes, file: str) -> tuple[Node | None, list[Problem]]:
@@ -110,45 +48,7 @@ def parse(content: bytes, file: str) -> tuple[Node | None, list[Problem]]:
     return builder.root, builder.problems
 
 
-def resolve(text: str) -> Json:
-    """What a bare scalar means in YAML 1.2's core schema: null, true, 5, 0.5, else text.
-
-    `on`, `yes`, `NO` and `1:30` are text. Raises ValueError for what readers disagree about.
-    """
-    if text.lower() in _WORDS and text in (text.lower(), text.upper(), text.capitalize()):
-        return _WORDS[text.lower()]
-    if _AMBIGUOUS.fullmatch(text):
-        raise ValueError(
-            f"YAML readers disagree about {text[:20]}: quote it, or write it in decimal"
-        )
-    if _INT.fullmatch(text):
-        number = int(text) if len(text) < 20 else _LARGEST + 1
-        if abs(number) > _LARGEST:
-            raise ValueError(f"{text[:20]} is too large a number")
-        return number
-    if _FLOAT.fullmatch(text):
-        value = float(text)
-        if value in (float("inf"), float("-inf")):
-            raise ValueError(f"{text[:20]} is too large a number")
-        return value
-    return text
-
-
-def plain_value(node: Node) -> Json:
-    """Plain data of a part that no type describes. Raises ValueError as `resolve` does."""
-    match node:
-        case Scalar():
-            return resolve(node.text) if node.bare else node.text
-        case Given():
-            return node.value
-        case Items():
-            return [plain_value(item) for item in node.nodes]
-        case Block():
-            return {key: plain_value(item) for key, item in node.nodes.items()}
-
-
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     """A collection whose end has not been seen yet. `size` and `height` count what is in it."""
 
     at: At
@@ -253,10 +153,6 @@ class _Builder:
             raise _refusal(self.file, at, f"is nested deeper than {MAX_DEPTH} levels")
         if size > MAX_NODES:
             raise _refusal(self.file, at, f"holds more than {MAX_NODES} values")
-
-
-def place(file: str, at: At) -> str:
-    return f"{one_line(file, 4096)}:{at.line}:{at.column}"
 
 
 def _refusal(file: str, at: At, says: str) -> PlaybookError:
