@@ -1,0 +1,222 @@
+"""Log lines to shapes: what varies is masked, equal shapes are counted, errors come first.
+
+Three passes, each cheaper than the next is wide: equal lines are counted once, what looks like a
+time, id, address or number is masked, and shapes that still differ in a few words become one with
+`<*>` in those places (after the Drain algorithm: He et al., ICWS 2017).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from smoldebug.untrusted import one_line
+
+LINE = 1000  # characters of a line that count
+WORDS = 40  # leading words of a shape that are compared
+ALIKE = 0.6  # share of equal words from which two shapes are one
+CANDIDATES = 64  # shapes a new one is compared with, at most
+LEVELS = ("error", "warn", "info", "")  # in this order of interest
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One kind of line. `first` and `last` are lines as they were written, by order of reading;
+    `source` (a pod, say) is where the last one stood. `level` is error, warn, info or ""."""
+
+    shape: str
+    count: int
+    level: str
+    first: str
+    last: str
+    source: str = ""
+
+
+def log_shapes(logs: Mapping[str, str]) -> list[Shape]:
+    """The shapes of several logs, by source: errors first, then warnings, then by count."""
+    seen: dict[str, _Group] = {}
+    for source, text in logs.items():
+        for line in _records(text):
+            key = _LEADING_TIME.sub("", line, count=1)
+            group = seen.get(key)
+            if group is None:
+                seen[key] = _Group(line, line, source)
+            else:
+                group.count, group.last, group.source = group.count + 1, line, source
+    shapes = _merged(_masked_groups(seen))
+    return sorted(shapes, key=lambda shape: (LEVELS.index(shape.level), -shape.count))
+
+
+@dataclass(slots=True)
+class _Group:
+    first: str
+    last: str
+    source: str
+    count: int = 1
+    level: str = ""
+
+    def absorb(self, other: "_Group") -> None:
+        self.count, self.last, self.source = self.count + other.count, other.last, other.source
+
+
+def _records(text: str) -> list[str]:
+    """Lines that hold something; the indented rest of a stack trace belongs to the line before."""
+    records: list[str] = []
+    for line in text.splitlines():
+        line = line[:LINE].rstrip()
+        if line and not (records and line[0] in " \t"):
+            records.append(line)
+    return records
+
+
+def _masked_groups(seen: Mapping[str, _Group]) -> dict[str, _Group]:
+    groups: dict[str, _Group] = {}
+    for key, group in seen.items():
+        level, words = read_line(key)
+        shape = mask(words)
+        known = groups.setdefault(shape, group)
+        if known is not group:
+            known.absorb(group)
+        group.level = level
+    return groups
+
+
+def _merged(groups: Mapping[str, _Group]) -> list[Shape]:
+    """Shapes of one length, level and first word that differ in a few words become one."""
+    buckets: dict[tuple[int, str, str], list[tuple[list[str], _Group]]] = {}
+    for shape, group in groups.items():
+        words = shape.split()[:WORDS]
+        bucket = buckets.setdefault((len(words), group.level, words[0] if words else ""), [])
+        for index, (known, into) in enumerate(bucket[:CANDIDATES]):
+            if (joined := _joined(known, words)) is not None:
+                into.absorb(group)
+                bucket[index] = joined, into
+                break
+        else:
+            bucket.append((words, group))
+    return [
+        Shape(" ".join(words), group.count, group.level, group.first, group.last, group.source)
+        for bucket in buckets.values()
+        for words, group in bucket
+    ]
+
+
+def _joined(known: list[str], words: list[str]) -> list[str] | None:
+    """Both as one, or None when they have too little in common. An HTTP status never merges."""
+    same = sum(a == b for a, b in zip(known, words, strict=True))
+    if same < ALIKE * len(words) or len(words) < 3:
+        return None
+    pairs = list(zip(known, words, strict=True))
+    if any(a != b and (_STATUS.fullmatch(a) or _STATUS.fullmatch(b)) for a, b in pairs):
+        return None
+    return [a if a == b else "<*>" for a, b in pairs]
+
+
+# --- one line -------------------------------------------------------------------------------
+
+_TIME = (
+    r"\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?:Z|[+-]\d\d:?\d\d)?"
+    r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"
+    r"|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d|\b\d\d:\d\d:\d\d(?:[.,]\d+)?"
+)
+_LEADING_TIME = re.compile(rf"^\[?(?:{_TIME})\]?:?\s*")
+_STATUS = re.compile(r"\D*[1-5]\d\d\D*")
+_REQUEST = r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+(?: HTTP/\d(?:\.\d)?)?\"?"
+_KEPT_KEYS = "msg|message|error|err|reason|level|severity|detail|cause|method"
+_MASKS = re.compile(
+    r"(?P<status>\b(?:status|code|status_code)[\"']?\s?[=:]?\s?[\"']?[1-5]\d\d\b"
+    r"|(?<=[\"→>] )[1-5]\d\d\b)"
+    rf"|(?P<request>\"?{_REQUEST} [1-5]\d\d\b)"
+    rf"|(?P<kept>\b(?:{_KEPT_KEYS})[\"']?\s?[=:]\s?[\"'])"
+    rf"|(?P<time>{_TIME})"
+    r"|(?P<id>\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
+    r"|(?<=[a-z0-9])-[a-z0-9]{6,10}-[a-z0-9]{5}\b)"
+    r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)"
+    r"|(?P<hex>\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*\d)[0-9a-f]{8,}\b)"
+    r"|(?P<quoted>\"[^\"]{0,400}\"|(?<!\w)'[^']{0,400}')"
+    r"|(?P<n>\d+(?:\.\d+)?)"
+)
+
+
+def mask(line: str) -> str:
+    """A line with what varies replaced: `<t>` times, `<id>`, `<ip>`, `<hex>`, `<n>`, `"…"`.
+
+    HTTP status codes stay, 200 and 502 are not the same line; so do messages in key="value".
+    """
+    return _MASKS.sub(_replacement, line)
+
+
+def _replacement(match: re.Match[str]) -> str:
+    kind, text = match.lastgroup, match.group()
+    if kind in ("status", "kept"):
+        return text
+    if kind == "request":
+        return mask(text[:-3].replace('"', "")) + text[-3:]
+    if kind == "quoted":
+        return text if len(text) < 3 else f"{text[0]}…{text[0]}"
+    if kind == "id" and text.startswith("-"):
+        return "-<id>"
+    return {"time": "<t>"}.get(kind or "", f"<{kind}>")
+
+
+_EXPLICIT = re.compile(
+    r"\b(?:level|lvl|severity)[\"']?\s?[=:]\s?[\"']?(?P<field>[A-Za-z]+)"
+    r"|^(?P<klog>[IWEF])\d{4}\b"
+    r"|\b(?P<word>FATAL|PANIC|CRITICAL|CRIT|ERROR|ERR|SEVERE|WARNING|WARN|NOTICE|INFO|DEBUG|TRACE)\b"
+    r"|\[(?P<bracket>error|warn|warning|info|debug|notice|crit|emerg|alert)\]"
+)
+_LEVEL_OF = {
+    "error": ("fatal", "panic", "critical", "crit", "error", "err", "severe", "emerg", "alert"),
+    "warn": ("warning", "warn"),
+    "info": ("info", "notice", "debug", "trace", "information"),
+}
+_LEVEL = {word: level for level, words in _LEVEL_OF.items() for word in words}
+_KLOG = {"I": "info", "W": "warn", "E": "error", "F": "error"}
+_SOUNDS_BAD = re.compile(
+    r"\b(?:\w*Error|\w*Exception|error|panic|fatal|failed|failure|refused|timed out|timeout"
+    r"|exhausted|denied|unavailable|cannot|unable to|no such|out of memory|OOM|Traceback)\b"
+)
+_SERVER_ERROR = re.compile(rf"{_REQUEST} 5\d\d\b")
+
+
+def read_line(line: str) -> tuple[str, str]:
+    """(level, the words that matter). JSON lines become `message key=value ...` first."""
+    if line.startswith("{"):
+        try:
+            data = msgspec.json.decode(line)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            data = None
+        if isinstance(data, dict):
+            return _from_json(data)
+    return level_of(line), line
+
+
+def level_of(line: str) -> str:
+    """error, warn, info or ""; what the line says of itself, else what it sounds like."""
+    if _SERVER_ERROR.search(line):
+        return "error"  # also where an access log calls it INFO
+    found = _EXPLICIT.search(line[:200])
+    if found:
+        if found["klog"]:
+            return _KLOG[found["klog"]]
+        word = found["field"] or found["word"] or found["bracket"]
+        if level := _LEVEL.get(word.lower()):
+            return level
+    return "error" if _SOUNDS_BAD.search(line) else ""
+
+
+def _from_json(data: Mapping[str, object]) -> tuple[str, str]:
+    lowered = {str(key).lower(): value for key, value in data.items()}
+    named = next((lowered[key] for key in ("level", "severity", "lvl") if key in lowered), "")
+    message = next(
+        (str(lowered[key]) for key in ("msg", "message", "event", "text") if key in lowered), ""
+    )
+    skip = ("level", "severity", "lvl", "msg", "message", "event", "text", "ts", "time")
+    rest = [
+        f"{key}={one_line(str(value), 120)}"
+        for key, value in lowered.items()
+        if key not in (*skip, "timestamp", "@timestamp")
+    ]
+    words = " ".join([message, *rest])
+    return _LEVEL.get(str(named).lower()) or level_of(words), words

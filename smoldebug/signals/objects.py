@@ -1,0 +1,72 @@
+"""Reading Kubernetes objects without tripping over what is missing in them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from smoldebug.records import ObjectRef
+
+Object = Mapping[str, Any]
+REVISION = "deployment.kubernetes.io/revision"
+
+
+def meta(item: Object) -> Object:
+    return item.get("metadata") or {}
+
+
+def spec(item: Object) -> Object:
+    return item.get("spec") or {}
+
+
+def status(item: Object) -> Object:
+    return item.get("status") or {}
+
+
+def name(item: Object) -> str:
+    return str(meta(item).get("name") or "")
+
+
+def ref(item: Object) -> ObjectRef:
+    return ObjectRef(
+        str(item.get("kind") or ""), str(meta(item).get("namespace") or ""), name(item)
+    )
+
+
+def containers(pod_spec: Object) -> Iterator[Object]:
+    """Init containers, then containers."""
+    for field in ("initContainers", "containers"):
+        yield from pod_spec.get(field) or []
+
+
+def template(workload: Object) -> Object:
+    """The pod spec of a workload's template."""
+    return spec(spec(workload).get("template") or {})
+
+
+def condition(item: Object, kind: str) -> Object:
+    found = status(item).get("conditions") or []
+    return next((entry for entry in found if entry.get("type") == kind), {})
+
+
+def owner(item: Object) -> str:
+    """UID of the controller that owns it, or ""."""
+    for entry in meta(item).get("ownerReferences") or []:
+        if entry.get("controller"):
+            return str(entry.get("uid") or "")
+    return ""
+
+
+def revision(item: Object) -> int:
+    text = str((meta(item).get("annotations") or {}).get(REVISION) or "")
+    return int(text) if text.isdigit() else 0
+
+
+def revisions(deployment: Object, replica_sets: Iterable[Object]) -> list[Object]:
+    """A Deployment's ReplicaSets, newest revision first."""
+    uid = meta(deployment).get("uid")
+    owned = [item for item in replica_sets if uid and owner(item) == uid]
+    return sorted(owned, key=revision, reverse=True)
+
+
+def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str] | None) -> bool:
+    """Whether a non-empty label selector of equalities matches."""
+    return bool(selector) and (selector or {}).items() <= (labels or {}).items()

@@ -1,0 +1,224 @@
+"""What changed lately, from the objects themselves: most incidents follow a change.
+
+A change is known by a creation time, a ReplicaSet revision, an entry of managedFields (who set
+which field when) or an event. What leaves none of these is not seen.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from smoldebug.records import Fact
+from smoldebug.signals.objects import (
+    Object,
+    condition,
+    containers,
+    meta,
+    name,
+    ref,
+    revision,
+    revisions,
+    spec,
+    template,
+)
+from smoldebug.signals.times import when
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+_SHOWN = 4  # differences named in one line
+
+
+def what_changed(
+    objects: Mapping[str, Sequence[Object]], now: datetime, window: float
+) -> list[Fact]:
+    """Changes of the last `window` seconds, newest first; `objects` by kind, lists as read."""
+    since = now - timedelta(seconds=window)
+    facts = [
+        *_deployments(objects),
+        *_settings(objects),
+        *_configuration(objects),
+        *_nodes(objects),
+        *_scaling_events(objects.get("Event", ())),
+    ]
+    recent = [fact for fact in facts if fact.at and since <= fact.at <= now + timedelta(minutes=5)]
+    return sorted(_without_repeats(recent), key=lambda fact: fact.at or now, reverse=True)
+
+
+def _without_repeats(facts: Iterable[Fact]) -> list[Fact]:
+    """One line per text: the newest."""
+    newest: dict[str, Fact] = {}
+    for fact in facts:
+        known = newest.get(fact.text)
+        if known is None or (fact.at and known.at and fact.at > known.at):
+            newest[fact.text] = fact
+    return list(newest.values())
+
+
+# --- rollouts ---------------------------------------------------------------------------------
+
+
+def _deployments(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
+    for deployment in objects.get("Deployment", ()):
+        made = when(meta(deployment).get("creationTimestamp"))
+        sets = revisions(deployment, objects.get("ReplicaSet", ()))
+        if len(sets) < 2:
+            yield Fact(f"{ref(deployment)}: created", str(ref(deployment)), made)
+            continue
+        new, old = sets[0], sets[1]
+        what = ", ".join(_differences(old, new)[:_SHOWN]) or "pod template changed"
+        text = f"{ref(deployment)}: {what} (revision {revision(new)})"
+        yield Fact(text, str(ref(deployment)), _rolled_out(deployment, new), "warning")
+
+
+def _rolled_out(deployment: Object, newest: Object) -> datetime | None:
+    """When the newest revision began. An old ReplicaSet taken up again (undo) is dated by the
+    Deployment's last edit of its template."""
+    made = when(meta(newest).get("creationTimestamp"))
+    if "deployment.kubernetes.io/revision-history" not in (meta(newest).get("annotations") or {}):
+        return made
+    times = [at for at, _, fields in _edits(deployment) if "template" in fields]
+    return max([*times, *([made] if made else [])], default=None)
+
+
+def _differences(old: Object, new: Object) -> list[str]:
+    """What one revision's pod template has that the other has not, most telling first."""
+    before = {str(item.get("name")): item for item in containers(template(old))}
+    after = {str(item.get("name")): item for item in containers(template(new))}
+    found: list[str] = []
+    for key in after:
+        prefix = f"{key}: " if len(after) > 1 else ""
+        if key not in before:
+            found.append(f"container {key} added")
+        else:
+            found += [f"{prefix}{words}" for words in _container(before[key], after[key])]
+    found += [f"container {key} removed" for key in before if key not in after]
+    rest = [
+        field
+        for field in {**template(old), **template(new)}
+        if field not in ("containers", "initContainers")
+        and template(old).get(field) != template(new).get(field)
+    ]
+    return found + [f"{field} changed" for field in rest]
+
+
+def _container(old: Object, new: Object) -> Iterator[str]:
+    if old.get("image") != new.get("image"):
+        yield f"image {old.get('image')} → {new.get('image')}"
+    before, after = _environment(old), _environment(new)
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            how = "added" if key not in before else "removed" if key not in after else "changed"
+            yield f"env {key} {how}"  # never its value: it may be a secret
+    for field, words in (
+        ("command", "command"),
+        ("args", "arguments"),
+        ("resources", "resources"),
+        ("readinessProbe", "readiness probe"),
+        ("livenessProbe", "liveness probe"),
+        ("startupProbe", "startup probe"),
+        ("ports", "ports"),
+        ("envFrom", "envFrom"),
+        ("volumeMounts", "volume mounts"),
+    ):
+        if old.get(field) != new.get(field):
+            yield f"{words} changed{_limits(old, new) if field == 'resources' else ''}"
+
+
+def _environment(container: Object) -> dict[str, Any]:
+    return {str(item.get("name")): item for item in container.get("env") or []}
+
+
+def _limits(old: Object, new: Object) -> str:
+    def short(item: Object) -> str:
+        limits = (item.get("resources") or {}).get("limits") or {}
+        return " ".join(f"{key}={value}" for key, value in sorted(limits.items())) or "no limits"
+
+    return f" ({short(old)} → {short(new)})"
+
+
+# --- fields somebody set ----------------------------------------------------------------------
+
+Edit = tuple[datetime, str, frozenset[str]]  # when, by whom, which fields of spec
+
+
+def _edits(item: Object) -> Iterator[Edit]:
+    """Who last set which fields of the spec, and when, from managedFields."""
+    for entry in meta(item).get("managedFields") or []:
+        at = when(entry.get("time"))
+        fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if at and fields and entry.get("subresource") != "status":
+            names = frozenset(key.removeprefix("f:") for key in fields)
+            yield at, _who(entry), names
+
+
+def _who(entry: Object) -> str:
+    manager = str(entry.get("manager") or "somebody")
+    if manager == "kube-controller-manager" and entry.get("subresource") == "scale":
+        return "its autoscaler"
+    return manager
+
+
+def _settings(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
+    """Replica counts, autoscaler bounds, Service ports and selectors, and other specs."""
+    for kind in (*WORKLOADS, "HorizontalPodAutoscaler", "Service", "CronJob", "NetworkPolicy"):
+        for item in objects.get(kind, ()):
+            made = when(meta(item).get("creationTimestamp"))
+            for at, who, fields in _edits(item):
+                if made and at <= made:
+                    continue  # what it was created with
+                if words := _setting(item, fields):
+                    yield Fact(f"{ref(item)}: {words} by {who}", str(ref(item)), at, "warning")
+
+
+def _setting(item: Object, fields: frozenset[str]) -> str:
+    own = spec(item)
+    if item.get("kind") == "HorizontalPodAutoscaler":
+        return f"bounds now {own.get('minReplicas', 1)}..{own.get('maxReplicas')}, set"
+    if item.get("kind") in WORKLOADS:
+        if "replicas" in fields and "template" not in fields:
+            return f"replicas now {own.get('replicas')}, set"
+        rest = fields - {"replicas", "selector"}
+        if item.get("kind") == "Deployment":
+            rest -= {"template"}  # told by its revisions
+        if "replicas" in fields and "template" in fields:
+            return ""  # an apply of the whole object; its time is that of any of its fields
+        return f"{', '.join(sorted(rest))} set" if rest else ""
+    return f"{', '.join(sorted(fields))} set"
+
+
+def _configuration(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
+    """ConfigMaps and Secrets by name only."""
+    for kind in ("ConfigMap", "Secret"):
+        for item in objects.get(kind, ()):
+            if name(item) == "kube-root-ca.crt" or item.get("type") == "helm.sh/release.v1":
+                continue
+            made = when(meta(item).get("creationTimestamp"))
+            edits = [
+                (at, str(entry.get("manager") or "somebody"))
+                for entry in meta(item).get("managedFields") or []
+                if (at := when(entry.get("time")))
+            ]
+            at, who = max(edits, default=(made, ""))
+            how = "created" if not edits or at == made else f"changed by {who}"
+            yield Fact(f"{ref(item)}: {how}", str(ref(item)), at)
+
+
+def _nodes(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
+    for node in objects.get("Node", ()):
+        where = str(ref(node))
+        yield Fact(f"{where}: joined", where, when(meta(node).get("creationTimestamp")))
+        ready = condition(node, "Ready")
+        state = {"True": "ready", "False": "not ready"}.get(str(ready.get("status")), "unreachable")
+        if when(ready.get("lastTransitionTime")) != when(meta(node).get("creationTimestamp")):
+            yield Fact(f"{where}: became {state}", where, when(ready.get("lastTransitionTime")))
+        if spec(node).get("unschedulable"):
+            cordons = [at for at, _, fields in _edits(node) if "unschedulable" in fields]
+            yield Fact(f"{where}: cordoned", where, max(cordons, default=None), "warning")
+
+
+def _scaling_events(events: Iterable[Object]) -> Iterator[Fact]:
+    for event in events:
+        about = event.get("involvedObject") or {}
+        if event.get("reason") in ("ScalingReplicaSet", "SuccessfulRescale"):
+            where = "/".join(str(about.get(key)) for key in ("kind", "namespace", "name"))
+            at = when(event.get("lastTimestamp")) or when(event.get("eventTime"))
+            yield Fact(f"{where}: {event.get('message')}", where, at)
