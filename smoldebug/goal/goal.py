@@ -92,7 +92,7 @@ class Goal:
         if self._goal.consecutive > 1:
             words.append(f"{self._goal.consecutive} times in a row")
         if self._goal.for_:
-            words.append(f"for {self._goal.for_:g} s")
+            words.append(f"for {self._goal.for_}")
         return ", ".join(words)
 
     def check(self) -> Verdict:
