@@ -29,7 +29,7 @@ from smoldebug.signals.first_card import first_card
 from smoldebug.sources.http import service_of
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
-from smoldebug.toolset import Toolset, ToolContext, ToolSpec, load_entry_points, load_folder
+from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_entry_points, load_folder
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
 
 
 def _secret_values(playbook: Playbook) -> Iterable[str]:
-    """Values of declared secrets, to be masked everywhere. Raises UsageError when one is missing."""
+    """Values of declared secrets, to be masked. Raises UsageError when one is missing."""
     for name, secret in playbook.secrets.items():
         variables = [secret.from_env] if isinstance(secret.from_env, str) else secret.from_env
         values = [value for variable in variables if (value := os.environ.get(variable))]

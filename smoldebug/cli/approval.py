@@ -1,0 +1,80 @@
+"""Asking the operator about a change: one card, one answer, no answer in time is a no."""
+
+import select
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from smoldebug.change import Approver
+from smoldebug.records import Answer, Card, Decision
+from smoldebug.view import View
+
+TIME_LIMIT = 300.0  # seconds until silence counts as no
+PROMPT = "[y] apply  [n] no, say why  [e] evidence  [s] stop asking: suggest only  [?] help > "
+HELP = """\
+y  apply exactly the change shown above; what undoes it is recorded first
+n  do not apply it; your reason is told to the model
+e  show the evidence it rests on
+s  suggest only: refuse this change and every later one of this run
+Nothing typed for five minutes is a no.
+"""
+Reader = Callable[[float], str | None]
+
+
+def approver(view: View, *, yes: bool, read: Reader | None) -> Approver:
+    """How changes are approved: `yes` answers for the operator (-y), `read` gets a line typed
+    within so many seconds (None: timed out, "" at end of input); without it nobody can answer."""
+    if yes:
+        return lambda card: Decision(Answer.YES, "operator", "-y")
+    if read is None:
+        return lambda card: Decision(Answer.PENDING, "nobody", "no terminal to ask on, and no -y")
+    return _Asker(view, read)
+
+
+def terminal(stream: TextIO | None = None) -> Reader | None:
+    """Reads lines typed on standard input, if that is a terminal."""
+    keyboard = stream or sys.stdin
+    if keyboard is None or not keyboard.isatty():
+        return None
+
+    def read(seconds: float) -> str | None:
+        ready, _, _ = select.select([keyboard], [], [], seconds)
+        return keyboard.readline() if ready else None
+
+    return read
+
+
+class _Asker:
+    def __init__(self, view: View, read: Reader) -> None:
+        self._view, self._read = view, read
+        self._suggest_only = False
+
+    def __call__(self, card: Card) -> Decision:
+        if self._suggest_only:
+            return Decision(Answer.NO, "operator", "suggestions only in this run")
+        with self._view.paused():
+            return self._ask(card)
+
+    def _ask(self, card: Card) -> Decision:
+        while True:
+            typed = self._line(PROMPT)
+            if not typed:
+                return Decision(Answer.NO, "operator", "no answer in time")
+            match typed.strip().lower()[:1]:
+                case "y":
+                    return Decision(Answer.YES, "operator")
+                case "n":
+                    why = self._line("why not? > ") or ""
+                    return Decision(Answer.NO, "operator", why.strip())
+                case "s":
+                    self._suggest_only = True
+                    return Decision(Answer.NO, "operator", "suggestions only in this run")
+                case "e":
+                    self._view.evidence(card.change.evidence)
+                case _:
+                    sys.stderr.write(HELP)
+
+    def _line(self, prompt: str) -> str | None:
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        return self._read(TIME_LIMIT)

@@ -1,0 +1,103 @@
+"""Runs a plan in front of an operator: signals, view, run folder, reports, exit status."""
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from smoldebug.agent import Signals
+from smoldebug.cli.approval import approver, terminal
+from smoldebug.cli.assemble import Options, assemble
+from smoldebug.clock import SystemClock
+from smoldebug.errors import UsageError
+from smoldebug.events import RunEnded, Stamped
+from smoldebug.playbook.models import RunPlan
+from smoldebug.records import Json, Section
+from smoldebug.report import document, markdown, sections
+from smoldebug.run import run
+from smoldebug.status import ExitStatus
+from smoldebug.view import OutputFormat, View, open_view, output_format
+
+REPORTS = ("markdown", "json")
+
+
+def drive(
+    plan: RunPlan, options: Options, output: OutputFormat | None, reports: Mapping[str, Path]
+) -> ExitStatus:
+    """Run to the end and report. Ctrl-C (or SIGTERM) once ends it after the current turn, twice
+    now; what was found and changed is reported either way."""
+    clock, signals = SystemClock(), Signals()
+    view = open_view(output_format(output), _document, clock=clock)
+    seen: list[Stamped] = []
+    try:
+        with _interruptible(signals):
+            approve = approver(view, yes=options.yes, read=terminal())
+            made = assemble(plan, options, approve, signals, clock)
+            try:
+                for stamped in run(plan, made.crew, made.started):
+                    seen.append(stamped)
+                    view.show(stamped)
+            finally:
+                made.close()
+        _report(seen, view, made.folder, reports)
+    finally:
+        view.close()
+    return _status(seen)
+
+
+def report_paths(words: Sequence[str]) -> dict[str, Path]:
+    """`FORMAT=PATH` options. Raises UsageError for an unknown format or a missing path."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if name not in REPORTS or not path:
+            raise UsageError(f"--report takes FORMAT=PATH with one of {', '.join(REPORTS)}: {word}")
+        found[name] = Path(path)
+    return found
+
+
+def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
+    kept = folder / "report.md"
+    kept.write_text(markdown(seen), encoding="utf-8")
+    for name, path in reports.items():
+        text = markdown(seen) if name == "markdown" else _json(document(seen))
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write the report: {error}", hint=f"kept in {kept}") from None
+    view.closing([*sections(seen), Section("REPORT", (str(kept),))])
+
+
+def _document(seen: Sequence[Stamped]) -> Json:
+    return document(seen)
+
+
+def _json(value: Json) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value)).decode()
+
+
+def _status(seen: Sequence[Stamped]) -> ExitStatus:
+    last = seen[-1].event if seen else None
+    return last.status if isinstance(last, RunEnded) else ExitStatus.INTERRUPTED
+
+
+@contextmanager
+def _interruptible(signals: Signals) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the run to stop: once after the turn, twice at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if signals.cut.is_set():
+            raise KeyboardInterrupt
+        if signals.stop.is_set():
+            signals.cut.set()
+        signals.stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,76 @@
+"""Options that several commands share, and what they do to a playbook."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from smoldebug.errors import UsageError
+from smoldebug.playbook.models import RunPlan
+from smoldebug.view import OutputFormat
+
+
+class Strictness(StrEnum):
+    """Who decides on changes, from loose to strict. The command line can only be stricter."""
+
+    AUTO = "auto"
+    ASK = "ask"
+    NEVER = "never"
+
+
+SetInput = Annotated[
+    list[str] | None, typer.Option("--set", help="Input of the playbook: NAME=VALUE. Repeatable.")
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace to look at.")]
+Context = Annotated[str | None, typer.Option(help="Kubeconfig context.")]
+Kubeconfig = Annotated[str | None, typer.Option(help="Kubeconfig file.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let the playbook's `python:` checks run.")
+]
+Approval = Annotated[
+    Strictness | None,
+    typer.Option(help="Be stricter than the playbook: ask, or never change anything."),
+]
+Output = Annotated[
+    OutputFormat | None,
+    typer.Option("--output", "-o", help="rich on a terminal, else plain; json; jsonl."),
+]
+
+
+def load_plan(
+    playbook: str,
+    inputs: Sequence[str] | None,
+    *,
+    target: str = "",
+    namespace: str = "",
+    approval: Strictness | None = None,
+) -> RunPlan:
+    """The playbook with its inputs; TARGET and -n fill the inputs `target` and `namespace`.
+
+    Raises PlaybookError or UsageError; parts of later versions are refused with their place.
+    """
+    from smoldebug.playbook.load import assignments, load, require_supported
+
+    given = assignments(inputs or ())
+    for name, value in (("target", target), ("namespace", namespace)):
+        if value:
+            given.setdefault(name, value)
+    plan = load(playbook, given)
+    require_supported(plan)
+    return stricter(plan, approval) if approval else plan
+
+
+def stricter(plan: RunPlan, approval: Strictness) -> RunPlan:
+    """The plan with a stricter approval. Raises UsageError for a looser one."""
+    import msgspec
+
+    order = list(Strictness)
+    asked = Strictness(plan.playbook.approval)
+    if order.index(approval) < order.index(asked):
+        raise UsageError(
+            f"--approval {approval} is looser than the playbook's: {asked}",
+            hint="-y answers its approvals with yes",
+        )
+    playbook = msgspec.structs.replace(plan.playbook, approval=approval.value)
+    return msgspec.structs.replace(plan, playbook=playbook)

@@ -1,0 +1,92 @@
+"""`smoldebug triage`: investigate and repair until the goal of a playbook is met."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoldebug.cli.options import (
+    AllowCode,
+    Approval,
+    Context,
+    Kubeconfig,
+    Namespace,
+    Output,
+    SetInput,
+)
+
+EXAMPLES = """\
+Examples:
+
+  smoldebug triage deployment/checkout -n shop
+
+  smoldebug triage -p triage-502 --set service=checkout
+
+  smoldebug triage -p ./my-playbook.yaml --model openai/gpt-oss-20b --api-base http://localhost:8000/v1
+
+  smoldebug triage -p triage-502 --set service=checkout -y --output json --report markdown=report.md
+
+Exit status: 0 met, 1 not met, 2 usage, 3 inconclusive, 4 not met and undone, 5 undo failed,
+6 a limit, 7 needs approval, 8 unreachable, 130 interrupted.
+"""
+
+
+def triage(
+    target: Annotated[
+        str, typer.Argument(metavar="[KIND/NAME]", help="What is broken, for the default playbook.")
+    ] = "",
+    playbook: Annotated[
+        str, typer.Option("--playbook", "-p", help="Playbook: a name or a file.")
+    ] = "triage",
+    inputs: SetInput = None,
+    namespace: Namespace = "",
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="expert (default), openai/ID, hf/ID, litellm/ID, azure/ID, bedrock/ID, "
+            "transformers/ID or scripted:FILE; several are a fallback chain, which always ends "
+            "at the expert.",
+        ),
+    ] = None,
+    api_base: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")] = "",
+    prometheus: Annotated[
+        str, typer.Option(help="Prometheus URL, in place of the playbook's; *.svc works.")
+    ] = "",
+    approval: Approval = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Answer approvals with yes; skips no limit.")
+    ] = False,
+    tools: Annotated[
+        list[Path] | None, typer.Option(help="Folder with tools of your own (Python files).")
+    ] = None,
+    allow_code: AllowCode = False,
+    output: Output = None,
+    report: Annotated[
+        list[str] | None, typer.Option(help="Also write FORMAT=PATH: markdown or json.")
+    ] = None,
+) -> int:
+    """Find out why a goal does not hold, repair it, and prove that it holds.
+
+    Without -p the shipped playbook `triage` looks after every workload of the namespace.
+    """
+    from smoldebug.cli.assemble import Options
+    from smoldebug.cli.drive import drive, report_paths
+    from smoldebug.cli.options import load_plan
+
+    plan = load_plan(playbook, inputs, target=target, namespace=namespace, approval=approval)
+    options = Options(
+        context=context,
+        kubeconfig=kubeconfig,
+        namespace=namespace,
+        models=tuple(model or ()),
+        api_base=api_base,
+        prometheus=prometheus,
+        tools=tuple(tools or ()),
+        allow_code=allow_code,
+        yes=yes,
+    )
+    return drive(plan, options, output, report_paths(report or ()))
