@@ -29,19 +29,6 @@ _PROMQL_WORD = re.compile(r"[A-Za-z0-9_:.]+")
 # --- values ---------------------------------------------------------------------------------
 
 
-def assignments(words: Sequence[str]) -> dict[str, str]:
-    """`["service=checkout"]` -> {"service": "checkout"}. Raises UsageError, naming `--set`."""
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise UsageError(f"--set takes NAME=VALUE, not: {one_line(word, 80)}")
-        if name in found:
-            raise UsageError(f"--set gives an input twice: {one_line(name, 80)}")
-        found[name] = value
-    return found
-
-
 class Values:
     """The inputs of one run. `missing` were required and not given: `sample` stands in for them.
 

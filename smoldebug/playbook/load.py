@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -9,7 +10,7 @@ from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.playbook.convert import Converter
 from smoldebug.playbook.find import Place, find
 from smoldebug.playbook.inputs import Substitution, Values
-from smoldebug.playbook.models import Input, Playbook, RunPlan
+from smoldebug.playbook.models import Check, Input, Playbook, RunPlan
 from smoldebug.playbook.rules import RULES
 from smoldebug.playbook.tree import At, Block, Node, Problem, place
 from smoldebug.untrusted import one_line
@@ -62,6 +63,19 @@ def load(
     return result.plan
 
 
+def assignments(words: Sequence[str]) -> dict[str, str]:
+    """`["service=checkout"]` -> {"service": "checkout"}. Raises UsageError, naming `--set`."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--set takes NAME=VALUE, not: {one_line(word, 80)}")
+        if name in found:
+            raise UsageError(f"--set gives an input twice: {one_line(name, 80)}")
+        found[name] = value
+    return found
+
+
 def require_supported(plan: RunPlan) -> None:
     """Raises PlaybookError when the playbook holds parts that this version does not run."""
     if plan.unsupported:
@@ -92,7 +106,7 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     if problems:
         return Draft(file, tuple(sorted(set(problems))), marks=converter.marks)
     plan = RunPlan(
-        playbook=_without_empty_metrics(playbook),
+        playbook=settle(playbook),
         inputs=values.given,
         source=file,
         folder=str(path.parent),
@@ -132,12 +146,33 @@ def _hints(path: Path, playbook: Playbook, marks: Mapping[str, At]) -> list[Prob
     return [Problem(marks["hints"], "hints", f"no such file beside it: {playbook.hints}")]
 
 
-def _without_empty_metrics(playbook: Playbook) -> Playbook:
-    """A metrics block with an empty URL (an input nobody gave) is as if it were not there."""
-    if playbook.tools.metrics is None or playbook.tools.metrics.url:
-        return playbook
-    tools = msgspec.structs.replace(playbook.tools, metrics=None)
-    return msgspec.structs.replace(playbook, tools=tools)
+def settle(playbook: Playbook) -> Playbook:
+    """What optional inputs leave open: an empty metrics URL is no metrics block, and a check's
+    target `deployment/web` lies in the scope's only namespace."""
+    replace, tools, goal = msgspec.structs.replace, playbook.tools, playbook.goal
+    if tools.metrics is not None and not tools.metrics.url:
+        tools = replace(tools, metrics=None)
+    if len(playbook.scope.namespaces) == 1:
+        namespace = playbook.scope.namespaces[0]
+        every, some = ([_within(c, namespace) for c in part] for part in (goal.all, goal.any))
+        goal = replace(goal, all=every, any=some)
+    return replace(playbook, tools=tools, goal=goal)
+
+
+def _within(check: Check, namespace: str) -> Check:
+    from smoldebug.sources.kinds import kind_name
+
+    changed: dict[str, Any] = {}
+    for key in ("all", "any"):
+        if nested := getattr(check, key):
+            changed[key] = [_within(part, namespace) for part in nested]
+    for key in ("rollout", "restarts"):
+        part = getattr(check, key)
+        if part is not None and part.target:
+            kind, *rest = part.target.split("/")
+            target = "/".join((kind_name(kind), *([namespace, *rest][-2:])))
+            changed[key] = msgspec.structs.replace(part, target=target)
+    return msgspec.structs.replace(check, **changed)
 
 
 def _unsupported(playbook: Playbook, converter: Converter, file: str) -> tuple[str, ...]:

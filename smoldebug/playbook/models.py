@@ -169,7 +169,11 @@ class ObjectCheck(Model, frozen=True, kw_only=True):
 
 class RolloutCheck(Model, frozen=True, kw_only=True):
     target: Annotated[
-        str, doc("Kind/namespace/name; empty: every workload in scope.", "Deployment/shop/checkout")
+        str,
+        doc(
+            "Kind/namespace/name, or Kind/name in the scope's only namespace; empty: all.",
+            "Deployment/shop/checkout",
+        ),
     ] = ""
     complete_within: Annotated[
         Duration | None, doc("Longer than this without completing is a failure.")
@@ -178,7 +182,11 @@ class RolloutCheck(Model, frozen=True, kw_only=True):
 
 class RestartsCheck(Model, frozen=True, kw_only=True):
     target: Annotated[
-        str, doc("Kind/namespace/name; empty: every workload in scope.", "Deployment/shop/checkout")
+        str,
+        doc(
+            "Kind/namespace/name, or Kind/name in the scope's only namespace; empty: all.",
+            "Deployment/shop/checkout",
+        ),
     ] = ""
     at_most: Annotated[int, Meta(ge=0), doc("New restarts allowed since the run began.")] = 0
 

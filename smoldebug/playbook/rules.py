@@ -31,20 +31,7 @@ _PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _INPUT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _PYTHON = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_CLUSTER_SCOPED = {
-    "Node",
-    "Namespace",
-    "PersistentVolume",
-    "StorageClass",
-    "IngressClass",
-    "PriorityClass",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-    "ValidatingWebhookConfiguration",
-    "MutatingWebhookConfiguration",
-    "APIService",
-}
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 def checks_of(checks: list[Check]) -> Iterator[Check]:
@@ -115,11 +102,16 @@ def _ratio(check: RatioCheck, report: Report) -> None:
     _report_promql(check.total, "total", report)
 
 
-def _target(check: RolloutCheck | RestartsCheck, report: Report) -> None:
-    if check.target:
-        _report_target(check.target, "target", report)
-        if "*" in check.target:
-            report("target", "names one object; leave it out for every workload in scope")
+def _workload(check: RolloutCheck | RestartsCheck, report: Report) -> None:
+    from smoldebug.sources.kinds import kind_name
+
+    kind, *rest = check.target.split("/")
+    if not check.target:
+        return
+    if len(rest) not in (1, 2) or not all(map(_PART.fullmatch, rest)):
+        report("target", f"expected Kind/namespace/name or Kind/name, got {check.target!r}")
+    elif kind_name(kind) not in _WORKLOADS:
+        report("target", f"expected one of {', '.join(_WORKLOADS)}, got {kind!r}")
 
 
 def _report_promql(text: str, key: str, report: Report) -> None:
@@ -162,16 +154,18 @@ def _change(tool: ChangeTool, report: Report) -> None:
 
 
 def _report_target(target: str, key: str, report: Report) -> None:
+    from smoldebug.sources.kinds import find
+
     kind, *rest = target.split("/")
-    if len(rest) == 1 and kind not in _CLUSTER_SCOPED and kind:
+    known = find(kind)
+    said = known.kind if known else "Deployment"
+    if len(rest) == 1 and (known is None or known.namespaced):
         report(key, f"expected Kind/namespace/name, got {target!r}: the namespace is missing")
-    elif len(rest) not in (1, 2):
-        report(key, f"expected Kind/namespace/name, got {target!r}")
-    elif not _KIND.fullmatch(kind):
-        report(key, f"expected a Kind such as Deployment, got {kind!r}")
+    elif not _KIND.fullmatch(kind) or (known and known.kind != kind):
+        report(key, f"expected a Kind such as {said}, got {kind!r}")
     elif any("*" in part and part != "*" for part in rest):
         report(key, f"`*` stands only for a whole part, got {target!r}")
-    elif not all(part == "*" or _PART.fullmatch(part) for part in rest):
+    elif len(rest) not in (1, 2) or not all(p == "*" or _PART.fullmatch(p) for p in rest):
         report(key, f"expected Kind/namespace/name, got {target!r}")
 
 
@@ -216,6 +210,10 @@ def _playbook(playbook: Playbook, report: Report) -> None:
     )
     if needs and (metrics is None or not metrics.url):
         report("tools", f"the goal's {needs} check needs metrics: {{url: ...}} here")
+    if len(playbook.scope.namespaces) != 1:
+        for target in {part.target for c in checks for part in (c.rollout, c.restarts) if part}:
+            if target.count("/") == 1:
+                report("goal", f"{target} needs its namespace, unless scope.namespaces is one")
     for name in playbook.inputs:
         if not _INPUT.fullmatch(name):
             report(f"inputs.{name}", "not a name for ${{ inputs.NAME }}: letters, digits, _ and -")
@@ -233,8 +231,8 @@ RULES: Rules = {
     HttpCheck: _http,
     MetricCheck: _metric,
     RatioCheck: _ratio,
-    RolloutCheck: _target,
-    RestartsCheck: _target,
+    RolloutCheck: _workload,
+    RestartsCheck: _workload,
     Input: _input,
     Scope: _scope,
     ChangeTool: _change,
