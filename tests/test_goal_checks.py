@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from measuring import goal_of, measure
 
 from smoldebug.errors import AccessDenied, ToolError, UnreachableError, UsageError
+from smoldebug.events import FirstCard
+from smoldebug.goal import red_lights
 from smoldebug.playbook.models import (
     Check,
     CommandCheck,
@@ -19,7 +21,7 @@ from smoldebug.playbook.models import (
     RatioCheck,
     TcpCheck,
 )
-from smoldebug.records import Fact, Outcome
+from smoldebug.records import Fact, Gap, Outcome
 from smoldebug.sources.fakes import (
     FakeCluster,
     FakeHttp,
@@ -158,6 +160,12 @@ def test_metric_bounds(bounds, value, outcome):
     assert metric(float(value), **bounds)[0] is outcome
 
 
+def test_without_a_prometheus_a_metric_is_inconclusive():
+    found = measure(Check(metric=MetricCheck(query="up", equals=1)))
+    assert found.outcome is INCONCLUSIVE
+    assert "names no Prometheus: tools.metrics.url" in found.says
+
+
 def test_every_series_must_satisfy():
     assert metric(series(1, 2, 3), below=5) == (MET, "1 to 3 in 3 series", 3)
     assert metric(series(1, 2, 3), above=0) == (MET, "1 to 3 in 3 series", 1)
@@ -189,7 +197,7 @@ def test_metric_labels_are_short(query, label):
     assert measure(Check(metric=MetricCheck(query=query, at_least=1))).check == label
 
 
-def test_a_check_without_a_bound_or_a_prometheus_cannot_be_measured():
+def test_a_check_without_a_bound_cannot_be_measured():
     with pytest.raises(UsageError, match="metric check needs a bound"):
         goal_of(Check(metric=MetricCheck(query="up")))
     with pytest.raises(UsageError, match="ratio check needs a bound"):
@@ -367,6 +375,19 @@ def test_findings_of_that_severity_or_worse_fail():
     assert findings(critical, critical) == (NOT_MET, "auth: OOMKilled ×3 (+1 more)")
     assert findings(warning, severity="warning") == (NOT_MET, "auth: slow")
     assert findings(critical, severity="warning")[0] is NOT_MET
+
+
+def test_no_red_light_on_a_card_that_saw_no_pods_proves_nothing():
+    red = Fact("Node/n1: not ready", "Node/n1", severity="critical")
+    blind, hidden = Gap("Pod", "not allowed"), Gap("Node", "not allowed")
+    assert red_lights(_card((), hidden)) == ()
+    assert red_lights(_card((red,), blind)) == (red,)
+    with pytest.raises(AccessDenied, match="pods cannot be seen: not allowed"):
+        red_lights(_card((), blind))
+
+
+def _card(red: tuple[Fact, ...], gap: Gap) -> FirstCard:
+    return FirstCard(changed=(), red=red, gaps=(gap,), window=3600, seconds=0.1)
 
 
 def test_findings_without_anybody_who_looks_are_inconclusive():

@@ -254,10 +254,17 @@ def test_a_rollout_that_takes_too_long_says_so():
     assert result.says == "not complete after 61 s: Deployment/shop/auth: 0 of 3 available"
 
 
-@pytest.mark.parametrize("target", ["auth", "Pod/shop/auth", "Deployment/auth", "a/b/c/d"])
+@pytest.mark.parametrize("target", ["auth", "Pod/shop/auth", "a/b/c/d"])
 def test_a_target_is_a_workload(target):
-    with pytest.raises(UsageError, match="not KIND/NAMESPACE/NAME"):
+    with pytest.raises(UsageError, match="^not (KIND|one of Deployment, StatefulSet, DaemonSet)"):
         goal_of(Check(rollout=RolloutCheck(target=target)))
+
+
+def test_a_target_without_a_namespace_is_in_the_only_one_in_scope():
+    check = Check(rollout=RolloutCheck(target="deploy/auth"))
+    assert goal_of(check).describe() == "rollout Deployment/shop/auth"
+    with pytest.raises(UsageError, match="in which namespace to look for: Deployment"):
+        goal_of(check, namespaces=())
 
 
 # --- restarts ---------------------------------------------------------------------------------

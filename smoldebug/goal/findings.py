@@ -3,10 +3,20 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from smoldebug.errors import AccessDenied
+from smoldebug.events import FirstCard
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.playbook.models import FindingsCheck
 from smoldebug.records import Fact
 from smoldebug.untrusted import one_line
+
+
+def red_lights(card: FirstCard) -> Sequence[Fact]:
+    """What is red on a card. Raises AccessDenied when nothing is, but the card saw no pods."""
+    blind = next((gap for gap in card.gaps if gap.what == "Pod"), None)
+    if blind is not None and not card.red:
+        raise AccessDenied(f"pods cannot be seen: {blind.why}")
+    return card.red
 
 
 def findings(check: FindingsCheck, setting: Setting) -> Check:

@@ -78,10 +78,10 @@ class Goal:
         self._checks: list[Check] = []
         self._root = self._build(goal)
         self._checks = _distinct(self._checks)
-        self._window = Window(goal.consecutive, goal.for_, goal.every)
+        self._window = Window(goal.consecutive, float(goal.for_), float(goal.every))
         self._samples = 0
-        self.every: float = goal.every
-        self.within: float | None = goal.within
+        self.every = float(goal.every)
+        self.within = float(goal.within) if goal.within else None
         self.unreachable = False  # nothing at all could be reached by the latest sample
 
     def describe(self) -> str:

@@ -23,7 +23,7 @@ Bounds = list[tuple[str, float]]
 
 
 def metric(check: MetricCheck, setting: Setting) -> Check:
-    bounds = _bounds(check, setting)
+    bounds = _bounds(check)
     words = " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds)
     label = f"metric {metric_name(check.query)} {words}"
     return Check(label, "metric", partial(_metric, check, bounds, setting.world), check.query)
@@ -48,7 +48,7 @@ def _metric(check: MetricCheck, bounds: Bounds, world: World, sample: int) -> Me
 
 
 def ratio(check: RatioCheck, setting: Setting) -> Check:
-    bounds = _bounds(check, setting)
+    bounds = _bounds(check)
     words = " and ".join(f"{_BOUNDS[name][0]} {bound * 100:g} %" for name, bound in bounds)
     label = f"ratio {_bad_name(check.bad)} {words}"
     return Check(label, "ratio", partial(_ratio, check, bounds, setting.world), check.bad)
@@ -69,13 +69,11 @@ def _ratio(check: RatioCheck, bounds: Bounds, world: World, sample: int) -> Meas
     return judge(f"{value * 100:.3g} % of {total:.3g}", value)
 
 
-def _bounds(check: MetricCheck | RatioCheck, setting: Setting) -> Bounds:
+def _bounds(check: MetricCheck | RatioCheck) -> Bounds:
     found = [(name, bound) for name in _BOUNDS if (bound := getattr(check, name, None)) is not None]
     kind = "ratio" if isinstance(check, RatioCheck) else "metric"
     if not found:
         raise UsageError(f"{kind} check needs a bound, e.g.: below: 0.01")
-    if setting.plan.playbook.tools.metrics is None:
-        raise UsageError(f"{kind} check needs a Prometheus: tools.metrics.url")
     return found
 
 

@@ -15,7 +15,7 @@ Container = tuple[str, str]  # uid of its pod, its name
 
 
 def restarts(check: RestartsCheck, setting: Setting) -> Check:
-    ref = workload(check.target) if check.target else None
+    ref = workload(check.target, setting) if check.target else None
     where = str(ref) if ref else ", ".join(filter(None, setting.namespaces)) or "all namespaces"
     label = f"restarts in {where} ≤ {check.at_most}"
     return Check(label, "restarts", _Restarts(check.at_most, setting, ref), where)

@@ -17,18 +17,20 @@ def rollout(check: RolloutCheck, setting: Setting) -> Check:
     if not check.target:
         where = ", ".join(filter(None, setting.namespaces)) or "all namespaces"
         return Check(f"rollout of every workload in {where}", "rollout", _Rollout(check, setting))
-    ref = workload(check.target)
+    ref = workload(check.target, setting)
     return Check(f"rollout {ref}", "rollout", _Rollout(check, setting, ref), str(ref))
 
 
-def workload(target: str) -> ObjectRef:
-    """A Deployment, StatefulSet or DaemonSet. Raises UsageError for anything else."""
+def workload(target: str, setting: Setting) -> ObjectRef:
+    """A Deployment, StatefulSet or DaemonSet; without a namespace, in the only one in scope.
+
+    Raises UsageError for anything else.
+    """
     ref = ObjectRef.parse(target)
-    ref = ObjectRef(kind_name(ref.kind), ref.namespace, ref.name)
-    if ref.kind not in _PENDING or not ref.namespace:
-        kinds = ", ".join(_PENDING)
-        raise UsageError(f"not KIND/NAMESPACE/NAME with KIND one of {kinds}: {target!r}")
-    return ref
+    kind = kind_name(ref.kind)
+    if kind not in _PENDING:
+        raise UsageError(f"not one of {', '.join(_PENDING)}: {target!r}")
+    return ObjectRef(kind, setting.namespace_of(kind, ref.namespace), ref.name)
 
 
 class _Rollout:
