@@ -38,7 +38,7 @@ from smoldebug.events import (
 from smoldebug.notebook import Notebook
 from smoldebug.records import Card, Change, Evidence, Observation, Usage
 from smoldebug.toolset import Answer, Cancelled, Toolset, ToolSpec, within_limit
-from smoldebug.untrusted import one_line, plain
+from smoldebug.untrusted import one_line, plain, whole
 
 WINDOW = 12  # turns the prompt holds; everything stays in the journal and the evidence store
 MODEL_LIMIT = 300.0  # seconds for one answer of a model
@@ -224,7 +224,7 @@ class _ToolCallingAgent(ToolCallingAgent):
             text = one_line(str(chat_message.content), 2000)
             yield Thought(turn, text, self.driver.model)
         calls = [
-            ToolCall(call.function.name, call.function.arguments, f"t{turn}c{number}")
+            ToolCall(plain(call.function.name), whole(call.function.arguments), f"t{turn}c{number}")
             for number, call in enumerate(chat_message.tool_calls or [])
         ]
         memory_step.tool_calls = calls

@@ -197,13 +197,24 @@ class Stamp:
         return stamped
 
 
-_encoder = msgspec.json.Encoder()
+def encode(value: Any) -> bytes:
+    """JSON of events and what is in them; subclasses of float and str count as what they are."""
+    return msgspec.json.encode(value, enc_hook=_plainest)
+
+
+def _plainest(value: Any) -> Any:
+    for kind in (float, str, int):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"no JSON form: {type(value).__name__}")
+
+
 _decoder = msgspec.json.Decoder(Stamped)
 
 
 def to_line(stamped: Stamped) -> bytes:
     """One JSON line, without the newline."""
-    return _encoder.encode(stamped)
+    return encode(stamped)
 
 
 def from_line(line: bytes | str) -> Stamped:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from smoldebug.errors import UsageError
-from smoldebug.events import ChangeIntended, Stamped
+from smoldebug.events import ChangeIntended, Stamped, encode
 
 GENESIS = "0" * 64
 
@@ -51,7 +51,7 @@ class Journal:
         self._file = path.open("ab")
 
     def append(self, stamped: Stamped) -> None:
-        line = msgspec.json.encode(_Line(self._prev, stamped))
+        line = encode(_Line(self._prev, stamped))
         self._file.write(line + b"\n")
         self._file.flush()
         if isinstance(stamped.event, ChangeIntended):

@@ -289,7 +289,7 @@ class Toolset:
                 True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome
             )
         if isinstance(outcome, Remark):
-            return Answer(True, outcome, seconds)
+            return Answer(True, str(outcome), seconds)
         if isinstance(outcome, Observation):
             return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
         text = clip(self.redactor.text(plain(outcome)), TEXT_LIMIT)

@@ -2,6 +2,8 @@
 
 import re
 
+from smoldebug.records import Json
+
 # C0 except \n and \t, DEL, C1, zero-width and bidi controls, surrogates, byte-order marks
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
@@ -22,6 +24,15 @@ _INSTRUCTION = re.compile(
 def plain(text: str) -> str:
     """Without control characters (newline and tab stay), escape sequences and bidi overrides."""
     return _UNSAFE.sub("", _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def whole(value: Json) -> Json:
+    """JSON without lone surrogates, which no file and no stream can take; else as it was."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 def one_line(text: str, limit: int = 200) -> str:

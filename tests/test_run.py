@@ -1,0 +1,322 @@
+"""The loop as an operator sees it: only the goal ends a run as met."""
+
+import pytest
+from crews import AUTH, ESCALATE, LOOK, Stage, deployment, replicas_are, scale_to
+
+from smoldebug import journal
+from smoldebug.events import (
+    ChangeDecided,
+    ChangeIntended,
+    ChangeProposed,
+    ChangeSettled,
+    GoalChecked,
+    ToolAnswered,
+    ToolCalled,
+)
+from smoldebug.model.scripted import ScriptedModel
+from smoldebug.playbook import models
+from smoldebug.playbook.models import Duration
+from smoldebug.records import Answer, ChangeKind, Decision, Outcome
+from smoldebug.sources.fakes import FakeCluster
+from smoldebug.status import ExitStatus
+
+CLAIM_SUCCESS = {"calls": [{"final_answer": {"answer": "fixed!"}}]}
+
+
+def test_a_goal_that_already_holds_costs_no_turn(tmp_path):
+    stage = Stage([LOOK], tmp_path, cluster=FakeCluster([deployment(2)]))
+    ended = stage.play()
+    assert ended.status is ExitStatus.MET
+    assert "nothing was done" in ended.reason
+    assert stage.model.asked == []
+
+
+def test_the_goal_ends_the_run_in_the_turn_that_meets_it(tmp_path):
+    stage = Stage([LOOK, scale_to(2), LOOK], tmp_path)
+    assert stage.play().status is ExitStatus.MET
+    assert stage.ran == ["look auth", "scale 2"]
+    assert stage.replicas == 2
+
+
+def test_the_models_word_for_it_ends_nothing(tmp_path):
+    stage = Stage([CLAIM_SUCCESS, CLAIM_SUCCESS, ESCALATE], tmp_path)
+    ended = stage.play()
+    assert (ended.status, ended.outcome) == (ExitStatus.NOT_MET, Outcome.NOT_MET)
+    assert "the goal is not met" in stage.told(2)
+    assert len(stage.model.asked) == 3
+
+
+def test_the_model_is_told_how_the_goal_stands_after_every_turn(tmp_path):
+    stage = Stage([LOOK, ESCALATE], tmp_path)
+    stage.play()
+    assert "look: [E2] auth looks busy" in stage.told(2)
+    assert "goal: not met" in stage.told(2)
+
+
+def test_an_intermittent_goal_must_hold_several_times_in_a_row(tmp_path):
+    goal = models.Goal(all=[replicas_are(2)], every=Duration(5), consecutive=3)
+    stage = Stage([scale_to(2)], tmp_path, goal=goal)
+    assert stage.play().status is ExitStatus.MET
+    streaks = [event.verdict.streak for event in stage.events(GoalChecked)]
+    assert streaks == [0, 1, 2, 3]
+    assert stage.clock.elapsed == pytest.approx(10)
+
+
+def test_escalation_hands_over_with_its_question(tmp_path):
+    ended = Stage([ESCALATE], tmp_path).play()
+    assert (ended.status, ended.reason) == (ExitStatus.NOT_MET, "out of ideas")
+    assert ended.question == "and now?"
+
+
+def test_what_cannot_be_measured_ends_inconclusive(tmp_path):
+    cluster = FakeCluster([deployment()])
+    cluster.refuse("get", "Deployment")
+    ended = Stage([ESCALATE], tmp_path, cluster=cluster).play()
+    assert (ended.status, ended.outcome) == (ExitStatus.INCONCLUSIVE, Outcome.INCONCLUSIVE)
+
+
+def test_out_of_turns_is_a_limit_and_asks_the_model_nothing_more(tmp_path):
+    stage = Stage([LOOK] * 9, tmp_path, limits=models.Limits(max_steps=3))
+    ended = stage.play()
+    assert ended.status is ExitStatus.LIMIT
+    assert "limits.max_steps reached: 3" in ended.reason
+    assert len(stage.model.asked) == 3
+
+
+def test_the_goals_deadline_ends_the_run_as_not_met(tmp_path):
+    wait = {"calls": [{"wait": {"seconds": 100.0, "why": "it may settle"}}]}
+    goal = models.Goal(all=[replicas_are(2)], within=Duration(30))
+    stage = Stage([wait] * 9, tmp_path, goal=goal)
+    ended = stage.play()
+    assert (ended.status, ended.reason) == (
+        ExitStatus.NOT_MET,
+        "the goal was not met within 30 s",
+    )
+    assert len(stage.model.asked) == 1
+
+
+def test_waiting_for_approval_does_not_count_against_the_deadline(tmp_path):
+    def slow_yes(card):
+        stage.clock.sleep(300)
+        return Decision(Answer.YES, "operator")
+
+    goal = models.Goal(all=[replicas_are(2)], within=Duration(30))
+    stage = Stage([scale_to(2)], tmp_path, goal=goal, approver=slow_yes)
+    assert stage.play().status is ExitStatus.MET
+
+
+# --- calls ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ('{"replicas": 2', "NOT executed"),
+        ('{"replicas": "2"}', "Expected `int`, got `str`"),
+        ('{"replicas": 2, "force": true}', "unknown field `force`"),
+        ("{}", "missing required field `replicas`"),
+    ],
+)
+def test_an_invalid_or_cut_off_call_never_runs(tmp_path, raw, says):
+    turn = {"raw": {"tool": "scale", "arguments": raw}}
+    stage = Stage([turn, ESCALATE], tmp_path)
+    stage.play()
+    assert stage.ran == []
+    assert stage.replicas == 1
+    assert says in stage.told(2)
+
+
+def test_an_unknown_tool_is_answered_with_those_that_exist(tmp_path):
+    stage = Stage([{"calls": [{"kubectl": {}}]}, ESCALATE], tmp_path)
+    stage.play()
+    assert "unknown tool 'kubectl'; available: escalate, explode" in stage.told(2)
+
+
+def test_text_without_a_call_is_told_so_and_the_run_goes_on(tmp_path):
+    stage = Stage([{"say": "I think it is DNS"}, scale_to(2)], tmp_path)
+    assert stage.play().status is ExitStatus.MET
+
+
+def test_a_tools_exception_is_an_observation_with_the_end_of_its_traceback(tmp_path):
+    turn = {"calls": [{"explode": {"why": "kaboom"}}, {"look": {"at": "auth"}}]}
+    stage = Stage([turn, ESCALATE], tmp_path)
+    stage.play()
+    assert "ERROR explode raised ZeroDivisionError: kaboom" in stage.told(2)
+    assert "raise ZeroDivisionError(why)" in stage.told(2)
+    assert [event.ok for event in stage.events(ToolAnswered)] == [False, True, True]
+
+
+def test_a_hanging_tool_is_cut_at_its_limit(tmp_path):
+    stage = Stage([{"calls": [{"hang": {"seconds": 5.0}}]}, ESCALATE], tmp_path)
+    stage.play()
+    stage.signals.cut.set()
+    assert "timed out after 0.05 s; outcome unknown" in stage.told(2)
+
+
+def test_answers_come_in_call_order(tmp_path):
+    turn = {"calls": [{"look": {"at": str(n)}} for n in range(12)]}
+    stage = Stage([turn, ESCALATE], tmp_path)
+    stage.play()
+    assert stage.ran == [f"look {n}" for n in range(12)]
+    assert [event.call for event in stage.events(ToolAnswered)][:12] == [
+        f"t1c{n}" for n in range(12)
+    ]
+
+
+def test_the_prompt_is_a_window_and_the_evidence_is_whole(tmp_path):
+    stage = Stage([LOOK] * 30 + [ESCALATE], tmp_path, limits=models.Limits(max_steps=40))
+    stage.play()
+    assert "[18 earlier turns left out; their evidence is kept]" in stage.told(31)
+    assert "[E31]" in stage.told(31)
+    assert "[E5]" not in stage.told(31)
+    assert len(stage.evidence) == 31  # the goal's first measurement, and 30 looks
+
+
+# --- changes --------------------------------------------------------------------------------
+
+
+def test_a_change_is_shown_decided_intended_and_verified_in_that_order(tmp_path):
+    stage = Stage([scale_to(2)], tmp_path)
+    stage.play()
+    kinds = (ChangeProposed, ChangeDecided, ChangeIntended, ChangeSettled)
+    order = [type(item.event) for item in stage.seen if isinstance(item.event, kinds)]
+    assert order == list(kinds)
+    assert stage.events(ChangeSettled)[0].state == "verified"
+
+
+def test_nobody_to_ask_means_exit_7_and_nothing_changed(tmp_path):
+    stage = Stage(
+        [scale_to(2), LOOK],
+        tmp_path,
+        approver=lambda card: Decision(Answer.PENDING, "nobody", "no terminal"),
+    )
+    ended = stage.play()
+    assert ended.status is ExitStatus.NEEDS_APPROVAL
+    assert stage.replicas == 1
+    assert not [r for r in stage.cluster.requests if r.verb == "patch" and not r.detail["dry_run"]]
+
+
+def test_a_no_and_its_reason_reach_the_model(tmp_path):
+    def no(card):
+        return Decision(Answer.NO, "operator", "wait for the DBA")
+
+    stage = Stage([scale_to(2), ESCALATE], tmp_path, approver=no)
+    assert stage.play().status is ExitStatus.NOT_MET
+    assert "DECLINED by operator: wait for the DBA" in stage.told(2)
+    assert stage.replicas == 1
+
+
+def test_what_the_guard_refuses_is_never_even_shown(tmp_path):
+    stage = Stage([scale_to(9), ESCALATE], tmp_path)
+    stage.play()
+    assert "REFUSED by the guard: /spec/replicas 1 -> 9 is over" in stage.told(2)
+    assert stage.events(ChangeProposed) == []
+
+
+def test_a_goal_that_is_not_met_takes_changes_back(tmp_path):
+    goal = models.Goal(all=[replicas_are(5)])
+    ended = (stage := Stage([scale_to(3), ESCALATE], tmp_path, goal=goal)).play()
+    assert ended.status is ExitStatus.UNDONE
+    assert stage.replicas == 1
+    assert [event.state for event in stage.events(ChangeSettled)] == ["verified", "undone"]
+
+
+def test_changes_stay_where_the_playbook_says_report(tmp_path):
+    goal = models.Goal(all=[replicas_are(5)])
+    stage = Stage([scale_to(3), ESCALATE], tmp_path, goal=goal, on_failure="report")
+    assert stage.play().status is ExitStatus.NOT_MET
+    assert stage.replicas == 3
+
+
+def test_what_has_no_inverse_and_did_not_help_pages_a_human(tmp_path):
+    turns = [{"calls": [{"restart": {}}]}, ESCALATE]
+    stage = Stage(turns, tmp_path, without_undo=[ChangeKind.RESTART])
+    assert stage.play().status is ExitStatus.UNDO_FAILED
+
+
+def test_an_undo_that_somebody_else_made_wrong_is_not_forced(tmp_path):
+    goal = models.Goal(all=[replicas_are(5)])
+    stage = Stage([scale_to(3), LOOK, ESCALATE], tmp_path, goal=goal)
+    with stage.journal:
+        for item in stage.stream():
+            stage.seen.append(item)
+            if isinstance(item.event, ToolCalled) and item.event.tool == "look":
+                stage.cluster.objects[AUTH]["spec"]["replicas"] = 7
+    assert stage.seen[-1].event.status is ExitStatus.UNDO_FAILED
+    assert stage.replicas == 7
+
+
+# --- stopping -------------------------------------------------------------------------------
+
+
+def test_the_first_ctrl_c_finishes_the_turn_and_reports(tmp_path):
+    stage = Stage([{"calls": [{"look": {"at": "a"}}, {"look": {"at": "b"}}]}, LOOK], tmp_path)
+    with stage.journal:
+        for item in stage.stream():
+            stage.seen.append(item)
+            if isinstance(item.event, ToolCalled):
+                stage.signals.stop.set()
+    assert stage.seen[-1].event.status is ExitStatus.INTERRUPTED
+    assert stage.ran == ["look a", "look b"]
+
+
+def test_the_second_ctrl_c_cuts_the_running_tool(tmp_path):
+    stage = Stage([{"calls": [{"hang": {"seconds": 5.0}}, {"look": {"at": "b"}}]}], tmp_path)
+    with stage.journal:
+        for item in stage.stream():
+            stage.seen.append(item)
+            if isinstance(item.event, ToolCalled):
+                stage.signals.stop.set()
+                stage.signals.cut.set()
+    assert stage.seen[-1].event.status is ExitStatus.INTERRUPTED
+    assert stage.ran == []
+
+
+def test_a_run_may_be_left_after_any_event(tmp_path):
+    turns = [LOOK, scale_to(2), LOOK]
+    goal = models.Goal(all=[replicas_are(5)])
+    whole = Stage([*turns, ESCALATE], tmp_path / "whole", goal=goal)
+    whole.play()
+    for index in range(1, len(whole.seen)):
+        stage = Stage([*turns, ESCALATE], tmp_path / str(index), goal=goal)
+        stream = stage.stream()
+        last = [next(stream) for _ in range(index)][-1].event
+        ran, sent = list(stage.ran), len(stage.cluster.requests)
+        stream.close()
+        stage.journal.close()
+        assert (stage.ran, len(stage.cluster.requests)) == (ran, sent), type(last)
+
+
+def test_everything_yielded_is_already_in_the_journal(tmp_path):
+    stage = Stage([LOOK, scale_to(2)], tmp_path)
+    path = tmp_path / "journal.jsonl"
+    with stage.journal:
+        for number, _ in enumerate(stage.stream(), start=1):
+            assert len(journal.read(path)) == number
+    assert journal.read(path)[-1].event.status is ExitStatus.MET
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+def test_a_failing_model_is_replaced_by_the_next_and_nothing_is_lost(tmp_path):
+    second = ScriptedModel([scale_to(2)], "second")
+    stage = Stage([LOOK, {"fail": "503 from the provider"}], tmp_path, fallback=[second])
+    assert stage.play().status is ExitStatus.MET
+    notes = " ".join(str(item.event) for item in stage.seen)
+    assert "model scripted failed, second goes on: 503 from the provider" in notes
+    told = "\n".join(part["text"] for m in second.asked[0] for part in m.content)
+    assert "auth looks busy" in told
+
+
+def test_the_last_models_failure_ends_the_run_with_what_was_found(tmp_path):
+    ended = Stage([LOOK, {"fail": "503"}], tmp_path).play()
+    assert ended.status is ExitStatus.UNREACHABLE
+    assert "model scripted failed: 503" in ended.reason
+
+
+def test_a_failure_after_a_change_still_takes_it_back(tmp_path):
+    goal = models.Goal(all=[replicas_are(5)])
+    stage = Stage([scale_to(3), {"fail": "503"}], tmp_path, goal=goal)
+    assert stage.play().status is ExitStatus.UNDONE
+    assert stage.replicas == 1
