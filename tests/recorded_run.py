@@ -246,7 +246,12 @@ def _verdict(outcome: Outcome, streak: int, ratio: float = 0.074, code: int = 50
         sample=sample,
         results=(
             CheckResult(
-                HEALTH, "http", health, f"answered {code}", code, route="proxy Pod/shop/checkout-1"
+                HEALTH,
+                "http",
+                health,
+                f"answered {code}",
+                float(code),
+                route="proxy Pod/shop/checkout-1",
             ),
             CheckResult(ERRORS, "ratio", errors, f"{100 * ratio:.1f} % of requests", ratio),
         ),

@@ -9,7 +9,6 @@ from smoldebug.records import Card
 from smoldebug.untrusted import one_line, plain
 from smoldebug.view.phrases import back_to
 
-KEYS = "[y] apply   [n] do not, say why   [e] show the evidence   no answer means no"
 _DIFF = {"-": "red", "+": "green", "@": "cyan"}
 
 

@@ -31,8 +31,8 @@ from smoldebug.events import (
     ToolCalled,
 )
 from smoldebug.records import Answer, Fact, Outcome, Section
-from smoldebug.untrusted import clip, one_line, plain
-from smoldebug.view.card import KEYS, approval_card
+from smoldebug.untrusted import one_line, plain
+from smoldebug.view.card import approval_card
 from smoldebug.view.phrases import (
     age,
     arguments,
@@ -41,12 +41,12 @@ from smoldebug.view.phrases import (
     curves,
     ended,
     measured,
+    recorded,
     result,
 )
 from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
 from smoldebug.view.stream import encodable
 
-EVIDENCE = 4000  # characters of one piece of evidence
 FACTS = 6  # lines of the first card of one kind
 CURVES = 3
 _SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "info": ("·", "")}
@@ -64,7 +64,6 @@ class ConsoleView:
         self._evidence: dict[str, ToolAnswered] = {}
         self._statuses: dict[str, str] = {}
         self._goal = ""
-        self._asks = False
         self._steps = 0
         self._verdict_style = "bold"
 
@@ -85,12 +84,9 @@ class ConsoleView:
                 self._start()
 
     def evidence(self, ids: Sequence[str]) -> None:
-        for id in ids:
-            if answer := self._evidence.get(id):
-                seen = answer.observation
-                text = clip(plain(seen.text if seen else answer.text), EVIDENCE)
-                title = Text(one_line(f" {id} {answer.tool} "))
-                self._print(Panel(Text(text, overflow="fold"), title=title, title_align="left"))
+        for id, tool, text in recorded(self._evidence, ids):
+            title = Text(one_line(f" {id} {tool} "))
+            self._print(Panel(Text(text, overflow="fold"), title=title, title_align="left"))
 
     def closing(self, sections: Sequence[Section]) -> None:
         self._stop()
@@ -146,7 +142,6 @@ class ConsoleView:
     # --- one method per event ---------------------------------------------------------------
 
     def _started(self, event: RunStarted, stamped: Stamped) -> None:
-        self._asks = event.mode == "ask"
         self._start()
 
     def _checked(self, event: GoalChecked, stamped: Stamped) -> None:
@@ -229,8 +224,6 @@ class ConsoleView:
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
         self._print(approval_card(event.card, self._pinned.goal))
-        if self._asks:
-            self._print(Text(f" {KEYS}", style="bold"))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
         decision = event.decision

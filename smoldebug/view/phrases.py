@@ -8,9 +8,10 @@ from datetime import datetime
 from smoldebug.clock import duration
 from smoldebug.events import ToolAnswered
 from smoldebug.records import Fact, Json, Outcome, Quote, Usage, Verdict
-from smoldebug.untrusted import one_line, plain
+from smoldebug.untrusted import clip, one_line, plain
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
+EVIDENCE = 4000  # characters of one piece of evidence
 POINTS = 5  # fewer points are no curve
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -59,7 +60,7 @@ def window(verdict: Verdict) -> str:
 
 
 def measured(verdict: Verdict, limit: int = 300) -> str:
-    """What the checks said: `/health: answered 502 · ratio: 0.3 %`; only those that fail, if any."""
+    """What the checks said, only those that fail if any do: `/health: answered 502`."""
     failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
     results = failing or verdict.results
     return one_line(" · ".join(f"{item.check}: {item.says}" for item in results), limit)
@@ -103,6 +104,19 @@ def ended(usage: Usage, seconds: float, steps: int) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def recorded(
+    answers: Mapping[str, ToolAnswered], ids: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Id, tool and text of each piece of evidence that somebody wants to read before deciding."""
+    for id in ids:
+        answer = answers.get(id)
+        seen = answer.observation if answer else None
+        text = seen.text if seen else answer.text if answer else "seen before the first step"
+        yield id, answer.tool if answer else "", clip(plain(text), EVIDENCE)
+    if not ids:
+        yield "evidence", "", "the change cites none"
 
 
 def age(fact: Fact, now: datetime) -> str:

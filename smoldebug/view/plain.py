@@ -23,7 +23,7 @@ from smoldebug.events import (
     Waiting,
 )
 from smoldebug.records import Fact, Section
-from smoldebug.untrusted import clip, one_line, plain
+from smoldebug.untrusted import one_line, plain
 from smoldebug.view.phrases import (
     MODES,
     age,
@@ -33,6 +33,7 @@ from smoldebug.view.phrases import (
     ended,
     goal_word,
     measured,
+    recorded,
     result,
     window,
 )
@@ -41,7 +42,6 @@ from smoldebug.view.stream import encodable
 # GitHub Actions runs `::command::` at the start of a line, white space skipped, and `##[command]`
 # anywhere in it; Azure Pipelines `##vso[`, TeamCity `##teamcity[`.
 _COMMAND = re.compile(r"^(\s*)(?=::)|(?<=#)(?=#\w*\[)", re.MULTILINE)
-EVIDENCE = 8000  # characters of one piece of evidence
 
 
 def inert(text: str) -> str:
@@ -69,12 +69,9 @@ class PlainView:
         yield
 
     def evidence(self, ids: Sequence[str]) -> None:
-        for id in ids:
-            if answer := self._evidence.get(id):
-                seen = answer.observation
-                text = clip(plain(seen.text if seen else answer.text), EVIDENCE)
-                self._line(f"{id}  {answer.tool}")
-                self._line("\n".join(f"  {line}" for line in text.splitlines()))
+        for id, tool, text in recorded(self._evidence, ids):
+            self._line(f"{one_line(id)}  {one_line(tool)}")
+            self._line("\n".join(f"  {line}" for line in text.splitlines()))
 
     def closing(self, sections: Sequence[Section]) -> None:
         for section in sections:

@@ -1,0 +1,329 @@
+"""Reports: verdict first, nothing that was not seen, and every change with what undoes it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from hostile import HOSTILE, runs, stamped, start
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from recorded_run import recorded_run
+
+from smoldebug.events import (
+    AnyEvent,
+    ChangeDecided,
+    ChangeProposed,
+    ChangeSettled,
+    FirstCard,
+    GoalChecked,
+    HypothesesChanged,
+    RunEnded,
+    Stamped,
+)
+from smoldebug.records import (
+    Answer,
+    Change,
+    ChangeKind,
+    CheckResult,
+    Decision,
+    Gap,
+    Hypothesis,
+    ObjectRef,
+    Outcome,
+    Quote,
+    Usage,
+    Verdict,
+)
+from smoldebug.report import document, handover, markdown, sections
+from smoldebug.report.markdown import escaped
+from smoldebug.status import ExitStatus
+
+GOLDEN = Path(__file__).parent / "golden"
+YES = Decision(Answer.YES, "operator")
+
+
+def told(*events: AnyEvent) -> dict[str, tuple[str, ...]]:
+    """The sections of a run with these events after its start, by heading."""
+    stream = [stamped(event, seq) for seq, event in enumerate((start(), *events))]
+    return {section.heading: section.lines for section in sections(stream)}
+
+
+def ended(status: ExitStatus, **fields: object) -> RunEnded:
+    outcome = "met" if status is ExitStatus.MET else "not met"
+    return msgspec.structs.replace(RunEnded(status, outcome, "because", Usage()), **fields)
+
+
+def believed(status: str, *evidence: str, against: str = "", verified: bool = True) -> AnyEvent:
+    supports = tuple(Quote(id, f"words of {id}", verified) for id in evidence)
+    contradicts = (Quote(against, "but", True),) if against else ()
+    return HypothesesChanged((Hypothesis("H1", "auth is slow", status, supports, contradicts),))
+
+
+def proposed(**fields: object) -> ChangeProposed:
+    card = next(
+        item.event for item in recorded_run() if isinstance(item.event, ChangeProposed)
+    ).card
+    return ChangeProposed(replace(card, change=replace(card.change, **fields)))
+
+
+def measured(outcome: Outcome, turn: int = 0) -> GoalChecked:
+    results = (CheckResult("http /health = 200", "http", outcome, "answered 502"),)
+    return GoalChecked(turn, Verdict(outcome, outcome, results))
+
+
+# --- as recorded ------------------------------------------------------------------------------
+
+
+def test_the_markdown_report_of_an_incident():
+    assert markdown(recorded_run()) == (GOLDEN / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_handover_of_an_incident():
+    text = handover(recorded_run())
+    assert text == (GOLDEN / "handover.txt").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 15
+
+
+def test_the_document_of_an_incident():
+    found = document(recorded_run())
+    assert (found["status"], found["exit_code"], found["outcome"]) == ("met", 0, "met")
+    assert found["cause"] == {"confidence": "likely", "hypotheses": ["H1"]}
+    assert [item["id"] for item in found["evidence"]] == ["E1", "E2", "E3", "E4"]
+    assert found["times"] == {
+        "first_evidence": 0.7,
+        "cause": 1.97,
+        "goal_met": 44.18,
+        "total": 44.18,
+    }
+    change = found["changes"][0]
+    assert change["before"] == {"/spec/replicas": 1}
+    assert change["after"] == {"/spec/replicas": 3}
+    assert change["state"] == "verified"
+    assert change["undo"] == "kubectl --context prod-eu -n shop scale deployment/auth --replicas=1"
+
+
+# --- the verdict ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (ExitStatus.NOT_MET, "Not fixed"),
+        (ExitStatus.INCONCLUSIVE, "Inconclusive"),
+        (ExitStatus.UNDONE, "Not fixed; every change taken back and verified"),
+        (ExitStatus.UNDO_FAILED, "page a human"),
+        (ExitStatus.LIMIT, "stopped by a limit"),
+        (ExitStatus.NEEDS_APPROVAL, "waits for approval"),
+        (ExitStatus.UNREACHABLE, "does not answer"),
+        (ExitStatus.INTERRUPTED, "Interrupted"),
+    ],
+)
+def test_the_verdict_says_how_it_ended(status: ExitStatus, words: str):
+    assert words in told(ended(status))["VERDICT"][0]
+
+
+def test_every_status_has_words():
+    for status in ExitStatus:
+        assert told(ended(status))["VERDICT"][0]
+
+
+def test_met_with_a_change_is_fixed_met_at_once_was_already_true():
+    made = (proposed(), ChangeDecided("C1", "", YES), ChangeSettled("C1", "verified", ""))
+    over = ended(ExitStatus.MET)
+    assert told(*made, over)["VERDICT"][0].startswith("Fixed and verified")
+    first = told(measured(Outcome.MET), over)["VERDICT"][0]
+    assert first.startswith("Already true, nothing done")
+    assert told(measured(Outcome.NOT_MET), over)["VERDICT"][0].startswith("Goal met; smoldebug")
+
+
+def test_a_killed_run_is_interrupted_and_its_sent_change_unknown():
+    names = [type(item.event).__name__ for item in recorded_run()]
+    killed = recorded_run()[: names.index("ChangeIntended") + 1]
+    found = document(killed)
+    assert (found["status"], found["exit_code"], found["outcome"]) == (
+        "interrupted",
+        130,
+        "unknown",
+    )
+    assert found["changes"][0]["state"] == "unknown"
+    by_heading = {section.heading: section.lines for section in sections(killed)}
+    assert by_heading["VERDICT"][0].startswith("Interrupted")
+    assert "look whether C1 took effect on Deployment/shop/auth" in by_heading["NEXT"][0]
+    assert any("--replicas=1" in line for line in by_heading["CHANGED"])
+
+
+# --- the cause --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("belief", "word"),
+    [
+        (believed("confirmed", "E1", "E2"), "LIKELY"),
+        (believed("confirmed", "E1", "E1"), "POSSIBLE"),
+        (believed("confirmed", "E1", "E2", verified=False), "POSSIBLE"),
+        (believed("confirmed", "E1", "E2", against="E3"), "POSSIBLE"),
+        (believed("testing", "E1", "E2"), "POSSIBLE"),
+        (believed("open"), "UNKNOWN"),
+        (believed("open", "E1", verified=False), "UNKNOWN"),
+        (believed("ruled out", "E1", "E2"), "UNKNOWN"),
+    ],
+)
+def test_the_cause_is_a_word_by_rule(belief: AnyEvent, word: str):
+    found = told(belief)
+    assert f"cause {word}" in found["VERDICT"][0]
+    assert found["CAUSE"][0].startswith(word)
+
+
+def test_only_verified_words_are_quoted_and_the_others_counted():
+    supports = (Quote("E1", "really said", True), Quote("E2", "made up", False))
+    found = told(HypothesesChanged((Hypothesis("H1", "slow", "confirmed", supports),)))
+    assert "E1 “really said”" in found["CAUSE"]
+    assert "made up" not in str(found)
+    assert found["CHECKED"] == ("1 of 2 quotes found word for word in the evidence",)
+
+
+# --- changes ----------------------------------------------------------------------------------
+
+
+def undo_of(**fields: object) -> str:
+    found = told(proposed(**fields), ChangeSettled("C1", "verified", ""))["CHANGED"]
+    return found[found.index("to take it back:") + 1]
+
+
+def test_scaling_is_undone_by_scaling():
+    assert undo_of() == "$ kubectl --context prod-eu -n shop scale deployment/auth --replicas=1"
+
+
+def test_other_fields_are_undone_by_a_patch():
+    undo = undo_of(
+        kind=ChangeKind.SET_REPLICAS_BOUNDS,
+        target=ObjectRef("HorizontalPodAutoscaler", "shop", "auth"),
+        before={"/spec/maxReplicas": 2},
+        after={"/spec/maxReplicas": 6, "/spec/minReplicas": 2},
+    )
+    assert undo == (
+        "$ kubectl --context prod-eu -n shop patch horizontalpodautoscaler auth --type=json -p "
+        """'[{"op":"replace","path":"/spec/maxReplicas","value":2},"""
+        """{"op":"remove","path":"/spec/minReplicas"}]'"""
+    )
+
+
+def test_a_change_without_an_inverse_says_why():
+    assert undo_of(no_undo="a restart is over") == "cannot be taken back: a restart is over"
+
+
+def test_a_change_that_was_taken_back_needs_no_undo():
+    found = told(
+        proposed(), ChangeSettled("C1", "verified", ""), ChangeSettled("C1", "undone", "as before")
+    )
+    assert found["CHANGED"] == (
+        "C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · undone",
+        "as before",
+    )
+
+
+def test_a_refused_change_was_never_made():
+    no = Decision(Answer.NO, "operator", "not on a Friday")
+    found = told(proposed(), ChangeDecided("C1", "", no), ended(ExitStatus.NOT_MET))
+    assert found["CHANGED"] == (
+        "C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · refused by operator: not on a Friday",
+    )
+    assert "0 changes" in found["VERDICT"][-1]
+
+
+def test_a_waiting_change_tells_what_to_type():
+    pending = Decision(Answer.PENDING, "nobody", "no terminal")
+    found = told(proposed(), ChangeDecided("C1", "", pending), ended(ExitStatus.NEEDS_APPROVAL))
+    command = "$ kubectl --context prod-eu -n shop scale deployment/auth --replicas=3"
+    assert command in found["NEXT"]
+
+
+def test_nothing_changed_is_said():
+    assert told(ended(ExitStatus.NOT_MET))["CHANGED"] == ("nothing",)
+
+
+# --- what is missing --------------------------------------------------------------------------
+
+
+def test_gaps_are_listed_once():
+    gap = Gap("node metrics", "forbidden: get nodes/metrics")
+    card = FirstCard((), (), (gap,), 3600.0, 0.1)
+    assert told(card, ended(ExitStatus.NOT_MET, gaps=(gap,)))["NOT SEEN"] == (
+        "node metrics: forbidden: get nodes/metrics",
+    )
+
+
+def test_the_question_of_an_escalation_comes_first_in_next():
+    question = "who owns the quota of namespace shop?"
+    found = told(measured(Outcome.NOT_MET), ended(ExitStatus.NOT_MET, question=question))
+    assert found["NEXT"] == (question, "http /health = 200 is not met: answered 502")
+
+
+def test_a_goal_that_was_lost_again_was_not_met():
+    events = (measured(Outcome.MET, 1), measured(Outcome.NOT_MET, 2))
+    assert document([stamped(event) for event in events])["times"]["goal_met"] is None
+
+
+# --- any journal, any text --------------------------------------------------------------------
+
+
+def all_reports(events: Sequence[Stamped]) -> str:
+    lines = [line for section in sections(events) for line in section.lines]
+    msgspec.json.encode(str(document(events)).encode(errors="replace").decode())
+    return "\n".join([*lines, markdown(events), handover(events)])
+
+
+def test_every_beginning_of_a_run_has_every_report():
+    whole = recorded_run()
+    for end in range(len(whole) + 1):
+        all_reports(whole[:end])
+
+
+def rendered_kinds(text: str) -> set[str]:
+    """Kinds of tokens that a Markdown renderer sees."""
+    found: set[str] = set()
+    for token in MarkdownIt("commonmark", {"html": True}).parse(text):
+        found |= {token.type, *(child.type for child in token.children or ())}
+    return found
+
+
+FETCHES = {"image", "link_open", "html_block", "html_inline"}
+
+
+@given(runs())
+@settings(max_examples=60, deadline=None)
+def test_no_text_of_the_world_becomes_markup_or_a_control_character(events: list[Stamped]):
+    all_reports(events)
+    text = markdown(events)
+    assert not rendered_kinds(text) & FETCHES
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert len(handover(events).splitlines()) <= 15
+
+
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60)))
+@settings(deadline=None)
+def test_escaped_text_is_one_paragraph_without_markup(text: str):
+    kinds = rendered_kinds(escaped(text))
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "code_inline"}
+
+
+def test_evidence_cannot_leave_its_fence():
+    attack = "```\n# outside\n![x](https://evil.example/x.png)"
+    events = [
+        replace(item, event=msgspec.structs.replace(item.event, observation=None, text=attack))
+        if type(item.event).__name__ == "ToolAnswered"
+        else item
+        for item in recorded_run()
+    ]
+    assert not rendered_kinds(markdown(events)) & FETCHES
+
+
+def test_a_change_with_fields_nobody_foresaw_is_still_told():
+    odd = Change(ChangeKind.SQL, ObjectRef("Table", "", "t"), {"": [1]}, {"/a~1b": None}, "why")
+    card = replace(proposed().card, change=odd)
+    found = told(ChangeProposed(card), ChangeSettled("C1", "verified", ""))
+    assert "its inverse is in the journal" in found["CHANGED"]

@@ -1,0 +1,109 @@
+"""The plain view: progress on stderr, result on stdout, nothing a CI system acts on."""
+
+import io
+import re
+from pathlib import Path
+
+from hostile import HOSTILE, runs, stamped, start
+from hypothesis import given, settings
+from recorded_run import recorded_run
+
+from smoldebug.events import Note, Stamped, ToolAnswered, ToolCalled
+from smoldebug.records import Observation, Section
+from smoldebug.report import document, sections
+from smoldebug.view import OutputFormat, View, open_view
+from smoldebug.view.plain import inert
+
+GOLDEN = Path(__file__).parent / "golden"
+ACTED_ON = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def opened() -> tuple[View, io.StringIO, io.StringIO]:
+    out, err = io.StringIO(), io.StringIO()
+    return open_view(OutputFormat.PLAIN, document, stdout=out, stderr=err), out, err
+
+
+def shown(events: list[Stamped]) -> tuple[str, str]:
+    view, out, err = opened()
+    for item in events:
+        view.show(item)
+    view.closing(sections(events))
+    view.close()
+    return out.getvalue(), err.getvalue()
+
+
+def test_an_incident_reads_as_recorded():
+    out, err = shown(recorded_run())
+    assert err == (GOLDEN / "plain-progress.txt").read_text(encoding="utf-8")
+    assert out == (GOLDEN / "plain-report.txt").read_text(encoding="utf-8")
+
+
+def test_a_step_shows_the_tool_its_arguments_the_result_the_time_and_the_evidence():
+    seen = Observation("Error: connection refused")
+    _, err = shown(
+        [
+            stamped(start()),
+            stamped(ToolCalled(1, "t1c0", "check_server", {"name": "web"})),
+            stamped(ToolAnswered(1, "t1c0", "check_server", True, seen.text, 0.01, "E1", seen)),
+        ]
+    )
+    line = "step 1  check_server name=web -> Error: connection refused  (0.01 s, E1)"
+    assert line in err.splitlines()
+
+
+def test_evidence_can_be_read_in_full_before_a_decision():
+    view, _, err = opened()
+    for item in recorded_run():
+        view.show(item)
+    before = len(err.getvalue())
+    view.evidence(["E3", "E99"])
+    told = err.getvalue()[before:]
+    assert "  ×287  pool exhausted" not in told.splitlines()[0]
+    assert "pool exhausted (20/20), request queued" in told
+    assert "E99" in told
+
+
+def test_a_line_that_a_ci_system_would_execute_is_made_inert():
+    assert inert("::error::x\n  ::add-mask::y") == "|::error::x\n  |::add-mask::y"
+    assert inert("log ##[error]x ##vso[y]") == "log # #[error]x # #vso[y]"
+    assert inert("auth::verify ## heading # [x]") == "auth::verify ## heading # [x]"
+
+
+def test_hostile_text_is_neither_executed_nor_a_control_character():
+    for text in HOSTILE:
+        out, err = shown([stamped(start()), stamped(Note(text, text))])
+        assert not ACTED_ON.search(out + err), text
+        assert not CONTROL.search(out + err), text
+
+
+def test_a_hostile_report_section_is_neither():
+    view, out, _ = opened()
+    view.closing([Section(text, (text, text)) for text in HOSTILE])
+    assert not ACTED_ON.search(out.getvalue())
+    assert not CONTROL.search(out.getvalue())
+
+
+@given(runs())
+@settings(max_examples=60, deadline=None)
+def test_any_event_is_safe_lines(events: list[Stamped]):
+    out, err = shown(events)
+    assert not ACTED_ON.search(out + err)
+    assert not CONTROL.search(out + err)
+
+
+def test_every_beginning_of_a_run_can_be_shown():
+    whole = recorded_run()
+    for end in range(len(whole)):
+        shown(whole[:end])
+
+
+def test_a_stream_that_is_not_utf8_gets_signs_of_its_own():
+    raw = io.BytesIO()
+    err = io.TextIOWrapper(raw, encoding="ascii")
+    view = open_view(OutputFormat.PLAIN, document, stdout=io.StringIO(), stderr=err)
+    for item in recorded_run():
+        view.show(item)
+    text = raw.getvalue().decode("ascii")
+    assert "MET *** 3/3" in text
+    err.close()
