@@ -98,6 +98,8 @@ class Agent:
             try:
                 yield from self._events(stream)
                 return
+            except Cancelled:  # by the operator, while the model was thinking
+                return
             except AgentGenerationError as error:
                 if len(self.models) == 1:
                     raise UnreachableError(f"model {self.model} failed: {_cause(error)}") from error

@@ -121,6 +121,8 @@ class _Run:
             self.turn = item.turn
             if ending := (yield from self.after_turn(item)):
                 return ending
+        if self.stopped():
+            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
@@ -139,17 +141,16 @@ class _Run:
 
     def after_turn(self, turn: TurnEnded) -> Events:
         """Measure the goal, then decide whether the loop goes on (None)."""
-        signals, notebook = self.agent.signals, self.agent.notebook
         if turn.pending is not None:
             text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
             return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
         if (yield from self.watch(turn.patience)):
             return Ending(ExitStatus.MET, "the goal is met")
-        if signals.stop.is_set() or signals.cut.is_set():
+        if self.stopped():
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
-        if notebook.escalation:
+        if escalation := self.agent.notebook.escalation:
             status = ExitStatus.INCONCLUSIVE if self.unsure() else ExitStatus.NOT_MET
-            return Ending(status, notebook.escalation)
+            return Ending(status, escalation)
         if late := self.out_of_time():
             return late
         if self.verdict is not None:

@@ -1,0 +1,148 @@
+"""What the agent promises beyond the loop: its prompt, its memory, its tools as models see them."""
+
+import threading
+import time
+import tracemalloc
+
+import pytest
+from crews import ESCALATE, LOOK, Stage
+from smolagents.models import get_tool_json_schema
+
+from smoldebug.agent import _Described
+from smoldebug.events import HypothesesChanged
+from smoldebug.playbook import models
+from smoldebug.prompt import system_prompt
+from smoldebug.records import Effect
+from smoldebug.toolset import describe
+
+
+def note(quote: str, **more: str) -> dict:
+    arguments = {
+        "id": "H1",
+        "claim": "auth is busy",
+        "status": "confirmed",
+        "supports": [{"evidence": "E2", "quote": quote}],
+        **more,
+    }
+    return {"calls": [{"hypothesis": arguments}]}
+
+
+def test_a_hypothesis_keeps_its_verified_quotes(tmp_path):
+    stage = Stage([LOOK, note("looks busy"), ESCALATE], tmp_path)
+    ended = stage.play()
+    (hypothesis,) = ended.hypotheses
+    assert hypothesis.supports[0].verified
+    assert stage.events(HypothesesChanged)[0].hypotheses == ended.hypotheses
+
+
+def test_an_invented_quote_is_refused_and_the_model_is_told(tmp_path):
+    stage = Stage([LOOK, note("auth is on fire"), ESCALATE], tmp_path)
+    assert stage.play().hypotheses == ()
+    assert "not word for word in the evidence: 'auth is on fire' in E2" in stage.told(3)
+
+
+def test_the_goals_state_and_the_permissions_are_in_the_first_prompt(tmp_path):
+    stage = Stage([ESCALATE], tmp_path)
+    stage.play()
+    assert "[E1] goal: not met" in stage.told(1)
+    assert "Changes allowed: scale, restart on Deployment/shop/auth" in stage.told(1)
+    assert "at most 3 objects, replicas at most x3 and 20" in stage.told(1)
+
+
+def test_the_system_prompt_never_changes_between_turns(tmp_path):
+    stage = Stage([LOOK, LOOK, ESCALATE], tmp_path)
+    stage.play()
+    first = {messages[0].content[0]["text"] for messages in stage.model.asked}
+    assert len(first) == 1
+
+
+def test_braces_in_prompts_are_just_text(tmp_path):
+    stage = Stage([ESCALATE], tmp_path)
+    text = system_prompt(stage.plan, stage.agent.toolset)
+    stage.play()
+    assert '{"evidence": "E5"' in text
+    assert text == stage.model.asked[0][0].content[0]["text"]
+
+
+def test_hints_outside_the_playbooks_folder_are_refused(tmp_path):
+    stage = Stage([ESCALATE], tmp_path)
+    playbook = models.msgspec.structs.replace(stage.plan.playbook, hints="../../etc/passwd")
+    stage.plan = models.msgspec.structs.replace(stage.plan, playbook=playbook)
+    assert "hints must lie in the playbook's folder" in stage.play().reason
+
+
+def test_tools_are_described_in_smolagents_dialect():
+    def fetch(target: str, lines: int = 200, since: str | None = None) -> str:
+        """Fetch.
+
+        Args:
+            target: What.
+            lines: How many.
+            since: From when.
+        """
+        return target
+
+    parameters = get_tool_json_schema(_Described(describe(fetch, Effect.READ)))["function"][
+        "parameters"
+    ]
+    assert parameters["required"] == ["target"]
+    assert {name: value["type"] for name, value in parameters["properties"].items()} == {
+        "target": "string",
+        "lines": "integer",
+        "since": "string",
+    }
+
+
+def test_every_answer_of_a_hostile_model_leaves_the_run_standing(tmp_path):
+    """Whatever arguments arrive, the loop answers and goes on."""
+    hostile = [
+        {"raw": {"tool": "look", "arguments": "[" * 5000}},
+        {"raw": {"tool": "look\x1b[2J", "arguments": {"at": "x"}}},
+        {"raw": {"tool": "look", "arguments": {"at": "\ud800"}}},
+        {"raw": {"tool": "", "arguments": None}},
+        {"raw": {"tool": "look", "arguments": {"at": "x" * 200_000}}},
+        {"say": "\ud800\x1b]0;title\x07"},
+        {"calls": []},
+    ]
+    stage = Stage([*hostile, ESCALATE], tmp_path)
+    assert stage.play().reason == "out of ideas"
+
+
+def test_memory_grows_linearly_with_the_turns(tmp_path):
+    stage = Stage([LOOK] * 400 + [ESCALATE], tmp_path, limits=models.Limits(max_steps=500))
+    stage.model.asked = _Forgetful()
+    tracemalloc.start()
+    stage.play()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6  # stock smolagents keeps a copy of the whole history per turn: over 100 MB
+
+
+class _Forgetful(list):
+    """Counts what the scripted model was asked, without keeping it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def append(self, item: object) -> None:
+        self.count += 1
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@pytest.mark.timeout(20)
+def test_ctrl_c_twice_does_not_wait_for_a_slow_model(tmp_path):
+    stage = Stage([LOOK], tmp_path)
+
+    def slow(messages, **options):
+        stage.signals.stop.set()
+        stage.signals.cut.set()
+        threading.Event().wait(30)
+
+    stage.model.generate = slow
+    began = time.monotonic()
+    ended = stage.play()
+    assert time.monotonic() - began < 5
+    assert ended.status == 130
