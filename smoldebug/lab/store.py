@@ -46,10 +46,14 @@ _POLL = 0.5  # seconds an idle watch waits before it looks whether it should end
 
 
 class WatchEvent(NamedTuple):
-    """SYNCED: the initial objects are through. IDLE: nothing happened for half a second."""
+    """SYNCED: the initial objects are through. IDLE: nothing happened for half a second.
+
+    A watch that starts again from `version` misses nothing.
+    """
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "SYNCED", "IDLE"]
     object: Object
+    version: int
 
 
 class _Logged(NamedTuple):
@@ -251,8 +255,8 @@ class Store:
         if since is None:
             with self.condition:
                 items, since = self.scan(resource, namespace, labels=labels, fields=fields)
-            yield from (WatchEvent("ADDED", obj) for obj in items)
-            yield WatchEvent("SYNCED", {})
+            yield from (WatchEvent("ADDED", obj, since) for obj in items)
+            yield WatchEvent("SYNCED", {}, since)
         while not until():
             with self.condition:
                 if since >= self.version:
@@ -264,7 +268,7 @@ class Store:
                 if event:
                     yield event
             if not changes:
-                yield WatchEvent("IDLE", {})
+                yield WatchEvent("IDLE", {}, since)
 
     def _since(self, version: int) -> _Changes:
         missed = self.version - version
@@ -429,13 +433,13 @@ class Store:
 
 def _seen(change: _Logged, picks: Predicate) -> WatchEvent | None:
     """A change as a watch with a selector sees it."""
+    kind = change.type
     now = picks(change.object)
-    if change.before is None:
-        return WatchEvent(change.type, change.object) if now else None
-    was = picks(change.before)
-    if now:
-        return WatchEvent("MODIFIED" if was else "ADDED", change.object)
-    return WatchEvent("DELETED", change.object) if was else None
+    if change.before is not None:
+        was = picks(change.before)
+        kind = "MODIFIED" if was and now else "ADDED" if now else "DELETED"
+        now = now or was
+    return WatchEvent(kind, change.object, change.version) if now else None
 
 
 def _is_finished(resource: Resource, obj: Object) -> bool:

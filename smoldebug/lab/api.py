@@ -1,0 +1,410 @@
+"""The Kubernetes API over a store: what each verb and each subresource does."""
+
+import base64
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from smoldebug.lab import access, discovery, eventsview, ownership, patches, proxy, subresources
+from smoldebug.lab.apierror import ApiError, bad_request, no_such_path, not_found
+from smoldebug.lab.apifaults import Faults, path_of, refusal
+from smoldebug.lab.apply import apply
+from smoldebug.lab.catalog import Resource
+from smoldebug.lab.requests import Exec, Reply, Request, Stream, Target, json_reply, target_of
+from smoldebug.lab.runtime import Runtime
+from smoldebug.lab.selectors import predicate
+from smoldebug.lab.store import Store, WatchEvent, timestamp
+from smoldebug.lab.tables import table
+from smoldebug.sources.world import Object
+
+Answer = Reply | Stream | Exec
+Change = Callable[[Object], Object]
+
+_WATCH_SECONDS = 1800  # without timeoutSeconds
+_BOOKMARK_IDLES = 20  # half seconds without an event of its own before a watch gets a bookmark
+_MERGES: dict[str, Callable[[Any, Any], Any]] = {
+    "application/merge-patch+json": patches.merge,
+    "application/strategic-merge-patch+json": patches.strategic,
+    "application/json-patch+json": patches.json_patch,
+}
+_APPLY = "application/apply-patch+yaml"
+# Kinds whose DELETE answers with the object even when it went at once.
+_RETURNED = ("Pod", "Namespace", "ServiceAccount", "PersistentVolumeClaim", "ResourceQuota")
+
+
+class Api:
+    """Answers requests; raises ApiError. `closing` ends its watches."""
+
+    def __init__(self, store: Store, runtime: Runtime | None, faults: Faults) -> None:
+        self.store, self.runtime, self.faults = store, runtime, faults
+        self.closing = threading.Event()
+        self._verbs: dict[str, Callable[[Target, Request], Answer]] = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
+        self._reads: dict[str, Callable[[Target, Request], Answer]] = {
+            "": self._get_object,
+            "scale": self._get_scale,
+            "log": self._log,
+            "exec": self._exec,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        if document := _document(request):
+            return document
+        target = target_of(request)
+        self.check(target)
+        if target.subresource == "proxy":
+            return self._proxy(target, request)
+        handler = self._verbs.get(target.verb)
+        if handler is None or (not target.subresource and target.verb not in target.resource.verbs):
+            message = "the server does not allow this method on the requested resource"
+            raise ApiError(405, "MethodNotAllowed", message)
+        return handler(target, request)
+
+    def check(self, target: Target) -> None:
+        """Carry out the fault rule that meets the request, if any. Raises ApiError."""
+        rule = self.faults.find(target.verb, path_of(target), target.namespace)
+        if rule and rule.delay:
+            self.closing.wait(rule.delay)
+        if rule and rule.status:
+            raise refusal(rule, target)
+
+    # -- reading
+
+    def _get(self, target: Target, request: Request) -> Answer:
+        return self._reads.get(target.subresource, self._get_object)(target, request)
+
+    def _get_object(self, target: Target, request: Request) -> Reply:
+        if target.resource.group == "metrics.k8s.io":
+            return json_reply(self._metrics_of(target))
+        return self._shown(target, request, self._peek(target))
+
+    def _get_scale(self, target: Target, request: Request) -> Reply:
+        return json_reply(subresources.scale_of(self._peek(target)))
+
+    def _log(self, target: Target, request: Request) -> Answer:
+        pieces = subresources.logs(self.store, self.runtime, self._peek(target), request)
+        if request.query.get("follow") in ("true", "1"):
+            first = next(pieces, b"")  # raises, if at all, before the answer has begun
+            return Stream(itertools.chain((first,), pieces), "text/plain")
+        return Reply(200, b"".join(pieces), "text/plain")
+
+    def _exec(self, target: Target, request: Request) -> Exec:
+        return subresources.execution(self.runtime, self._peek(target), request)
+
+    def _proxy(self, target: Target, request: Request) -> Reply:
+        return proxy.forward(self.store, target, request)
+
+    def _list(self, target: Target, request: Request) -> Reply:
+        items, meta = self._page(target, request)
+        if "as=Table" in request.accept:
+            return json_reply(self._table(target.resource, items, meta, request))
+        kind = f"{target.resource.kind}List"
+        head = {"kind": kind, "apiVersion": target.resource.api_version, "metadata": meta}
+        shown = [eventsview.shown(target.resource, item) for item in items]
+        return json_reply(head | {"items": shown})
+
+    def _page(self, target: Target, request: Request) -> tuple[list[Object], Object]:
+        """The objects of one page and the metadata of the list."""
+        if target.resource.group == "metrics.k8s.io":
+            return self._metrics(target, request.query.get("labelSelector", "")), {}
+        items, version = self.store.scan(target.resource, target.namespace, **_selectors(request))
+        after = _continued(request.query.get("continue", ""))
+        if after:
+            items = [item for item in items if _key(item) > after]
+        meta: Object = {"resourceVersion": str(version)}
+        limit = request.number("limit") or 0
+        if 0 < limit < len(items):
+            meta["remainingItemCount"] = len(items) - limit
+            items = items[:limit]
+            meta["continue"] = base64.urlsafe_b64encode(
+                json.dumps(_key(items[-1])).encode()
+            ).decode()
+        return items, meta
+
+    def _metrics(self, target: Target, labels: str = "") -> list[Object]:
+        kind, namespace = target.resource, target.namespace
+        return subresources.metrics(self.store, self.runtime, kind, namespace, labels)
+
+    def _metrics_of(self, target: Target) -> Object:
+        for item in self._metrics(target):
+            if item["metadata"]["name"] == target.name:
+                return item
+        raise not_found(target.resource, target.name)
+
+    def _watch(self, target: Target, request: Request) -> Stream:
+        selectors = _selectors(request)
+        if target.name:
+            selectors["fields"] = f"metadata.name={target.name}"
+        predicate(target.namespace, **selectors)  # a bad selector is an error of its own
+        version = request.number("resourceVersion") or 0
+        initial = request.query.get("sendInitialEvents") == "true"
+        end = time.monotonic() + (request.number("timeoutSeconds") or _WATCH_SECONDS)
+        events = self.store.watch(
+            target.resource,
+            target.namespace,
+            **selectors,
+            since=version if version and not initial else None,
+            until=lambda: self.closing.is_set() or time.monotonic() >= end,
+        )
+        return Stream(self._watched(target.resource, request, events))
+
+    def _watched(
+        self, kind: Resource, request: Request, events: Iterator[WatchEvent]
+    ) -> Iterator[bytes]:
+        """Watch events as JSON lines."""
+        as_table = "as=Table" in request.accept
+        bookmarks = request.query.get("allowWatchBookmarks") == "true" and not as_table
+        initial, first, idle = request.query.get("sendInitialEvents") == "true", True, 0
+        try:
+            for event in events:
+                idle = idle + 1 if event.type == "IDLE" else 0
+                due = idle % _BOOKMARK_IDLES == 0 if event.type == "IDLE" else initial
+                if event.type in ("IDLE", "SYNCED"):
+                    marked = due and bookmarks
+                    yield _bookmark(kind, event) if marked else b""
+                    continue
+                shown = eventsview.shown(kind, event.object)
+                if as_table:
+                    meta = {"resourceVersion": str(event.version)}
+                    shown = self._table(kind, [event.object], meta, request)
+                    shown["columnDefinitions"] = shown["columnDefinitions"] if first else None
+                    first = False
+                yield _line(event.type, shown)
+        except ApiError as error:
+            yield _line("ERROR", error.status())
+
+    # -- writing
+
+    def _create(self, target: Target, request: Request) -> Answer:
+        kind = target.resource
+        if target.subresource == "exec":
+            return self._exec(target, request)
+        if target.subresource == "eviction":
+            options = request.object().get("deleteOptions") or {}
+            return json_reply(
+                subresources.evict(self.store, target.namespace, target.name, options), 201
+            )
+        if target.name:
+            raise no_such_path()
+        obj = request.object()
+        if kind.kind.endswith("Review"):
+            return json_reply(access.review(kind.kind, obj, self.faults), 201)
+        obj = eventsview.stored(kind, _checked(target, obj))
+        if "status" in kind.subresources and kind.kind != "Node":
+            obj.pop("status", None)
+        obj.get("metadata", {}).pop("managedFields", None)
+        new = self.store.create(
+            kind, target.namespace, obj, dry_run=request.dry_run, manager=request.manager
+        )
+        return self._shown(target, request, new, 201)
+
+    def _update(self, target: Target, request: Request) -> Reply:
+        obj = request.object()
+        if target.subresource != "scale":
+            obj = eventsview.stored(target.resource, _checked(target, obj))
+        return self._changed(target, request, lambda _: obj)
+
+    def _patch(self, target: Target, request: Request) -> Reply:
+        if request.content_type == _APPLY:
+            return self._apply(target, request)
+        combine = _MERGES.get(request.content_type)
+        if combine is None:
+            accepted = ", ".join((*_MERGES, _APPLY))
+            raise ApiError(
+                415,
+                "UnsupportedMediaType",
+                "the body of the request was in an unknown format - accepted media types "
+                f"include: {accepted}",
+            )
+        patch = request.document()
+        if isinstance(patch, dict) == (combine is patches.json_patch):
+            raise bad_request("the body of the request is no patch of the type it is sent as")
+
+        def change(obj: Object) -> Object:
+            return _checked(target, combine(obj, patch))
+
+        return self._changed(target, request, change)
+
+    def _changed(self, target: Target, request: Request, change: Change) -> Reply:
+        """Carry out a change of an object or of one of its subresources."""
+        kind, subresource = target.resource, target.subresource
+        if subresource == "scale":
+            change = subresources.scaling(change)
+        elif subresource == "ephemeralcontainers":
+            change = subresources.adding_ephemeral(change)
+        elif kind.group == "events.k8s.io":
+            asked = change
+            change = lambda obj: eventsview.stored(kind, asked(eventsview.shown(kind, obj)))  # noqa: E731
+        now = timestamp(self.store.clock.now())
+        recorded = ownership.as_manager(request.manager, now, change, subresource)
+        new = self._store(target, request, recorded)
+        if subresource == "scale":
+            return json_reply(subresources.scale_of(new))
+        return self._shown(target, request, new)
+
+    def _apply(self, target: Target, request: Request) -> Reply:
+        config = _checked(target, request.object())
+        if target.subresource:
+            raise bad_request("the lab applies whole objects only")
+        if not request.query.get("fieldManager"):
+            raise bad_request(
+                "PatchOptions: fieldManager: Required value: is required for apply patch"
+            )
+        now, force = timestamp(self.store.clock.now()), request.query.get("force") == "true"
+        manager = request.manager
+
+        def change(live: Object | None) -> Object:
+            return apply(live, config, manager, now, force=force)
+
+        try:
+            self._peek(target)
+        except ApiError:
+            new = change(None)
+            new["metadata"]["name"] = target.name
+            made = self.store.create(
+                target.resource, target.namespace, new, dry_run=request.dry_run
+            )
+            return self._shown(target, request, made, 201)
+        return self._shown(target, request, self._store(target, request, change))
+
+    def _store(self, target: Target, request: Request, change: Change) -> Object:
+        return self.store.update(
+            target.resource,
+            target.namespace,
+            target.name,
+            change,
+            subresource="status" if target.subresource == "status" else "",
+            dry_run=request.dry_run,
+        )
+
+    def _delete(self, target: Target, request: Request) -> Reply:
+        kind = target.resource
+        gone = self.store.delete(kind, target.namespace, target.name, _delete_options(request))
+        if gone["metadata"].get("deletionTimestamp") or kind.kind in _RETURNED:
+            return json_reply(gone)
+        details = {"name": target.name, "group": kind.group, "kind": kind.plural}
+        details["uid"] = gone["metadata"]["uid"]
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        return json_reply(status | {"details": details})
+
+    def _delete_collection(self, target: Target, request: Request) -> Reply:
+        kind, options = target.resource, _delete_options(request)
+        items, _ = self.store.scan(kind, target.namespace, **_selectors(request))
+        for item in items:
+            meta = item["metadata"]
+            self.store.delete(kind, meta.get("namespace"), meta["name"], options)
+        head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}}
+        return json_reply(head | {"items": items})
+
+    # -- what several verbs need
+
+    def _peek(self, target: Target) -> Object:
+        return self.store.peek(target.resource, target.namespace, target.name)
+
+    def _shown(self, target: Target, request: Request, obj: Object, status: int = 200) -> Reply:
+        if "as=Table" in request.accept:
+            meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            return json_reply(self._table(target.resource, [obj], meta, request), status)
+        return json_reply(eventsview.shown(target.resource, obj), status)
+
+    def _table(self, kind: Resource, items: list[Object], meta: Object, request: Request) -> Object:
+        include = request.query.get("includeObject", "")
+        return table(kind, items, meta, self.store.clock.now(), include)
+
+
+def _document(request: Request) -> Reply | None:
+    """The answer to a path that is about the API itself, or None."""
+    parts = [part for part in request.path.split("/") if part]
+    if parts in (["healthz"], ["livez"], ["readyz"]):
+        return Reply(200, b"ok", "text/plain")
+    if parts == ["openapi", "v2"] and "protobuf" in request.accept:
+        return Reply(200, discovery.OPENAPI_V2_PROTOBUF, "application/octet-stream")
+    if parts in (["api"], ["apis"]):
+        for version in ("v2", "v2beta1"):
+            kind = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            if kind in request.accept:
+                found = discovery.aggregated(parts == ["api"], version)
+                return Reply(200, msgspec.json.encode(found), kind)
+    found_document = discovery.document(parts)
+    return json_reply(found_document) if found_document else None
+
+
+def _selectors(request: Request) -> dict[str, str]:
+    names = {"labels": "labelSelector", "fields": "fieldSelector"}
+    return {name: request.query.get(parameter, "") for name, parameter in names.items()}
+
+
+def _key(obj: Object) -> list[str]:
+    return [obj["metadata"].get("namespace", ""), obj["metadata"]["name"]]
+
+
+def _continued(token: str) -> list[str]:
+    """The key after which the next page begins; [] for the first page."""
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token)) if token else []
+    except ValueError:
+        raise bad_request("continue key is not valid") from None
+    if not isinstance(key, list) or not all(isinstance(part, str) for part in key):
+        raise bad_request("continue key is not valid")
+    return key
+
+
+def _line(type_: str, obj: Object) -> bytes:
+    return msgspec.json.encode({"type": type_, "object": obj}) + b"\n"
+
+
+def _bookmark(kind: Resource, event: WatchEvent) -> bytes:
+    meta: Object = {"resourceVersion": str(event.version), "creationTimestamp": None}
+    if event.type == "SYNCED":
+        meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+    obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
+    return _line("BOOKMARK", obj)
+
+
+def _checked(target: Target, obj: Object) -> Object:
+    """The object, if it is of the kind, name and namespace of its URL. Raises ApiError 400."""
+    kind, meta = target.resource, obj.get("metadata") or {}
+    if target.subresource not in ("", "status", "ephemeralcontainers"):
+        return obj
+    if obj.get("kind", kind.kind) != kind.kind:
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    if obj.get("apiVersion", kind.api_version) != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({obj['apiVersion']}) does not match the expected "
+            f"API version ({kind.api_version})"
+        )
+    if target.name and meta.get("name", target.name) != target.name:
+        raise bad_request(
+            f"the name of the object ({meta['name']}) does not match the name on the URL "
+            f"({target.name})"
+        )
+    if target.namespace and meta.get("namespace", target.namespace) != target.namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    return obj
+
+
+def _delete_options(request: Request) -> Object:
+    """DeleteOptions from the body and, for what it leaves open, from the query."""
+    options = request.object()
+    if (grace := request.number("gracePeriodSeconds")) is not None:
+        options.setdefault("gracePeriodSeconds", grace)
+    if policy := request.query.get("propagationPolicy"):
+        options.setdefault("propagationPolicy", policy)
+    if request.dry_run:
+        options["dryRun"] = ["All"]
+    return options

@@ -1,0 +1,235 @@
+"""The API server of the lab: HTTP on loopback around `Api`."""
+
+import contextlib
+import http.server
+import logging
+import secrets
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from smoldebug.lab import websocket
+from smoldebug.lab.api import Answer, Api
+from smoldebug.lab.apierror import ApiError
+from smoldebug.lab.apifaults import Faults
+from smoldebug.lab.requests import Exec, Reply, Request, Stream, error_reply
+from smoldebug.lab.runtime import Runtime
+from smoldebug.lab.store import Store
+
+log = logging.getLogger(__name__)
+
+Route = Callable[[str, str, Mapping[str, list[str]], bytes], tuple[int, Any]]
+"""(method, path, query parameters, body) -> status, and a body: bytes, text, or JSON data."""
+
+_HOST = "127.0.0.1"
+_OPEN = ("/healthz", "/livez", "/readyz", "/version")  # for those without a token
+_BODY_LIMIT = 8 << 20  # bytes
+
+
+class Server:
+    """A running API server. `url` is its address; `close()` ends it and all its threads."""
+
+    def __init__(self, http_server: "_HttpServer") -> None:
+        self._http = http_server
+        self.url = f"http://{_HOST}:{http_server.server_address[1]}"
+        self._thread = threading.Thread(
+            target=http_server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        api = self._http.api
+        api.closing.set()
+        with api.store.condition:
+            api.store.condition.notify_all()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    def kubeconfig(self, token: str = "") -> str:
+        """The text of a kubeconfig for this server."""
+        user = f"user: {{token: {token}}}" if token else "user: {}"
+        return (
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n"
+            f"clusters:\n- name: lab\n  cluster: {{server: '{self.url}'}}\n"
+            f"users:\n- name: lab\n  {user}\n"
+            "contexts:\n- name: lab\n  context: {cluster: lab, user: lab}\n"
+        )
+
+
+def serve(
+    store: Store,
+    *,
+    port: int = 0,
+    runtime: Runtime | None = None,
+    token: str = "",
+    faults: Faults | None = None,
+    extra_routes: Mapping[str, Route] | None = None,
+) -> Server:
+    """Start serving `store` on a loopback port (0: any free one).
+
+    With a `token`, requests without it get 401. `extra_routes` maps a path prefix to a handler of
+    its own, looked up at each request. Raises OSError when the port is taken.
+    """
+    api = Api(store, runtime, faults or Faults())
+    return Server(_HttpServer(port, api, token, extra_routes if extra_routes is not None else {}))
+
+
+class _HttpServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = False
+    block_on_close = True  # server_close joins the connections' threads
+    request_queue_size = 128
+
+    def __init__(self, port: int, api: Api, token: str, routes: Mapping[str, Route]) -> None:
+        self.api, self.token, self.routes = api, token, routes
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((_HOST, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("connection of %s ended", client_address, exc_info=True)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "smoldebug-lab"
+    disable_nagle_algorithm = True  # 180 requests/s with Nagle's algorithm, thousands without
+    wbufsize = 1 << 16
+    server: _HttpServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged."""
+
+    def handle_one_request(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that hangs up is no error
+            super().handle_one_request()
+            return
+        self.close_connection = True
+
+    def _handle(self) -> None:
+        try:
+            request = self._request()
+            self._authenticate(request)
+            self._send(self._answer(request))
+        except ApiError as error:
+            self._send(error_reply(error))
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.exception("%s %s", self.command, self.path)
+            self._send(error_reply(ApiError(500, "InternalError", f"Internal error: {error!r}")))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+
+    def _request(self) -> Request:
+        """The request with its body, which is read in any case: what is left of it would be
+        taken for the next request."""
+        size = self.headers.get("Content-Length") or "0"
+        if not size.isdecimal() or int(size) > _BODY_LIMIT or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            raise ApiError(413, "RequestEntityTooLarge", "the body is too large or has no length")
+        body = self.rfile.read(int(size))
+        url = urlsplit(self.path)
+        return Request(self.command, url.path, url.query, self.headers, body)
+
+    def _authenticate(self, request: Request) -> None:
+        """Keep web pages out, which can reach loopback too, and whoever has not the token."""
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+        if urlsplit(f"//{host}").hostname not in (_HOST, "localhost") or (
+            origin is not None and urlsplit(origin).netloc != host
+        ):
+            raise ApiError(403, "Forbidden", "the lab answers to local clients only")
+        given = self.headers.get("Authorization")
+        wanted, path = self.server.token, request.path.rstrip("/")
+        if not wanted or (given is None and path in _OPEN):
+            return
+        if not secrets.compare_digest((given or "").encode(), f"Bearer {wanted}".encode()):
+            raise ApiError(401, "Unauthorized", "Unauthorized")
+
+    def _answer(self, request: Request) -> Answer:
+        for prefix, route in self.server.routes.items():
+            if request.path.startswith(prefix):
+                found = route(request.method, request.path, request.parameters, request.body)
+                return _routed(*found)
+        return self.server.api.answer(request)
+
+    def _send(self, answer: Answer) -> None:
+        if isinstance(answer, Stream):
+            self._send_stream(answer)
+        elif isinstance(answer, Exec):
+            self._run_exec(answer)
+        else:
+            self._send_reply(answer)
+
+    def _send_reply(self, answer: Reply) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+
+    def _send_stream(self, stream: Stream) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", stream.content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        for chunk in stream.chunks:
+            if chunk:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                self.wfile.flush()
+            elif self._has_gone() or self.server.api.closing.is_set():
+                self.close_connection = True
+                return
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+    def _has_gone(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
+    def _run_exec(self, command: Exec) -> None:
+        self.send_response_only(101)
+        for name, value in command.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+        self.close_connection = True
+        websocket.run(command.start, websocket.WebSocket(self.connection, self.rfile))
+
+
+def _routed(status: int, body: Any) -> Reply:
+    if isinstance(body, bytes):
+        return Reply(status, body, "application/octet-stream")
+    if isinstance(body, str):
+        return Reply(status, body.encode(), "text/plain; charset=utf-8")
+    return Reply(status, msgspec.json.encode(body))
