@@ -132,7 +132,7 @@ def _inner(hint: Any) -> str:
     found = block_of(hint)
     if found and is_block(options(hint)[0]):
         return f"{found.__name__} blocks"
-    return describe(hint).removeprefix("a ")
+    return describe(hint).replace("a whole number", "whole numbers").removeprefix("one of ")
 
 
 def _bounds(meta: msgspec.Meta) -> str:

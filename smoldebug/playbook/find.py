@@ -66,7 +66,8 @@ def available(search: Sequence[Place] | None = None) -> list[Listed]:
                 found[name] = Listed(name, place, path)
             elif place not in (found[name].place, *found[name].hides):
                 first = found[name]
-                found[name] = Listed(name, first.place, first.path, (*first.hides, place))
+                if path.resolve() != first.path.resolve():  # in a checkout they are the same
+                    found[name] = Listed(name, first.place, first.path, (*first.hides, place))
     return [found[name] for name in sorted(found)]
 
 

@@ -51,16 +51,30 @@ def load(
     line each, and UsageError for inputs that are unknown, missing or of the wrong type.
     """
     result = draft(find(name_or_path, search), overrides)
-    if result.plan is None:
-        first, *others = result.problems
-        lines = [problem.text(result.file) for problem in others[: SHOWN - 1]]
-        if len(others) >= SHOWN:
-            lines.append(f"and {len(others) - SHOWN + 1} more")
-        raise PlaybookError("\n".join([first.message, *lines]), place(result.file, first.at))
+    plan = planned(result)
     if result.missing:
         wanted = " ".join(f"--set {name}=..." for name in result.missing)
         raise UsageError(f"{result.file}: required inputs are missing: {wanted}")
-    return result.plan
+    return plan
+
+
+def planned(result: Draft) -> RunPlan:
+    """The plan of a draft, with samples for what is missing. Raises PlaybookError, as `load`."""
+    if result.plan is not None:
+        return result.plan
+    first, *others = result.problems
+    lines = [problem.text(result.file) for problem in others[: SHOWN - 1]]
+    if len(others) >= SHOWN:
+        lines.append(f"and {len(others) - SHOWN + 1} more")
+    raise PlaybookError("\n".join([first.message, *lines]), place(result.file, first.at))
+
+
+def summary(path: Path) -> str:
+    """A playbook's description, or why it cannot be read, on one line."""
+    try:
+        return planned(draft(path)).playbook.description
+    except UsageError as error:
+        return one_line(f"cannot be used: {error}")
 
 
 def assignments(words: Sequence[str]) -> dict[str, str]:

@@ -241,12 +241,12 @@ class Goal(Model, frozen=True, kw_only=True):
     all: Annotated[list[Check], doc("All of these.")] = []
     any: Annotated[list[Check], doc("At least one of these.")] = []
     every: Annotated[Duration, doc("How often it is measured.")] = Duration(5)
-    consecutive: Annotated[int, Meta(ge=1), doc("Successes in a row that count as met.")] = 1
-    for_: Annotated[Duration, doc("How long it must stay met.")] = msgspec.field(
+    consecutive: Annotated[int, Meta(ge=1), doc("Successes in a row that count as met.", 3)] = 1
+    for_: Annotated[Duration, doc("How long it must stay met.", "30s")] = msgspec.field(
         name="for", default=Duration(0)
     )
     within: Annotated[
-        Duration | None, doc("Deadline from the start; waiting for approval not counted.")
+        Duration | None, doc("Deadline from the start; waiting for approval not counted.", "10m")
     ] = None
     each_service: Annotated[Json, later("One row per workload")] = None
 

@@ -1,0 +1,205 @@
+"""`smoldebug playbooks`: which there are, what they mean, and what is wrong with one."""
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoldebug.status import ExitStatus
+
+if TYPE_CHECKING:
+    from smoldebug.preview.lint import Linted
+    from smoldebug.records import Json
+
+app = typer.Typer(
+    help="List, show, check and explain playbooks.", no_args_is_help=True, rich_markup_mode=None
+)
+
+LIST_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks list
+
+  smoldebug playbooks list --output json | jq -r '.[].name'
+"""
+SHOW_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks show triage
+
+  smoldebug playbooks show triage-502 --set service=checkout
+
+  smoldebug playbooks show ./my-playbook.yaml
+"""
+LINT_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks lint                              # every *.yaml in ./playbooks
+
+  smoldebug playbooks lint my-playbook.yaml other.yaml
+
+Exit status: 0 no errors (there may be warnings), 2 errors.
+"""
+EXPLAIN_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks explain
+
+  smoldebug playbooks explain goal.consecutive
+
+  smoldebug playbooks explain tools.change
+"""
+SCHEMA_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks schema > playbook.schema.json
+
+  # first line of a playbook, for editors with the YAML language server:
+  # yaml-language-server: $schema=playbook.schema.json
+"""
+
+
+class ListFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+ListOutput = Annotated[ListFormat, typer.Option("--output", "-o")]
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_playbooks(output: ListOutput = ListFormat.TABLE) -> None:
+    """List every playbook that can be run by name, where it is from, and what it hides."""
+    from smoldebug.playbook.find import available
+    from smoldebug.playbook.load import summary
+
+    rows: list[Json] = [
+        {
+            "name": entry.name,
+            "source": entry.place.label,
+            "hides": [place.label for place in entry.hides],
+            "description": summary(entry.path),
+            "path": str(entry.path),
+        }
+        for entry in available()
+    ]
+    if output is ListFormat.JSON:
+        _json(rows)
+    else:
+        _table(rows)
+
+
+@app.command("show", epilog=SHOW_EXAMPLES)
+def show(
+    playbook: Annotated[str, typer.Argument(help="Playbook: a name or a file.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--set", help="Input: NAME=VALUE. Repeatable.")
+    ] = None,
+) -> None:
+    """Show a playbook as it would run: inputs put in, defaults left out, secrets masked."""
+    from smoldebug.playbook.find import find
+    from smoldebug.playbook.load import assignments, draft, planned
+    from smoldebug.preview.show import as_yaml
+
+    read = draft(find(playbook), assignments(inputs or ()))
+    _write(as_yaml(read, planned(read)))
+
+
+@app.command("lint", epilog=LINT_EXAMPLES)
+def lint(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files; without any, those of ./playbooks.")
+    ] = None,
+    output: ListOutput = ListFormat.TABLE,
+) -> int:
+    """Report every error of playbook files, and what is allowed but probably not meant."""
+    from smoldebug.errors import UsageError
+    from smoldebug.playbook.find import SUFFIXES
+    from smoldebug.preview.lint import lint as lint_file
+
+    paths = files or sorted(p for p in Path("playbooks").glob("*") if p.suffix in SUFFIXES)
+    if not paths:
+        raise UsageError("no files given, and no playbooks in: ./playbooks")
+    results = [lint_file(path) for path in paths]
+    if output is ListFormat.JSON:
+        _json([result.json() for result in results])
+    else:
+        _write("".join(f"{line}\n" for result in results for line in _lines(result)))
+    return ExitStatus.USAGE if any(result.errors for result in results) else ExitStatus.MET
+
+
+@app.command("explain", epilog=EXPLAIN_EXAMPLES)
+def explain(
+    key: Annotated[str, typer.Argument(help="Dotted path, e.g. goal.consecutive.")] = "",
+) -> None:
+    """Explain one key of a playbook, or list them all."""
+    from smoldebug.preview.explain import explain as explain_key
+    from smoldebug.preview.explain import tree
+
+    if not key:
+        for entry in tree():
+            depth = entry.key.count(".")
+            name = "  " * depth + entry.key.rpartition(".")[2]
+            _write(f"{name:<34} {entry.description}\n")
+        return
+    entry = explain_key(key)
+    default = "required" if entry.required else entry.default or "none"
+    example = "".join(f"  {line}\n" for line in entry.example.splitlines())
+    below = f"keys:     {', '.join(entry.keys)}\n" if entry.keys else ""
+    _write(
+        f"{entry.key}: {entry.description}\n\n"
+        f"value:    {entry.type}\ndefault:  {default}\n{below}\nexample:\n{example}"
+    )
+
+
+@app.command("schema", epilog=SCHEMA_EXAMPLES)
+def schema() -> None:
+    """Print the JSON Schema of playbooks, for editors."""
+    from smoldebug.preview.schema import text
+
+    _write(text())
+
+
+def _lines(result: "Linted") -> Iterator[str]:
+    yield from result.errors
+    yield from result.warnings
+    if result.unsupported:
+        parts = ", ".join(part.partition(" (")[0] for part in result.unsupported)
+        yield f"{result.file} note: this version does not run: {parts}"
+    if not result.errors and not result.warnings:
+        yield f"{result.file} ok"
+
+
+def _json(value: "Json") -> None:
+    from smoldebug.view.jsonl import dumps
+
+    typer.echo(dumps(value, indent=2))
+
+
+def _write(text: str) -> None:
+    """Plain text in any encoding; nothing in it is a command to a terminal or a CI system."""
+    from smoldebug.view.plain import inert
+    from smoldebug.view.stream import encodable
+
+    encodable(sys.stdout).write(inert(text))
+
+
+def _table(rows: list["Json"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from smoldebug.untrusted import one_line
+    from smoldebug.view.stream import encodable
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("NAME", "SOURCE", "DESCRIPTION"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        hides = f" (hides {', '.join(row['hides'])})" if row["hides"] else ""
+        cells = (row["name"], row["source"] + hides, row["description"])
+        table.add_row(*(Text(one_line(cell)) for cell in cells))
+    Console(file=encodable(sys.stdout), markup=False, highlight=False, emoji=False).print(table)
