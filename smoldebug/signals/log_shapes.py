@@ -14,6 +14,7 @@ import msgspec
 from smoldebug.untrusted import one_line
 
 LINE = 1000  # characters of a line that count
+SHOWN = 300  # characters of a line that are kept to be read and quoted
 WORDS = 40  # leading words of a shape that are compared
 ALIKE = 0.6  # share of equal words from which two shapes are one
 CANDIDATES = 64  # shapes a new one is compared with, at most
@@ -22,8 +23,9 @@ LEVELS = ("error", "warn", "info", "")  # in this order of interest
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One kind of line. `first` and `last` are lines as they were written, by order of reading;
-    `source` (a pod, say) is where the last one stood. `level` is error, warn, info or ""."""
+    """One kind of line. `first` and `last` are lines as they were written (on one line, cut at 300
+    characters), by order of reading; `source` (a pod, say) is where the last one stood. `level` is
+    error, warn, info or ""."""
 
     shape: str
     count: int
@@ -96,7 +98,14 @@ def _merged(groups: Mapping[str, _Group]) -> list[Shape]:
         else:
             bucket.append((words, group))
     return [
-        Shape(" ".join(words), group.count, group.level, group.first, group.last, group.source)
+        Shape(
+            " ".join(words),
+            group.count,
+            group.level,
+            one_line(group.first, SHOWN),
+            one_line(group.last, SHOWN),
+            group.source,
+        )
         for bucket in buckets.values()
         for words, group in bucket
     ]

@@ -1,7 +1,13 @@
 """Kubernetes timestamps and ages as people write them."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
+
+from smoldebug.errors import ToolError
+
+_N = r"(\d{1,9}(?:\.\d{1,3})?)"
+_PARTS = re.compile(rf"(?:{_N}h)?(?:{_N}m)?(?:{_N}s)?|{_N}")
 
 
 def when(text: Any) -> datetime | None:
@@ -26,3 +32,12 @@ def span(seconds: float) -> str:
 def age(at: datetime | None, now: datetime) -> str:
     """`12m` since then; "" when it is not known."""
     return span((now - at).total_seconds()) if at else ""
+
+
+def seconds(text: str) -> float:
+    """`90s`, `5m`, `1h30m` or a bare number of seconds. Raises ToolError for anything else."""
+    found = _PARTS.fullmatch(text.strip())
+    if found and any(found.groups()):
+        hours, minutes, rest, bare = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + rest + bare
+    raise ToolError(f"not a duration like 30s, 5m or 1h30m: {text!r}")

@@ -1,0 +1,253 @@
+"""Reading the cluster as `kubectl get`, `describe` and `events` would show it, in fewer words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from smoldebug.records import ObjectRef, Observation
+from smoldebug.signals.objects import condition, containers, meta, ref, spec, status, template
+from smoldebug.signals.tables import columns, pairs, pod_state, table, trimmed
+from smoldebug.signals.times import age, when
+from smoldebug.sources import targets
+from smoldebug.sources.kinds import find, kind_name
+from smoldebug.toolset import ToolContext, tool
+
+OBJECTS = 200  # of one answer
+EVENTS = 30
+NAMES = 60  # of one kind in an overview
+OVERVIEW = ("Deployment", "StatefulSet", "DaemonSet", "Pod", "Service", "HorizontalPodAutoscaler")
+
+Object = Mapping[str, Any]
+
+
+@tool(effect="read")
+def get(
+    ctx: ToolContext, kind: str, name: str = "", namespace: str = "", selector: str = ""
+) -> Observation:
+    """List objects of a kind as a table, or one object by name.
+
+    Args:
+        kind: Kind, plural or short name, such as Pod, deployments or hpa.
+        name: One object; empty for all.
+        namespace: Empty for the run's namespace, all for every namespace.
+        selector: Labels such as app=auth.
+    """
+    cluster, kind, where = ctx.world.cluster, kind_name(kind), _namespace(ctx, kind, namespace)
+    if name:
+        items = [cluster.get(ObjectRef(kind, where, name))]
+    else:
+        items = cluster.list(kind, where, labels=selector)
+    subject = "/".join(part for part in (kind, where, name) if part)
+    if not items:
+        return Observation(
+            f"no {kind} in {where or 'the cluster'}", {"objects": []}, "object", subject
+        )
+    shown = items[:OBJECTS]
+    text = table(kind, shown, ctx.world.clock.now())
+    gaps: list[str] = []
+    if len(items) > OBJECTS:
+        gaps.append(f"{len(items) - OBJECTS} more {kind} are not shown; use a selector")
+    data = {"objects": [trimmed(item) for item in shown]}
+    return Observation("\n".join([text, *gaps]), data, "object", subject, tuple(gaps))
+
+
+@tool(effect="read")
+def describe(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
+    """One object: its owner, containers, conditions, states and latest events.
+
+    Args:
+        kind: Kind, plural or short name.
+        name: Its name.
+        namespace: Empty for the run's namespace.
+    """
+    cluster, kind, now = ctx.world.cluster, kind_name(kind), ctx.world.clock.now()
+    item = cluster.get(ObjectRef(kind, _namespace(ctx, kind, namespace), name))
+    found = _events_of(ctx, ref(item))
+    lines = [table(kind, [item], now), *_description(item, now)]
+    lines += ["events:", _event_table(found, now)] if found else ["events: none"]
+    data = {"object": trimmed(item), "events": [trimmed(event) for event in found]}
+    return Observation("\n".join(lines), data, "object", str(ref(item)))
+
+
+@tool(effect="read")
+def events(ctx: ToolContext, namespace: str = "", object: str = "") -> Observation:
+    """Events of a namespace or of one object, newest first.
+
+    Args:
+        namespace: Empty for the run's namespace.
+        object: KIND/NAME or NAME; empty for all.
+    """
+    where = namespace or ctx.namespace
+    about = targets.parse(object, where) if object else ObjectRef("", where, "")
+    found = _events_of(ctx, about)
+    if not found:
+        return Observation("no events", {"events": []}, "event", object or where)
+    data = {"events": [trimmed(event) for event in found]}
+    text = _event_table(found, ctx.world.clock.now())
+    return Observation(text, data, "event", object or where)
+
+
+@tool(effect="read")
+def rollout_status(ctx: ToolContext, target: str, namespace: str = "") -> Observation:
+    """Whether a rollout is complete, and what it waits for.
+
+    Args:
+        target: deployment/NAME, statefulset/NAME, daemonset/NAME or a bare name.
+        namespace: Empty for the run's namespace.
+    """
+    where, item = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
+    found = status(item)
+    wanted = spec(item).get("replicas", found.get("desiredNumberScheduled", 0))
+    updated = found.get("updatedReplicas", found.get("updatedNumberScheduled", 0))
+    available = found.get("availableReplicas", found.get("numberAvailable", 0))
+    observed = found.get("observedGeneration", 0) >= (meta(item).get("generation") or 0)
+    old = (found.get("replicas") or 0) - updated if "replicas" in found else 0
+    complete = observed and updated >= wanted and available >= wanted and old <= 0
+    state = "complete" if complete else "not complete"
+    text = f"{where}: {state}: {wanted} wanted, {updated} updated, {available} available"
+    text += f", {old} old ones left" if old > 0 else ""
+    progress = condition(item, "Progressing")
+    if not complete and progress:
+        text += f"; {progress.get('reason')}: {progress.get('message')}"
+    data = {"complete": complete, "wanted": wanted, "updated": updated, "available": available}
+    return Observation(text, data, "object", str(where))
+
+
+@tool(effect="read")
+def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") -> Observation:
+    """Names only: of one kind, or of the main kinds when none is given.
+
+    Args:
+        kind: Kind, plural or short name; empty for an overview.
+        namespace: Empty for the run's namespace, all for every namespace.
+    """
+    kinds = [kind_name(kind)] if kind else OVERVIEW
+    found = {
+        each: [
+            str(item["metadata"]["name"])
+            for item in ctx.world.cluster.list(each, _namespace(ctx, each, namespace))
+        ]
+        for each in kinds
+    }
+    lines = [f"{each} ({len(names)}): {_some(names)}" for each, names in found.items()]
+    return Observation("\n".join(lines), {"names": found}, "object", namespace or ctx.namespace)
+
+
+@tool(effect="read")
+def fetch_k8s_manifest(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
+    """The YAML of one object, without status. Values of Secrets are never shown.
+
+    Args:
+        kind: Kind, plural or short name.
+        name: Its name.
+        namespace: Empty for the run's namespace.
+    """
+    kind = kind_name(kind)
+    where = ObjectRef(kind, _namespace(ctx, kind, namespace), name)
+    item = trimmed(ctx.world.cluster.get(where))
+    item.pop("status", None)
+    text = yaml.safe_dump(item, sort_keys=False, allow_unicode=True)
+    return Observation(text, {"object": item}, "object", str(where))
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _namespace(ctx: ToolContext, kind: str, namespace: str) -> str:
+    known = find(kind)
+    if namespace == "all" or (known is not None and not known.namespaced):
+        return ""
+    return namespace or ctx.namespace
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", ... {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return (", ".join(names[:NAMES]) or "none") + more
+
+
+def _events_of(ctx: ToolContext, about: ObjectRef) -> list[Object]:
+    """Newest first. The server selects by name, the kind is compared here (it may be unknown)."""
+    fields = f"involvedObject.name={about.name}" if about.name else ""
+    found: list[Object] = [
+        event
+        for event in ctx.world.cluster.list("Event", about.namespace, fields=fields)
+        if about.kind in ("", (event.get("involvedObject") or {}).get("kind"))
+    ]
+    found.sort(key=lambda event: str(_last_seen(event) or ""), reverse=True)
+    return found[:EVENTS]
+
+
+def _last_seen(event: Object) -> datetime | None:
+    return when(event.get("lastTimestamp")) or when(event.get("eventTime"))
+
+
+def _event_table(found: Sequence[Object], now: datetime) -> str:
+    rows = [("AGE", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE")]
+    for event in found:
+        about = event.get("involvedObject") or {}
+        rows.append(
+            (
+                age(_last_seen(event), now),
+                str(event.get("type")),
+                str(event.get("reason")),
+                f"{about.get('kind')}/{about.get('name')}",
+                str(event.get("count") or 1),
+                str(event.get("message")),
+            )
+        )
+    return columns(rows)
+
+
+def _description(item: Object, now: datetime) -> Iterator[str]:
+    for owner in meta(item).get("ownerReferences") or []:
+        yield f"owned by {owner.get('kind')}/{owner.get('name')}"
+    if labels := meta(item).get("labels"):
+        yield f"labels {pairs(labels)}"
+    pod_spec = spec(item) if item.get("kind") == "Pod" else template(item)
+    for container in containers(pod_spec):
+        yield _container(container)
+    yield from _states(item, now)
+    for entry in status(item).get("conditions") or []:
+        why = " ".join(str(entry[key]) for key in ("reason", "message") if entry.get(key))
+        since = age(when(entry.get("lastTransitionTime")), now)
+        yield f"condition {entry.get('type')}={entry.get('status')} since {since or '?'} {why}"
+
+
+def _container(container: Object) -> str:
+    """Image, ports, limits, probes and the names of its environment variables."""
+    parts = [f"container {container.get('name')}: {container.get('image')}"]
+    ports = ",".join(str(port.get("containerPort")) for port in container.get("ports") or [])
+    parts += [f"ports {ports}"] if ports else []
+    resources = container.get("resources") or {}
+    parts += [
+        f"{key} {pairs(resources[key])}" for key in ("requests", "limits") if resources.get(key)
+    ]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if found := container.get(probe):
+            parts.append(f"{probe.removesuffix('Probe')} {_probe(found)}")
+    names = ",".join(str(entry.get("name")) for entry in container.get("env") or [])
+    parts += [f"env {names}"] if names else []
+    return "; ".join(parts)
+
+
+def _probe(probe: Object) -> str:
+    for how in ("httpGet", "tcpSocket", "grpc"):
+        if found := probe.get(how):
+            return f"{how} {found.get('path', '')}:{found.get('port')}"
+    return f"exec {' '.join((probe.get('exec') or {}).get('command') or [])}"
+
+
+def _states(item: Object, now: datetime) -> Iterator[str]:
+    if item.get("kind") != "Pod":
+        return
+    yield f"state {pod_state(item)} on node {spec(item).get('nodeName') or 'none'}"
+    for entry in status(item).get("containerStatuses") or []:
+        last = (entry.get("lastState") or {}).get("terminated")
+        if last:
+            ended = age(when(last.get("finishedAt")), now)
+            yield (
+                f"container {entry.get('name')} restarted {entry.get('restartCount')}×, last ended "
+                f"{ended} ago: {last.get('reason')} (exit code {last.get('exitCode')})"
+            )
