@@ -208,7 +208,8 @@ def test_measuring_needs_no_model(tmp_path, server):
     path = playbook(tmp_path, http_check(server))
     code = (
         "import sys; from smoldebug.cli.check import check; "
-        f"status = check(playbook={path!r}, output='json'); "
+        "from smoldebug.view import OutputFormat; "
+        f"status = check(playbook={path!r}, output=OutputFormat.JSON); "
         "print(status, sorted({'smolagents', 'kubernetes', 'rich'} & set(sys.modules)), "
         "file=sys.stderr)"
     )

@@ -125,6 +125,10 @@ def test_describe_takes_the_playbooks_words_or_the_checks():
     assert goal_of(check("http://x/health"), window=window).describe() == (
         "http /health = 200, 3 times in a row, for 1m"
     )
+    either = Check(any=[check("http://x/a"), check("http://x/b")])
+    assert goal_of(check("http://x/c"), either, any_of=[check("http://x/d")]).describe() == (
+        "(http /c = 200 and (http /a = 200 or http /b = 200)) and (http /d = 200)"
+    )
 
 
 @pytest.mark.parametrize(

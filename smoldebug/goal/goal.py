@@ -25,6 +25,7 @@ from smoldebug.untrusted import one_line
 
 WORKERS = 8  # checks measured at the same time
 SAYS_LIMIT = 300  # characters of what a check says; much of it comes from the world
+ANY_OF = "any of: "  # before labels, so that a red line in a goal that is met explains itself
 KINDS: dict[str, Callable[[Any, Setting], Check]] = {
     "http": http,
     "tcp": tcp,
@@ -53,6 +54,15 @@ class _Group:
                 for part in self.parts
             ]
         )
+
+    def words(self, checks: Sequence[Check]) -> str:
+        said = [
+            checks[part].label.removeprefix(ANY_OF)
+            if isinstance(part, int)
+            else f"({part.words(checks)})"
+            for part in self.parts
+        ]
+        return (" or " if self.combine is any_of else " and ").join(said)
 
 
 class Goal:
@@ -88,7 +98,7 @@ class Goal:
         """The playbook's own words, else the checks and their window."""
         if self._goal.description:
             return self._goal.description
-        words = [" and ".join(check.label for check in self._checks)]
+        words = [self._root.words(self._checks)]
         if self._goal.consecutive > 1:
             words.append(f"{self._goal.consecutive} times in a row")
         if self._goal.for_:
@@ -133,7 +143,7 @@ class Goal:
         ]
         if not groups:
             raise UsageError("the goal has no checks: add goal.all or goal.any")
-        return _Group(all_of, groups)
+        return groups[0] if len(groups) == 1 else _Group(all_of, groups)
 
     def _group(
         self,
@@ -143,7 +153,7 @@ class Goal:
     ) -> _Group:
         if not checks:
             raise UsageError("a goal's `all` or `any` has no checks")
-        prefix = "any of: " if combine is any_of else prefix
+        prefix = ANY_OF if combine is any_of else prefix
         return _Group(combine, [self._part(check, prefix) for check in checks])
 
     def _part(self, block: models.Check, prefix: str) -> "int | _Group":
@@ -157,7 +167,6 @@ class Goal:
         if kind not in KINDS:
             raise UsageError(f"not supported yet: {kind} check")
         check = KINDS[kind](value, self._setting)
-        # the prefix, so that a red line in a goal that is met explains itself
         self._checks.append(replace(check, label=prefix + check.label))
         return len(self._checks) - 1
 
