@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -169,6 +170,16 @@ def test_the_terminal_is_given_back_wherever_a_run_stops():
             view.show(item)
         view.close()
         assert not cursor_hidden(out.getvalue())
+
+
+def test_a_second_start_leaves_nothing_behind():
+    before = sys.stdout
+    view, out = opened()
+    view.show(stamped(start()))
+    view.show(stamped(start()))
+    view.close()
+    assert sys.stdout is before
+    assert not cursor_hidden(out.getvalue())
 
 
 def test_no_colour_is_written_when_none_is_wanted(monkeypatch: pytest.MonkeyPatch):

@@ -103,6 +103,7 @@ class ConsoleView:
     # --- drawing ----------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._stop()
         self._live = Live(
             get_renderable=lambda: self._pinned,
             console=self._console,

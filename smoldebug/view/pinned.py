@@ -5,6 +5,7 @@ reads them.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -15,6 +16,7 @@ from smoldebug.events import (
     AnyEvent,
     ChangeIntended,
     ChangeProposed,
+    ChangeSettled,
     GoalChecked,
     HypothesesChanged,
     RunEnded,
@@ -74,6 +76,8 @@ class Pinned:
                 self._verdict, self._checked = verdict, now
             case TurnStarted(usage=usage) | RunEnded(usage=usage):
                 self._usage, self._usage_at = usage, now
+            case ChangeSettled(state="verified"):
+                self._usage = replace(self._usage, changes=self._usage.changes + 1)
             case HypothesesChanged(hypotheses=found):
                 self._hypotheses = found
         if (doing := _doing(stamped.event)) is not None:
