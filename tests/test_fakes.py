@@ -52,11 +52,17 @@ def test_list_takes_a_kind_or_a_plural(kind):
     assert len(cluster.list(kind)) == 2
 
 
-@pytest.mark.parametrize("plural", ["ingresses", "networkpolicies", "Ingress", "NetworkPolicy"])
-def test_irregular_plurals(plural):
-    kind = "Ingress" if plural[0] in "iI" else "NetworkPolicy"
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("Ingress", ["ingresses", "ing"]),
+        ("NetworkPolicy", ["networkpolicies", "netpol"]),
+        ("Backup", ["backups", "backup"]),
+    ],
+)
+def test_irregular_plurals_short_names_and_kinds_of_your_own(kind, names):
     cluster = FakeCluster([{"kind": kind, "metadata": {"name": "x", "namespace": "shop"}}])
-    assert len(cluster.list(plural)) == 1
+    assert all(len(cluster.list(name)) == 1 for name in [kind, *names])
 
 
 @pytest.mark.parametrize(

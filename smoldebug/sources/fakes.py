@@ -30,6 +30,7 @@ from smoldebug.errors import (
     UnreachableError,
 )
 from smoldebug.records import ObjectRef
+from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.world import Completed, Object, Reply, Series, World
 
 T = TypeVar("T")
@@ -297,13 +298,8 @@ def fake_world(
 
 
 def _singular(kind: str) -> str:
-    """`Pod`, `pods` and `pod` are one kind; so are `NetworkPolicy` and `networkpolicies`."""
-    word = kind.casefold()
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    if word.endswith(("sses", "xes")):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    """`Pod`, `pods` and `po` are one kind; of your own kinds, `Backup` and `backups` are."""
+    return kind_name(kind).casefold().removesuffix("s")
 
 
 _TERM = re.compile(
