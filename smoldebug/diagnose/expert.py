@@ -41,7 +41,7 @@ class Expert:
         found = [item for rule in self._rules for item in rule(picture)]
         notes = self._notes(found)
         for item in found:
-            if item.confirmed and item.remedy and item.remedy.key() not in self._tried:
+            if item.confirmed and item.remedy and not self._unread(item) and self._new(item.remedy):
                 self._tried.add(item.remedy.key())
                 return Move(item.because, [*notes, _plain(item.remedy)])
         reads = self._reads(found)
@@ -52,15 +52,21 @@ class Expert:
     def _reads(self, found: Sequence[Assessment]) -> list[Call]:
         """The next unknowns, the likeliest hypothesis first; each is asked once per state."""
         ordered = sorted(found, key=lambda item: (item.ruled_out, -len(item.supports)))
-        wanted = {
-            call.key(): call
-            for item in ordered
-            for call in item.needs
-            if call.key() not in self._asked and call.tool in self._brief.tools
-        }
+        wanted = {call.key(): call for item in ordered for call in self._unread(item)}
         reads = list(wanted.values())[:READS_PER_TURN]
         self._asked.update(call.key() for call in reads)
         return reads
+
+    def _unread(self, item: Assessment) -> list[Call]:
+        """What would still tell more about it: all of that is read before anything is changed."""
+        return [
+            call
+            for call in item.needs
+            if call.key() not in self._asked and call.tool in self._brief.tools
+        ]
+
+    def _new(self, remedy: Call) -> bool:
+        return remedy.key() not in self._tried
 
     def _forget_what_a_change_made_stale(self) -> None:
         changed = [
@@ -80,6 +86,8 @@ class Expert:
             if item.subject is None or not (item.supports or item.contradicts):
                 continue
             known = self._noted.get(item.claim)
+            if known and _weaker(item, known[1]):
+                continue  # it was the cause; a change that removes its signs does not deny it
             id = known[0] if known else f"H{len(self._noted) + 1}"
             arguments = _hypothesis(id, item)
             if known is None or known[1] != arguments:
@@ -104,6 +112,11 @@ class Expert:
             "reason": "no cause was found in what could be seen",
             "question": "What else could it be, or what may be read in addition?",
         }
+
+
+def _weaker(item: Assessment, noted: Json) -> bool:
+    confirmed = noted["status"] == "confirmed" and not item.ruled_out
+    return confirmed and len(item.supports) < len(noted["supports"])
 
 
 def _plain(call: Call) -> tuple[str, Json]:

@@ -78,7 +78,7 @@ def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tu
     if _blames(picture, name_of(caller), service):
         histogram = _histogram(picture, service)
         calls.append(
-            Call("query_prometheus", {"query": _latency_query(histogram, service), "range": "5m"})
+            Call("query_prometheus", _latency_arguments(histogram, service))
             if histogram
             else Call("query_prometheus", {"query": _names_query(service)})
         )
@@ -116,8 +116,12 @@ def _names_query(service: str) -> str:
 
 
 def _latency_query(histogram: str, service: str) -> str:
-    rate = f'rate({histogram}{{job="{service}"}}[30s])'
+    rate = f'rate({histogram}{{job="{service}"}}[1m])'
     return f"histogram_quantile(0.99, sum by (le) ({rate}))"
+
+
+def _latency_arguments(histogram: str, service: str) -> dict[str, str]:
+    return {"query": _latency_query(histogram, service), "range": "5m", "step": "2s"}
 
 
 def _histogram(picture: Picture, service: str) -> str:
