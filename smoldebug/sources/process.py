@@ -59,7 +59,7 @@ class LocalProcesses:
                 stdout, stderr = _output(process, start + timeout)
                 code = _wait(process, start + timeout - time.monotonic())
             finally:
-                _signal_group(process, signal.SIGKILL)
+                signal_group(process, signal.SIGKILL)
         return Completed(code, _text(stdout), _text(stderr), time.monotonic() - start)
 
 
@@ -100,13 +100,14 @@ def spawn(  # noqa: PLR0913 what it lets through of Popen
 
 def terminate(process: Process, grace: float = 2.0) -> None:
     """End a process and its group: SIGTERM, then SIGKILL after `grace` seconds."""
-    _signal_group(process, signal.SIGTERM)
+    signal_group(process, signal.SIGTERM)
     _wait(process, grace)
-    _signal_group(process, signal.SIGKILL)  # children may outlive their leader
+    signal_group(process, signal.SIGKILL)  # children may outlive their leader
     process.wait()
 
 
-def _signal_group(process: Process, number: signal.Signals) -> None:
+def signal_group(process: Process, number: signal.Signals) -> None:
+    """Signal a process and its children; nothing happens when there are none left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

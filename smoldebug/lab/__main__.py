@@ -1,0 +1,35 @@
+"""Run a lab in the foreground: python -m smoldebug.lab FOLDER [--port PORT]."""
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from smoldebug.errors import SmoldebugError
+from smoldebug.lab.cluster import Lab
+
+
+def main() -> int:
+    """Returns the exit status. SIGTERM, SIGINT and POST /lab/stop end the lab."""
+    parser = argparse.ArgumentParser(prog="python -m smoldebug.lab", description=__doc__)
+    parser.add_argument("folder", type=Path, help="for kubeconfig, lab.json and the pods' logs")
+    parser.add_argument("--port", type=int, default=0, help="of the API server (0: any free one)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    lab = Lab(options.folder, options.port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: lab.stopping.set())
+    try:
+        with lab:
+            logging.info("ready: %s", lab.server.url)
+            lab.stopping.wait()
+            logging.info("stopping")
+    except SmoldebugError as error:
+        sys.stderr.write(f"smoldebug: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The lab as a whole: store, API server, controllers, kubelet, network, Prometheus and the shop."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from smoldebug import __version__
+from smoldebug.errors import SmoldebugError, UnreachableError, UsageError
+from smoldebug.lab.addresses import Addresses
+from smoldebug.lab.catalog import resource
+from smoldebug.lab.controllers import Controllers
+from smoldebug.lab.customers import NORMAL, Customers
+from smoldebug.lab.environment import PYTHONPATH
+from smoldebug.lab.faults import Faults
+from smoldebug.lab.kubelet import Kubelet
+from smoldebug.lab.network import Network
+from smoldebug.lab.objects import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, is_ready
+from smoldebug.lab.prometheus import Prometheus
+from smoldebug.lab.scenario import (
+    MONITORING,
+    PORT,
+    SHOP,
+    config,
+    deployments,
+    namespaces,
+    prometheus,
+    services,
+)
+from smoldebug.lab.server import Server, serve
+from smoldebug.lab.store import ApiError, Store, timestamp
+
+log = logging.getLogger(__name__)
+
+LOCK, INFO, KUBECONFIG = "lab.lock", "lab.json", "kubeconfig"
+READY_WITHIN = 30.0  # seconds the shop gets to become ready
+
+
+class Lab:
+    """A practice cluster in `folder`; `port` 0 takes any free one.
+
+    Start it from a thread that lives as long as it: its processes die with that thread.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder, self.port = folder.absolute(), port
+        self.stopping = threading.Event()
+        self._cleanup = contextlib.ExitStack()
+        self._token = secrets.token_urlsafe(24)
+        self.store = Store()
+        self.server: Server
+        self.faults: Faults
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bring everything up; returns when the shop is ready. Raises UsageError when the folder,
+        the port or the addresses are taken, UnreachableError when the shop does not come up."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._claim_folder()
+        addresses = Addresses()
+        self._cleanup.callback(addresses.close)
+        self.store.admission.append(addresses.admit)
+        hosts = self.folder / "hosts"
+        metrics = Prometheus(self.store)
+        self.kubelet = Kubelet(self.store, addresses, self.folder / "pods", hosts)
+        self._create_objects(str(metrics.address), int(metrics.port))
+        for part in (Network(self.store, hosts), self.kubelet, Controllers(self.store), metrics):
+            part.start()
+            self._cleanup.callback(part.stop)
+        self._serve()
+        self._wait_ready()
+        self._let_customers_in()
+        self._write_info()
+
+    def stop(self) -> None:
+        """End everything, the processes too. Stopping twice is stopping once."""
+        self.stopping.set()
+        (self.folder / INFO).unlink(missing_ok=True)
+        self._cleanup.close()
+
+    def _claim_folder(self) -> None:
+        """Hold a lock as long as the lab runs: the kernel lets go of it however it ends."""
+        lock = (self.folder / LOCK).open("w")
+        self._cleanup.callback(lock.close)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"a lab already runs in this folder: {self.folder}") from None
+
+    def _create_objects(self, host: str, port: int) -> None:
+        for namespace in namespaces():
+            self.store.create(NAMESPACES, None, namespace)
+        for kind, obj in prometheus(host, port):
+            self.store.create(resource(kind), MONITORING, obj)
+        for kind, obj in config():
+            self.store.create(resource(kind), SHOP, obj)
+        for service in services():
+            self.store.create(SERVICES, SHOP, service)
+        for deployment in deployments():
+            self.store.create(DEPLOYMENTS, SHOP, deployment)
+
+    def _serve(self) -> None:
+        try:
+            self.server = serve(
+                self.store,
+                port=self.port,
+                runtime=self.kubelet,
+                token=self._token,
+                extra_routes={"/lab/": self._administrate},
+            )
+        except OSError as error:
+            raise UsageError(f"the lab cannot listen on port {self.port}: {error}") from None
+        self._cleanup.callback(self.server.close)
+        _write_private(self.folder / KUBECONFIG, self.server.kubeconfig(self._token))
+
+    def _wait_ready(self) -> None:
+        with self.store.condition:
+            if not self.store.condition.wait_for(self._is_ready, READY_WITHIN):
+                raise UnreachableError(
+                    f"the shop was not ready after {READY_WITHIN:g} s", "the pods' logs tell why"
+                )
+
+    def _is_ready(self) -> bool:
+        wanted = sum(d["spec"]["replicas"] for d in deployments())
+        return bool(sum(map(is_ready, self.store.scan(PODS, SHOP)[0])) >= wanted)
+
+    def _let_customers_in(self) -> None:
+        checkout = self.store.peek(SERVICES, SHOP, "checkout")
+        env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": PYTHONPATH}
+        customers = Customers(checkout["spec"]["clusterIP"], PORT, "/checkout", env)
+        self._cleanup.callback(customers.close)
+        customers.come(NORMAL)
+        self.faults = Faults(self.store, customers)
+
+    def _write_info(self) -> None:
+        self._info = {
+            "pid": os.getpid(),
+            "url": self.server.url,
+            "port": int(self.server.url.rpartition(":")[2]),
+            "token": self._token,
+            "started": timestamp(self.store.clock.now()),
+            "version": __version__,
+        }
+        _write_private(self.folder / INFO, json.dumps(self._info))
+
+    # -- the admin endpoints
+
+    def _administrate(
+        self, method: str, path: str, parameters: Mapping[str, list[str]], body: bytes
+    ) -> tuple[int, Any]:
+        """GET /lab/status; POST /lab/break/NAME, /lab/fix[/NAME], /lab/stop."""
+        verb, _, name = path.removeprefix("/lab/").partition("/")
+        actions: dict[tuple[str, str], Callable[[str], Any]] = {
+            ("GET", "status"): lambda _: self.status(),
+            ("POST", "break"): self._break,
+            ("POST", "fix"): lambda slug: {"fixed": self.faults.heal(slug)},
+            ("POST", "stop"): lambda _: self._stop_soon(),
+        }
+        if (method, verb) not in actions:
+            return 404, {"error": f"no such page: {method} {path}"}
+        try:
+            return 200, actions[method, verb](name)
+        except (SmoldebugError, ApiError) as error:
+            return 400, {"error": str(error), "hint": getattr(error, "hint", "")}
+
+    def status(self) -> dict[str, Any]:
+        """What `smoldebug lab status` shows."""
+        pods = self.store.scan(PODS, SHOP)[0]
+        return {
+            "faults": self.faults.active,
+            "customers_per_second": self.faults.customers.rate,
+            "pods": len(pods),
+            "pods_ready": sum(map(is_ready, pods)),
+        }
+
+    def _break(self, slug: str) -> dict[str, Any]:
+        self.faults.inject(slug)
+        return {"active": self.faults.active}
+
+    def _stop_soon(self) -> dict[str, Any]:
+        self.stopping.set()
+        return {"stopping": True}
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)

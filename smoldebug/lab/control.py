@@ -1,0 +1,185 @@
+"""Start, stop and break a lab from outside: what `smoldebug lab` and `smoldebug demo` use."""
+
+import fcntl
+import http.client
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoldebug.errors import UnreachableError, UsageError
+from smoldebug.sources.process import STDOUT, Process, spawn, terminate
+
+LOCK, INFO, KUBECONFIG, LOG = "lab.lock", "lab.json", "kubeconfig", "lab.log"
+START_WITHIN, STOP_WITHIN = 40.0, 10.0  # seconds
+_POLL = 0.02  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LabInfo:
+    """A running lab. `started` is RFC 3339."""
+
+    folder: Path
+    pid: int
+    url: str
+    token: str
+    started: str
+    version: str
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / KUBECONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class LabStatus:
+    """How a running lab is: the faults in force, its customers' rate, the shop's pods."""
+
+    info: LabInfo
+    faults: tuple[str, ...]
+    customers_per_second: float
+    pods: int
+    pods_ready: int
+
+
+def start(
+    folder: Path,
+    *,
+    port: int = 0,
+    dies_with_parent: bool = False,
+    waiting: Callable[[float], None] = lambda seconds: None,
+) -> LabInfo:
+    """Start a lab as a process of its own and return when it is ready.
+
+    With `dies_with_parent` it ends with the calling thread. `waiting` is called again and again
+    with the seconds so far. Raises UsageError when one runs there already or the machine cannot,
+    UnreachableError when it does not come up.
+    """
+    folder = folder.absolute()
+    if _runs(folder):
+        raise UsageError(f"a lab already runs in {folder}", "smoldebug lab down")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "smoldebug.lab", str(folder), "--port", str(port)]
+    with (folder / LOG).open("wb") as log:
+        process = spawn(argv, stdout=log, stderr=STDOUT, dies_with_parent=dies_with_parent)
+    began = time.monotonic()
+    try:
+        while (passed := time.monotonic() - began) < START_WITHIN:
+            info = find(folder)
+            if info is not None and info.pid == process.pid:
+                return info
+            if process.poll() is not None:
+                raise _failure(folder, process)
+            waiting(passed)
+            time.sleep(_POLL)
+    except BaseException:
+        terminate(process)
+        raise
+    terminate(process)
+    raise UnreachableError(f"the lab was not ready after {START_WITHIN:g} s", str(folder / LOG))
+
+
+def find(folder: Path) -> LabInfo | None:
+    """The lab that runs in `folder`, once it is ready."""
+    folder = folder.absolute()
+    if not _runs(folder):
+        return None
+    try:
+        known = json.loads((folder / INFO).read_text("utf-8"))
+        fields = {name: known[name] for name in ("pid", "url", "token", "started", "version")}
+    except (OSError, ValueError, KeyError):
+        return None
+    return LabInfo(folder, **fields)
+
+
+def stop(folder: Path) -> bool:
+    """Stop the lab and wait until it is gone; False when none ran. Raises UnreachableError."""
+    info = find(folder)
+    if info is None:
+        return False
+    deadline = time.monotonic() + STOP_WITHIN
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(info.pid, number)
+        while time.monotonic() < deadline:
+            if not _runs(info.folder):
+                return True
+            time.sleep(_POLL)
+        deadline += STOP_WITHIN
+    raise UnreachableError(f"the lab does not end: process {info.pid}")
+
+
+def status(folder: Path) -> LabStatus | None:
+    """How the lab is; None when none runs. Raises UnreachableError."""
+    info = find(folder)
+    if info is None:
+        return None
+    answer = _ask(info, "GET", "/lab/status")
+    return LabStatus(
+        info,
+        tuple(answer["faults"]),
+        answer["customers_per_second"],
+        answer["pods"],
+        answer["pods_ready"],
+    )
+
+
+def break_(folder: Path, name: str) -> None:
+    """Bring a fault in. Raises UsageError (no lab, no such fault), UnreachableError."""
+    _ask(_running(folder), "POST", f"/lab/break/{name}")
+
+
+def fix(folder: Path, name: str = "") -> list[str]:
+    """Take one fault, or all, out; returns them. Raises UsageError, UnreachableError."""
+    fixed: list[str] = _ask(_running(folder), "POST", f"/lab/fix/{name}".rstrip("/"))["fixed"]
+    return fixed
+
+
+def _running(folder: Path) -> LabInfo:
+    info = find(folder)
+    if info is None:
+        raise UsageError(f"no lab runs in {folder.absolute()}", "smoldebug lab up")
+    return info
+
+
+def _runs(folder: Path) -> bool:
+    """Whether somebody holds the folder's lock."""
+    try:
+        with (folder / LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _ask(info: LabInfo, method: str, path: str) -> Any:
+    host = info.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {info.token}"})
+        answer = connection.getresponse()
+        document = json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnreachableError(f"the lab at {info.url} does not answer: {error}") from None
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise UsageError(str(document.get("error")), str(document.get("hint", "")))
+    return document
+
+
+def _failure(folder: Path, process: Process) -> UsageError | UnreachableError:
+    """What a lab that ended at its start said last."""
+    lines = (folder / LOG).read_text("utf-8", "replace").splitlines()
+    said = next((line for line in lines if line.startswith("smoldebug: ")), "")
+    hint = next((line for line in lines if line.startswith("hint: ")), "").removeprefix("hint: ")
+    if process.returncode == 2 and said:
+        return UsageError(said.removeprefix("smoldebug: "), hint)
+    last = said.removeprefix("smoldebug: ") or (lines[-1] if lines else "no word")
+    return UnreachableError(f"the lab ended at its start: {last}", str(folder / LOG))

@@ -1,0 +1,25 @@
+"""The control plane: every controller, run one after the other whenever something changed."""
+
+from smoldebug.lab.autoscaler import Autoscaler
+from smoldebug.lab.deployments import DeploymentController
+from smoldebug.lab.endpoints import EndpointsController
+from smoldebug.lab.objects import Loop
+from smoldebug.lab.replicasets import ReplicaSetController
+from smoldebug.lab.scheduler import Scheduler
+from smoldebug.lab.store import Store
+
+
+class Controllers:
+    def __init__(self, store: Store) -> None:
+        self._steps = [
+            Autoscaler(store).step,
+            DeploymentController(store).step,
+            ReplicaSetController(store).step,
+            Scheduler(store).step,
+            EndpointsController(store).step,
+        ]
+        loop = Loop(store, self._step, "controllers")
+        self.start, self.stop = loop.start, loop.stop
+
+    def _step(self) -> float:
+        return min(step() for step in self._steps)

@@ -1,0 +1,85 @@
+"""The ReplicaSet controller: as many pods as asked for."""
+
+from datetime import datetime
+
+from smoldebug.lab.objects import (
+    PODS,
+    REPLICASETS,
+    Recorder,
+    condition,
+    is_active,
+    is_ready,
+    owned_by,
+    owner_reference,
+    write_status,
+)
+from smoldebug.lab.store import ApiError, Store, clone
+from smoldebug.sources.world import Object
+
+
+class ReplicaSetController:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.recorder = Recorder(store, "replicaset-controller")
+
+    def step(self) -> float:
+        pods, _ = self.store.scan(PODS)
+        for replicaset in self.store.scan(REPLICASETS)[0]:
+            if not replicaset["metadata"].get("deletionTimestamp"):
+                self._reconcile(replicaset, owned_by(replicaset, pods))
+        return 1.0  # for minReadySeconds
+
+    def _reconcile(self, replicaset: Object, pods: list[Object]) -> None:
+        pods = [pod for pod in pods if is_active(pod)]
+        want = replicaset["spec"]["replicas"]
+        if len(pods) < want:
+            self._create(replicaset, want - len(pods))
+        elif len(pods) > want:
+            young_first = sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])[::-1]
+            gone = sorted(young_first, key=is_ready)[: len(pods) - want]
+            self._delete(replicaset, gone)
+            pods = [pod for pod in pods if pod not in gone]
+        self._write_status(replicaset, pods)
+
+    def _create(self, replicaset: Object, count: int) -> None:
+        template = clone(replicaset["spec"]["template"])
+        meta = {k: v for k, v in template.get("metadata", {}).items() if k != "creationTimestamp"}
+        meta["generateName"] = replicaset["metadata"]["name"] + "-"
+        meta["ownerReferences"] = [owner_reference(replicaset)]
+        pod = {"metadata": meta, "spec": template["spec"]}
+        for _ in range(count):
+            try:
+                new = self.store.create(PODS, replicaset["metadata"]["namespace"], pod)
+            except ApiError as error:
+                self.recorder.warning(replicaset, "FailedCreate", f"Error creating: {error}")
+                return
+            name = new["metadata"]["name"]
+            self.recorder.normal(replicaset, "SuccessfulCreate", f"Created pod: {name}")
+
+    def _delete(self, replicaset: Object, pods: list[Object]) -> None:
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            self.store.delete(PODS, pod["metadata"]["namespace"], name)
+            self.recorder.normal(replicaset, "SuccessfulDelete", f"Deleted pod: {name}")
+
+    def _write_status(self, replicaset: Object, pods: list[Object]) -> None:
+        labels = replicaset["spec"]["template"].get("metadata", {}).get("labels") or {}
+        counts = {
+            "fullyLabeledReplicas": sum(
+                labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in pods
+            ),
+            "readyReplicas": sum(map(is_ready, pods)),
+            "availableReplicas": sum(self._is_available(replicaset, pod) for pod in pods),
+        }
+        status = {name: count for name, count in counts.items() if count}
+        status["replicas"] = len(pods)
+        status["observedGeneration"] = replicaset["metadata"]["generation"]
+        write_status(self.store, REPLICASETS, replicaset, status)
+
+    def _is_available(self, replicaset: Object, pod: Object) -> bool:
+        """Ready, and that for `minReadySeconds`."""
+        wait = float(replicaset["spec"].get("minReadySeconds", 0))
+        if not is_ready(pod) or not wait:
+            return is_ready(pod)
+        since = datetime.fromisoformat(condition(pod, "Ready")["lastTransitionTime"])
+        return (self.store.clock.now() - since).total_seconds() >= wait

@@ -1,0 +1,1 @@
+"""The shop: small programs that run as pods of the lab. Standard library only."""
