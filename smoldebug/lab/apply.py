@@ -9,7 +9,7 @@ from smoldebug.lab.ownership import SETS, Fields, Path, element_key, list_keys
 from smoldebug.lab.store import clone
 from smoldebug.sources.world import Object
 
-_Conflict = tuple[str, Path]  # manager, field
+_Conflict = tuple[dict[str, Any], Path]  # the owner's entry, the field
 
 
 def apply(
@@ -62,7 +62,7 @@ def _conflicts(
 ) -> list[_Conflict]:
     """Fields of other managers to which the configuration gives another value."""
     return [
-        (entry["manager"], path)
+        (entry, path)
         for entry in others
         for path in sorted(ownership.owned(entry) & wanted.keys())
         if path in live and live[path] != wanted[path]
@@ -73,14 +73,22 @@ def _refusal(conflicts: list[_Conflict]) -> ApiError:
     causes = [
         {
             "reason": "FieldManagerConflict",
-            "message": f'conflict with "{manager}"',
+            "message": f"conflict with {_owner(entry)}",
             "field": _dotted(path),
         }
-        for manager, path in conflicts
+        for entry, path in conflicts
     ]
     count = f"{len(conflicts)} conflict{'s' if len(conflicts) > 1 else ''}"
     what = "; ".join(f"{cause['message']}: {cause['field']}" for cause in causes)
     return ApiError(409, "Conflict", f"Apply failed with {count}: {what}", causes=causes)
+
+
+def _owner(entry: dict[str, Any]) -> str:
+    """`"kubectl" with subresource "scale" using apps/v1`."""
+    name = f'"{entry["manager"]}"'
+    if entry.get("subresource"):
+        name += f' with subresource "{entry["subresource"]}"'
+    return f"{name} using {entry['apiVersion']}" if entry["operation"] == "Update" else name
 
 
 def _dotted(path: Path) -> str:
@@ -95,7 +103,7 @@ def _bracketed(step: str) -> str:
 
 
 def _without(entry: dict[str, Any], conflicts: list[_Conflict]) -> dict[str, Any]:
-    lost: Fields = frozenset(path for manager, path in conflicts if manager == entry["manager"])
+    lost: Fields = frozenset(path for owner, path in conflicts if owner is entry)
     fields = ownership.owned(entry)
     return ownership.with_fields(entry, fields - lost) if fields & lost else entry
 

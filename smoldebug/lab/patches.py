@@ -5,6 +5,7 @@ from typing import Any
 
 from smoldebug.lab.apierror import ApiError, bad_request
 from smoldebug.lab.ownership import SETS, list_keys
+from smoldebug.lab.store import clone
 from smoldebug.sources.world import Object
 
 _DIRECTIVES = ("$patch", "$retainKeys", "$setElementOrder/", "$deleteFromPrimitiveList/")
@@ -119,18 +120,23 @@ def json_patch(target: Object, operations: Any) -> Object:
     import jsonpatch
     from jsonpointer import JsonPointerException
 
-    failures = (jsonpatch.JsonPatchException, JsonPointerException)
+    failures = (jsonpatch.JsonPatchException, JsonPointerException, TypeError, ValueError)
     try:
-        patch = jsonpatch.JsonPatch(operations)
-    except (*failures, TypeError, AttributeError, KeyError) as error:
+        steps = [jsonpatch.JsonPatch([operation]) for operation in operations]
+    except (*failures, AttributeError, KeyError) as error:
         raise bad_request(f"error decoding patch: {error}") from None
-    try:
-        result = patch.apply(target)
-    except (*failures, TypeError, ValueError, KeyError, IndexError) as error:
-        raise _unprocessable(str(error)) from None
-    if not isinstance(result, dict):
+    document: Any = clone(target)
+    for step, operation in zip(steps, operations, strict=True):
+        try:
+            document = step.apply(document, in_place=True)
+        except jsonpatch.JsonPatchTestFailed:
+            raise _unprocessable(f"testing value {operation['path']} failed") from None
+        except (*failures, KeyError, IndexError) as error:
+            what = f"{operation['op']} operation does not apply: {operation['path']}"
+            raise _unprocessable(f"{what}: {error}") from None
+    if not isinstance(document, dict):
         raise _unprocessable("the patched document is no object")
-    return result
+    return document
 
 
 def _unprocessable(why: str) -> ApiError:
