@@ -61,7 +61,8 @@ def replicaset(app: str, hash: str, revision: int) -> dict[str, Any]:
     found = meta(f"{app}-{hash}", app)
     found["labels"]["pod-template-hash"] = hash
     found["annotations"] = {"deployment.kubernetes.io/revision": str(revision)}
-    found["ownerReferences"] = [{"kind": "Deployment", "name": app, "uid": f"uid-{app}"}]
+    owner = {"kind": "Deployment", "name": app, "uid": f"uid-{app}", "controller": True}
+    found["ownerReferences"] = [owner]
     template = {"metadata": {"labels": {"app": app, "pod-template-hash": hash}},
                 "spec": {"containers": [{"name": app, "image": f"{app}:{revision}"}]}}  # fmt: skip
     return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": found,

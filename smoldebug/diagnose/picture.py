@@ -5,15 +5,22 @@ object of that name was seen too.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import ChangeKind, Evidence, Json, ObjectRef, Quote
-
-Object = Mapping[str, Any]
+from smoldebug.signals.objects import (
+    Object,
+    condition,
+    containers,
+    meta,
+    name,
+    selects,
+    spec,
+    template,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +103,25 @@ class Picture:
             Call("get", {"kind": kind, "namespace": self.brief.namespace}) for kind in kinds
         )
 
-    def row(self, kind: str, name: str) -> Quote | None:
+    def row(self, kind: str, called: str) -> Quote | None:
         """The line of the object's table that shows it, for quoting."""
         found = self.evidence.latest("get", kind=kind, namespace=self.brief.namespace)
         for line in found.observation.text.splitlines() if found else []:
-            if line.split()[:1] == [name]:
+            if line.split()[:1] == [called]:
                 return Quote(found.id if found else "", line.strip())
         return None
 
-    def deployment(self, name: str) -> Object | None:
-        return next((d for d in self.objects("Deployment") if name_of(d) == name), None)
+    def deployment(self, called: str) -> Object | None:
+        return next((item for item in self.objects("Deployment") if name(item) == called), None)
 
     def behind(self, service: str) -> Object | None:
         """The Deployment whose pods a Service selects."""
         for item in self.objects("Service"):
-            selector = item.get("spec", {}).get("selector") or {}
-            if name_of(item) != service or not selector:
+            selector = spec(item).get("selector") or {}
+            if name(item) != service or not selector:
                 continue
             for deployment in self.objects("Deployment"):
-                labels = _template(deployment).get("metadata", {}).get("labels") or {}
-                if selector.items() <= labels.items():
+                if selects(selector, labels(spec(deployment).get("template") or {})):
                     return deployment
         return None
 
@@ -132,26 +138,21 @@ class Picture:
         """Services that a Deployment's environment names: the typed edges of the call graph."""
         values = [
             str(variable.get("value", ""))
-            for container in _template(deployment).get("spec", {}).get("containers", [])
+            for container in containers(template(deployment))
             for variable in container.get("env") or []
         ]
         hosts = {host for value in values for host in _hosts(value)}
-        own = name_of(deployment)
-        names = [name_of(service) for service in self.objects("Service")]
-        return [name for name in names if name in hosts and name != own]
+        services = [name(service) for service in self.objects("Service")]
+        return [known for known in services if known in hosts and known != name(deployment)]
 
     def pods(self, deployment: Object) -> list[Object]:
-        labels = deployment.get("spec", {}).get("selector", {}).get("matchLabels") or {}
-        return [
-            pod
-            for pod in self.objects("Pod")
-            if labels.items() <= (pod.get("metadata", {}).get("labels") or {}).items()
-        ]
+        selector = (spec(deployment).get("selector") or {}).get("matchLabels")
+        return [pod for pod in self.objects("Pod") if selects(selector, labels(pod))]
 
     def hpa(self, deployment: Object) -> Object | None:
         for item in self.objects("HorizontalPodAutoscaler"):
-            target = item.get("spec", {}).get("scaleTargetRef", {})
-            if (target.get("kind"), target.get("name")) == ("Deployment", name_of(deployment)):
+            target = spec(item).get("scaleTargetRef") or {}
+            if (target.get("kind"), target.get("name")) == ("Deployment", name(deployment)):
                 return item
         return None
 
@@ -168,13 +169,18 @@ class Picture:
         ]
 
 
-def name_of(item: Object) -> str:
-    return str(item.get("metadata", {}).get("name", ""))
+def labels(item: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = meta(item).get("labels") or {}
+    return found
 
 
-def _template(deployment: Object) -> Object:
-    template: Object = deployment.get("spec", {}).get("template", {})
-    return template
+def ready(pod: Object) -> bool:
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def ref_of(item: Object, kind: str) -> ObjectRef:
+    """Objects of a list carry no kind of their own."""
+    return ObjectRef(kind, str(meta(item).get("namespace") or ""), name(item))
 
 
 def _hosts(value: str) -> Iterator[str]:
@@ -182,18 +188,8 @@ def _hosts(value: str) -> Iterator[str]:
     for word in re.split(r"[\s,;]+", value):
         host = urlsplit(word if "//" in word else f"//{word}")
         try:
-            name = host.hostname or ""
+            words = host.hostname or ""
         except ValueError:  # brackets that are no IPv6 address
             continue
-        if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
-            yield name.split(".")[0]
-
-
-def ready(pod: Object) -> bool:
-    conditions: Sequence[Object] = pod.get("status", {}).get("conditions") or []
-    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
-
-
-def ref_of(item: Object, kind: str) -> ObjectRef:
-    meta = item.get("metadata", {})
-    return ObjectRef(kind, str(meta.get("namespace", "")), name_of(item))
+        if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", words):
+            yield words.split(".")[0]

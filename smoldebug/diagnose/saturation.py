@@ -12,13 +12,12 @@ from smoldebug.diagnose.picture import (
     Assessment,
     Call,
     Line,
-    Object,
     Picture,
-    name_of,
     ready,
     ref_of,
 )
 from smoldebug.records import ChangeKind, Quote
+from smoldebug.signals.objects import Object, name, spec
 
 FAILING = re.compile(
     r"timed? ?out|timeout|deadline|refused|unavailable|reset|upstream|50[234]\b", re.IGNORECASE
@@ -46,13 +45,13 @@ def assess(picture: Picture) -> Iterator[Assessment]:
 
 
 def _assess(picture: Picture, caller: Object, callee: Object, service: str) -> Assessment:
-    blames = _blames(picture, name_of(caller), service)
-    exhausted = _exhausted(picture, name_of(callee))
+    blames = _blames(picture, name(caller), service)
+    exhausted = _exhausted(picture, name(callee))
     slow = _latency(picture, service)
     broken = [pod for pod in picture.pods(callee) if not ready(pod)]
     own = [quote for quote in (exhausted, slow) if quote]
     supports = tuple(([blames.quote()] if blames else []) + own)
-    claim = f"{service} is saturated; {name_of(caller)} times out waiting for it"
+    claim = f"{service} is saturated; {name(caller)} times out waiting for it"
     confirmed = bool(own) and len(supports) >= 2 and not broken
     return Assessment(
         claim=claim,
@@ -72,10 +71,10 @@ def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tu
     """The caller's log first: it says whom it waits for. Then the callee's own signals."""
     namespace = picture.brief.namespace
     calls = [
-        Call("fetch_logs", {"target": f"deployment/{name_of(caller)}", "namespace": namespace}),
+        Call("fetch_logs", {"target": f"deployment/{name(caller)}", "namespace": namespace}),
         *(Call("http_check", {"url": url}) for url in picture.brief.urls),
     ]
-    if _blames(picture, name_of(caller), service):
+    if _blames(picture, name(caller), service):
         histogram = _histogram(picture, service)
         calls.append(
             Call("query_prometheus", _latency_arguments(histogram, service))
@@ -83,7 +82,7 @@ def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tu
             else Call("query_prometheus", {"query": _names_query(service)})
         )
         calls.append(
-            Call("fetch_logs", {"target": f"deployment/{name_of(callee)}", "namespace": namespace})
+            Call("fetch_logs", {"target": f"deployment/{name(callee)}", "namespace": namespace})
         )
     return tuple(call for call in calls if call.tool in picture.brief.tools)
 
@@ -104,7 +103,7 @@ def _exhausted(picture: Picture, callee: str) -> Quote | None:
 
 
 def _rows(picture: Picture, pods: list[Object]) -> tuple[Quote, ...]:
-    rows = [picture.row("Pod", name_of(pod)) for pod in pods]
+    rows = [picture.row("Pod", name(pod)) for pod in pods]
     return tuple(row for row in rows if row)
 
 
@@ -153,15 +152,15 @@ def _remedy(picture: Picture, callee: Object, service: str) -> Call | None:
     brief, namespace = picture.brief, picture.brief.namespace
     why = f"{service} is saturated"
     if (hpa := picture.hpa(callee)) is not None:
-        now = int(hpa.get("spec", {}).get("maxReplicas", 1))
+        now = int(spec(hpa).get("maxReplicas", 1))
         if ChangeKind.SET_REPLICAS_BOUNDS not in brief.allowed or _more(picture, now) == now:
             return None
-        bounds = {"name": name_of(hpa), "namespace": namespace, "maximum": _more(picture, now)}
+        bounds = {"name": name(hpa), "namespace": namespace, "maximum": _more(picture, now)}
         return Call("set_replicas_bounds", {**bounds, "why": why})
-    now = int(callee.get("spec", {}).get("replicas", 1))
+    now = int(spec(callee).get("replicas", 1))
     if ChangeKind.SCALE not in brief.allowed or _more(picture, now) == now:
         return None
-    target = f"deployment/{name_of(callee)}"
+    target = f"deployment/{name(callee)}"
     return Call(
         "scale",
         {"target": target, "namespace": namespace, "replicas": _more(picture, now), "why": why},
