@@ -51,7 +51,7 @@ def goal_state(verdict: Verdict) -> Text:
     """`✗ NOT MET  ●○○ 1/3`."""
     symbol, style = GOAL[verdict.outcome]
     if verdict.outcome is not Outcome.MET and verdict.sample is Outcome.MET:
-        style = "bold yellow"
+        symbol, style = "▸", "bold yellow"
     return Text.assemble((f"{symbol} {goal_word(verdict)}", style), "  ", window(verdict))
 
 
@@ -197,6 +197,8 @@ def _doing(event: AnyEvent) -> str | None:
             return one_line(f"applying {card.id}: {card.change.kind} {card.change.target}")
         case Waiting():
             return one_line(event.why)
+        case GoalChecked(verdict=verdict) if verdict.sample is Outcome.MET:
+            return "the goal holds: watching whether it stays so"
     return None
 
 
