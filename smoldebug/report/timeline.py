@@ -23,12 +23,13 @@ WIDTH = 120  # characters of what happened
 def timeline(events: Iterable[Stamped]) -> list[str]:
     """`   12.3s  step 4  fetch_logs -> 312 lines [E3]`; seconds since the run began."""
     lines = []
-    shown = ""
+    goal = ""
     for stamped in events:
         for words in _words(stamped.event):
-            if words != shown:  # the same goal measured again is no news
-                lines.append(f"{stamped.elapsed:8.1f}s  {one_line(words, WIDTH)}")
-            shown = words
+            if isinstance(stamped.event, GoalChecked) and words == goal:
+                continue  # the same measured again is no news
+            goal = words if isinstance(stamped.event, GoalChecked) else goal
+            lines.append(f"{stamped.elapsed:8.1f}s  {one_line(words, WIDTH)}")
     return lines
 
 

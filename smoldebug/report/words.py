@@ -130,7 +130,7 @@ def goal_words(verdict: Verdict) -> str:
 def used(told: Story) -> str:
     """`44s · 6 steps · 1 change · $0.11`."""
     changed = sum(change.touched for change in told.changes.values())
-    parts = [duration(told.seconds), count(len(told.steps), "step"), count(changed, "change")]
+    parts = [duration(told.seconds), count(told.usage.turns, "step"), count(changed, "change")]
     if told.usage.cost:
         parts.append(f"${told.usage.cost:.2f}")
     return " · ".join(parts)

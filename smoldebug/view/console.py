@@ -40,6 +40,7 @@ from smoldebug.view.phrases import (
     count,
     curves,
     ended,
+    is_note,
     measured,
     recorded,
     result,
@@ -64,7 +65,6 @@ class ConsoleView:
         self._evidence: dict[str, ToolAnswered] = {}
         self._statuses: dict[str, str] = {}
         self._goal = ""
-        self._steps = 0
         self._verdict_style = "bold"
 
     def show(self, stamped: Stamped) -> None:
@@ -182,11 +182,12 @@ class ConsoleView:
         self._calls[event.call] = event.arguments
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
-        self._steps += 1
         if event.evidence:
             self._evidence[event.evidence] = event
         symbol, style = ("✓", "green") if event.ok else ("✗", "red")
         sent = arguments(self._calls.pop(event.call, None))
+        if is_note(event):
+            return
         left = Text.assemble(
             f"{event.turn:>3} ",
             (f"{symbol} ", style),
@@ -253,7 +254,7 @@ class ConsoleView:
         found = next((item for item in Outcome if item.value == event.outcome), None)
         symbol, self._verdict_style = GOAL[found or Outcome.INCONCLUSIVE]
         word = f" {symbol} GOAL {one_line(event.outcome).upper()}"
-        spent = ended(event.usage, stamped.elapsed, self._steps)
+        spent = ended(event.usage, stamped.elapsed)
         self._print(Text())
         self._print(Text.assemble((word, self._verdict_style), f"  {spent}"))
         self._print(Text())

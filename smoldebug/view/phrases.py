@@ -16,6 +16,11 @@ POINTS = 5  # fewer points are no curve
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+def is_note(answer: ToolAnswered) -> bool:
+    """A hypothesis that was noted: HypothesesChanged tells it, and better."""
+    return answer.ok and answer.tool == "hypothesis"
+
+
 def arguments(sent: Json, limit: int = 200) -> str:
     """`deployment=auth lines=500`; whatever a model sent, valid or not."""
     if isinstance(sent, Mapping):
@@ -28,9 +33,9 @@ def _value(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def result(answer: ToolAnswered, lines: int = 3, limit: int = 200) -> list[str]:
-    """The first lines of what a tool said; the last of them tells how many more there are."""
-    text = answer.text
+def result(answer: ToolAnswered, limit: int = 200) -> list[str]:
+    """The first lines of what a tool said, of an error the first; the last tells how many more."""
+    text, lines = answer.text, 3 if answer.ok else 1
     if not answer.ok:
         text = text.replace(f"ERROR {answer.tool}: ", "Error: ", 1)
     said = [line for line in plain(text[:20_000]).splitlines() if line.strip()]
@@ -96,9 +101,9 @@ def _thousands(tokens: int) -> str:
     return f"{tokens / 1000:.0f}k" if tokens >= 1000 else str(tokens)
 
 
-def ended(usage: Usage, seconds: float, steps: int) -> str:
+def ended(usage: Usage, seconds: float) -> str:
     """`44s · 6 steps · 1 change · $0.11`."""
-    parts = [duration(seconds), count(steps, "step"), count(usage.changes, "change")]
+    parts = [duration(seconds), count(usage.turns, "step"), count(usage.changes, "change")]
     return " · ".join([*parts, f"${usage.cost:.2f}"] if usage.cost else parts)
 
 

@@ -52,7 +52,8 @@ def goal_state(verdict: Verdict) -> Text:
     symbol, style = GOAL[verdict.outcome]
     if verdict.outcome is not Outcome.MET and verdict.sample is Outcome.MET:
         symbol, style = "▸", "bold yellow"
-    return Text.assemble((f"{symbol} {goal_word(verdict)}", style), "  ", window(verdict))
+    filled = window(verdict)
+    return Text.assemble((f"{symbol} {goal_word(verdict)}", style), "  " if filled else "", filled)
 
 
 class Pinned:

@@ -32,6 +32,7 @@ from smoldebug.view.phrases import (
     cited,
     ended,
     goal_word,
+    is_note,
     measured,
     recorded,
     result,
@@ -56,7 +57,6 @@ class PlainView:
         self._evidence: dict[str, ToolAnswered] = {}
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
-        self._steps = 0
 
     def show(self, stamped: Stamped) -> None:
         if say := _SAY.get(type(stamped.event)):
@@ -129,10 +129,11 @@ class PlainView:
         yield from ()
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
-        self._steps += 1
         if event.evidence:
             self._evidence[event.evidence] = event
         sent = arguments(self._calls.pop(event.call, None))
+        if is_note(event):
+            return
         what = one_line(f"{event.tool} {sent}", 300)
         cite = f", {event.evidence}" if event.evidence else ""
         told = f"{' | '.join(result(event))}  ({event.seconds:.2f} s{one_line(cite)})"
@@ -182,7 +183,7 @@ class PlainView:
         yield f"{one_line(event.severity):8}{one_line(event.text, 300)}"
 
     def _ended(self, event: RunEnded, stamped: Stamped) -> Iterator[str]:
-        spent = ended(event.usage, stamped.elapsed, self._steps)
+        spent = ended(event.usage, stamped.elapsed)
         yield f"ended   goal {event.outcome.upper()}: {one_line(event.reason, 300)}  ({spent})"
 
 
