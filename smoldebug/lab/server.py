@@ -53,11 +53,12 @@ class Server:
 
     def kubeconfig(self, token: str = "") -> str:
         """The text of a kubeconfig for this server."""
-        user = f"user: {{token: {token}}}" if token else "user: {}"
+        # In the path, because kubectl sends no bearer token over plain HTTP.
+        url = f"{self.url}/{token}" if token else self.url
         return (
             "apiVersion: v1\nkind: Config\ncurrent-context: lab\n"
-            f"clusters:\n- name: lab\n  cluster: {{server: '{self.url}'}}\n"
-            f"users:\n- name: lab\n  {user}\n"
+            f"clusters:\n- name: lab\n  cluster: {{server: '{url}'}}\n"
+            "users:\n- name: lab\n  user: {}\n"
             "contexts:\n- name: lab\n  context: {cluster: lab, user: lab}\n"
         )
 
@@ -73,7 +74,8 @@ def serve(
 ) -> Server:
     """Start serving `store` on a loopback port (0: any free one).
 
-    With a `token`, requests without it get 401. `extra_routes` maps a path prefix to a handler of
+    With a `token`, requests without it get 401: it comes as a bearer token or as the first part
+    of the path. `extra_routes` maps a path prefix to a handler of
     its own, looked up at each request. Raises OSError when the port is taken.
     """
     api = Api(store, runtime, faults or Faults())
@@ -153,7 +155,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(413, "RequestEntityTooLarge", "the body is too large or has no length")
         body = self.rfile.read(int(size))
         url = urlsplit(self.path)
-        return Request(self.command, url.path, url.query, self.headers, body)
+        self._in_path, path = self._split_token(url.path)
+        return Request(self.command, path, url.query, self.headers, body)
+
+    def _split_token(self, path: str) -> tuple[bool, str]:
+        """Whether the path begins with the token, and the path without it."""
+        first, _, rest = path.removeprefix("/").partition("/")
+        token = self.server.token
+        if token and secrets.compare_digest(first.encode(), token.encode()):
+            return True, f"/{rest}"
+        return False, path
 
     def _authenticate(self, request: Request) -> None:
         """Keep web pages out, which can reach loopback too, and whoever has not the token."""
@@ -164,7 +175,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(403, "Forbidden", "the lab answers to local clients only")
         given = self.headers.get("Authorization")
         wanted, path = self.server.token, request.path.rstrip("/")
-        if not wanted or (given is None and path in _OPEN):
+        if not wanted or self._in_path or (given is None and path in _OPEN):
             return
         if not secrets.compare_digest((given or "").encode(), f"Bearer {wanted}".encode()):
             raise ApiError(401, "Unauthorized", "Unauthorized")
