@@ -13,9 +13,9 @@ _Terms = tuple[tuple[str, str, frozenset[str]], ...]
 
 _KEY = r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?"
 _LABEL_TERM = re.compile(
-    rf"\s*(?:(?P<absent>!)\s*(?P<gone>{_KEY})"
-    rf"|(?P<key>{_KEY})\s*(?:(?P<op>==?|!=)\s*(?P<value>[-A-Za-z0-9_.]*)"
-    r"|\s(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*"
+    rf"\s*(?:!\s*(?P<absent>{_KEY})|(?P<key>{_KEY})"
+    r"(?:\s*(?P<op>==?|!=)\s*(?P<value>[-A-Za-z0-9_.]*)"
+    r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*"
 )
 _FIELD_TERM = re.compile(r"(?P<path>[A-Za-z0-9.]+)(?P<op>==?|!=)(?P<value>.*)")
 
@@ -35,7 +35,7 @@ def parse(text: str) -> _Terms:
 
 def _term(found: re.Match[str]) -> tuple[str, str, frozenset[str]]:
     if found["absent"]:
-        return found["gone"], "absent", frozenset()
+        return found["absent"], "absent", frozenset()
     if found["op"]:
         return found["key"], "notin" if found["op"] == "!=" else "in", frozenset([found["value"]])
     if found["set"]:
