@@ -8,8 +8,8 @@ from hostile import HOSTILE, runs, stamped, start
 from hypothesis import given, settings
 from recorded_run import recorded_run
 
-from smoldebug.events import Note, Stamped, ToolAnswered, ToolCalled
-from smoldebug.records import Observation, Section
+from smoldebug.events import HypothesesChanged, Note, Stamped, ToolAnswered, ToolCalled
+from smoldebug.records import Hypothesis, Observation, Section
 from smoldebug.report import document, sections
 from smoldebug.view import OutputFormat, View, open_view
 from smoldebug.view.plain import inert
@@ -107,3 +107,17 @@ def test_a_stream_that_is_not_utf8_gets_signs_of_its_own():
     text = raw.getvalue().decode("ascii")
     assert "MET *** 3/3" in text
     err.close()
+
+
+def test_of_an_error_only_the_first_line_is_for_people():
+    text = "ERROR look raised ZeroDivisionError: boom\nTraceback\n  File x"
+    _, err = shown([stamped(start()), stamped(ToolAnswered(1, "t1c0", "look", False, text, 0.0))])
+    assert "ZeroDivisionError: boom  (+2 lines)" in err
+    assert "Traceback" not in err
+
+
+def test_a_noted_hypothesis_is_told_once():
+    noted = HypothesesChanged((Hypothesis("H1", "auth is slow", "testing"),))
+    answer = ToolAnswered(1, "t1c0", "hypothesis", True, "H1 noted: testing", 0.0)
+    _, err = shown([stamped(start()), stamped(noted), stamped(answer), stamped(noted)])
+    assert err.count("H1") == 1
