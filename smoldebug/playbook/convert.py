@@ -213,7 +213,7 @@ def _explain(node: Scalar | Given, hint: Any) -> str:
     if words:
         return f"unknown value {shown}{did_you_mean(text, words)}"
     advice = ""
-    if any(element_of(option) and not is_map(option) for option in options(hint)):
+    if any(element_of(option) is str for option in options(hint)):
         advice = f"; write [{one_line(text, 60)}]"
     elif isinstance(node, Scalar) and not node.bare and set(options(hint)) & set(_NUMERIC):
         advice = "; leave out the quotes"

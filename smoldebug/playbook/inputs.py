@@ -221,7 +221,7 @@ def _promql(value: str, before: str) -> str:
     inside = _promql_state(before)
     if inside in ("'", '"'):
         return value.replace("\\", "\\\\").replace(inside, f"\\{inside}")
-    if inside == "`" and "`" not in value:
+    if inside == "`" and not {"`", "\\"} & set(value):  # raw, and parsers differ on backslashes
         return value
     if inside or not _PROMQL_WORD.fullmatch(value):
         raise Refused(f"a value here must be a word, number or duration: {one_line(value, 60)!r}")

@@ -105,7 +105,7 @@ class _Builder:
 
     def _alias(self, anchor: str, at: At) -> None:
         if anchor not in self._anchors:
-            raise _refusal(self.file, at, f"no complete value is called: &{anchor}")
+            raise _refusal(self.file, at, f"*{anchor} stands for nothing that ends before it")
         node, size, height = self._anchors[anchor]
         self._add(node, None, (size, height))
 

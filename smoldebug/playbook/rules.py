@@ -209,7 +209,7 @@ def _playbook(playbook: Playbook, report: Report) -> None:
         (kind for kind in ("metric", "ratio") if any(getattr(c, kind) for c in checks)), ""
     )
     if needs and (metrics is None or not metrics.url):
-        report("tools", f"the goal's {needs} check needs metrics: {{url: ...}} here")
+        report("goal", f"its {needs} check needs tools.metrics.url")
     if len(playbook.scope.namespaces) != 1:
         for target in {part.target for c in checks for part in (c.rollout, c.restarts) if part}:
             if target.count("/") == 1:
