@@ -18,7 +18,7 @@ RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
 Object = Mapping[str, Any]
 
 
-@tool(effect="change")
+@tool(effect="change", changes="scale")
 def scale(
     ctx: ToolContext,
     target: str,
@@ -52,7 +52,7 @@ def scale(
     )
 
 
-@tool(effect="change")
+@tool(effect="change", changes="set-replicas-bounds")
 def set_replicas_bounds(
     ctx: ToolContext,
     name: str,
@@ -85,7 +85,7 @@ def set_replicas_bounds(
     return Change(kind, where, before, after, why, expects, uid=_uid(item))
 
 
-@tool(effect="change")
+@tool(effect="change", changes="rollback")
 def rollback(
     ctx: ToolContext, target: str, why: str, revision: int = 0, namespace: str = ""
 ) -> Change:
@@ -114,7 +114,7 @@ def rollback(
     )
 
 
-@tool(effect="change")
+@tool(effect="change", changes="restart")
 def restart(ctx: ToolContext, target: str, why: str, namespace: str = "") -> Change:
     """Propose to replace a workload's pods one by one.
 
@@ -146,7 +146,7 @@ def restart(ctx: ToolContext, target: str, why: str, namespace: str = "") -> Cha
     )
 
 
-@tool(effect="change")
+@tool(effect="change", changes="patch-object")
 def apply_k8s_patch(
     ctx: ToolContext, target: str, patch: dict[str, Any], why: str, namespace: str = ""
 ) -> Change:

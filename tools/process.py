@@ -26,7 +26,7 @@ def check_server(ctx: ToolContext, name: str) -> Observation:
     return Observation(text, data, "probe", url)
 
 
-@tool(effect="change")
+@tool(effect="change", changes="process-restart")
 def restart_server(ctx: ToolContext, name: str, why: str) -> Change:
     """Propose to start a local server, in place of the one that runs.
 

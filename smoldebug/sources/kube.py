@@ -57,9 +57,11 @@ def connect(context: str | None = None, config: str | None = None) -> "KubeClust
     from kubernetes.client import ApiClient, Configuration
 
     access = kubeconfig.choose(context, config, os.environ)
-    settings = Configuration()
+    settings = Configuration(host="none")
     with _complaints() as said:
         _load(access, settings)
+    if settings.host == "none":
+        raise UsageError(f"context {access.context} is malformed: its cluster has no server")
     if said:
         raise AccessDenied(
             f"no credentials for context {access.context}: {one_line(said[0], 160)}",
@@ -178,7 +180,11 @@ class KubeCluster:
                 raise kube_errors.refused(asked, self.context, answer.status, answer.data)
             return read_some(answer, LOG_BYTES, SECONDS)
 
-        return self._answer(asked, read).decode(errors="replace")
+        try:
+            return self._answer(asked, read).decode(errors="replace")
+        except NotFound:
+            self._require_namespace(namespace)
+            raise
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
         plural = _proxied(ref)
@@ -268,7 +274,7 @@ class KubeCluster:
             try:
                 return _drain(socket, began, timeout)
             finally:
-                socket.close()
+                socket.sock.shutdown()  # close() would leave it open where the server closed first
 
         return self._answer(asked, run)
 
@@ -361,6 +367,8 @@ class KubeCluster:
     def _place(self, resource: Any, ref: ObjectRef) -> dict[str, Any]:
         if resource.namespaced and not ref.namespace:
             raise UsageError(f"{ref.kind} lives in a namespace: {ref.kind}/NAMESPACE/{ref.name}")
+        if not ref.name:
+            raise UsageError(f"which {ref.kind}? it needs a name")
         namespace = _checked(ref.namespace) if resource.namespaced else None
         return {"name": _checked(ref.name), "namespace": namespace}
 

@@ -16,7 +16,10 @@ from smoldebug.errors import (
 from smoldebug.untrusted import one_line
 
 _WRITES = ("patch", "create", "delete", "update")
-_PROXY_WORDS = ("error trying to reach service", "no endpoints available for service")
+_PROXY_WORDS = ("error trying to reach service", "no endpoints available", "no service port")
+
+# What a real server says of a JSON patch whose test fails
+_SAYS_NOTHING = "the server rejected our request due to an error in our request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,12 @@ def status_of(body: Any) -> dict[str, Any]:
 
 def message_of(body: Any) -> str:
     """The server's own sentence, on one line."""
-    return one_line(str(status_of(body).get("message") or ""), 300)
+    found = status_of(body)
+    if str(found.get("message")).startswith(_SAYS_NOTHING):
+        causes = (found.get("details") or {}).get("causes") or []
+        given = "; ".join(str(cause.get("message")) for cause in causes if cause.get("message"))
+        return one_line(given, 300) or "a field has another value by now, or is not there"
+    return one_line(str(found.get("message") or ""), 300)
 
 
 def no_such_api(status: int, body: Any) -> bool:
