@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -99,7 +100,7 @@ class Proxy:
         self._routes: Routes = {}
         self._servers: dict[Address, asyncio.Server] = {}
         self._refused: set[Address] = set()
-        self._turn = count()
+        self._turns: defaultdict[Address, Iterator[int]] = defaultdict(count)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -154,7 +155,7 @@ class Proxy:
         targets = self._routes.get(address, ())
         if not targets:
             return None
-        target = targets[next(self._turn) % len(targets)]
+        target = targets[next(self._turns[address]) % len(targets)]
         try:
             return await asyncio.wait_for(asyncio.open_connection(*target), _CONNECT)
         except (OSError, TimeoutError):

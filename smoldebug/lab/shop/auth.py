@@ -65,7 +65,7 @@ def main() -> None:
     setting("SIGNING_KEY")
     workers = int(os.environ.get("WORKERS", "4"))
     seconds = int(os.environ.get("SERVICE_MS", "180")) / 1000
-    pool = Pool(workers, seconds, int(os.environ.get("QUEUE", "17")))
+    pool = Pool(workers, seconds, int(os.environ.get("QUEUE", "18")))
     metrics = Metrics("auth_latency_seconds")
     metrics.gauges["auth_queue_depth"] = pool.queue.qsize
     metrics.gauges["auth_workers"] = lambda: pool.workers
