@@ -83,11 +83,12 @@ def refused(asked: Asked, context: str, status: int, body: Any) -> SmoldebugErro
 
 def proxy_failure(asked: Asked, context: str, status: int, body: bytes) -> SmoldebugError | None:
     """The error when the API server's proxy, not the application behind it, gave this answer."""
-    if status in (502, 503, 504, 500):
-        says = message_of(body) or one_line(body[:300].decode(errors="replace"), 300)
-        if any(words in says.lower() for words in _PROXY_WORDS):
-            return UnreachableError(f"{asked.name}: {says}")
     known = status_of(body)
+    if status >= 500:
+        says = message_of(body) if known else one_line(body[:300].decode(errors="replace"), 300)
+        words = _PROXY_WORDS if known else _PROXY_WORDS[:1]  # older servers send it as text
+        if says.lower().startswith(words):
+            return UnreachableError(f"{asked.name}: {says}")
     if status == 401 and known.get("reason") == "Unauthorized":
         return refused(asked, context, status, body)
     if status == 403 and asked.resource in str(known.get("message")):
