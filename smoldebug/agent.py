@@ -60,6 +60,7 @@ class TurnEnded:
     turn: int
     usage: Usage
     patience: float = 0.0
+    changed: bool = False  # something was applied in this turn
     pending: Card | None = None
 
 
@@ -82,6 +83,8 @@ class Agent:
         self.executor, self.signals, self.clock = executor, signals, clock
         self.usage = Usage()
         self.time_left: Callable[[], float] = lambda: float("inf")
+        self.changed = False  # something was applied in the current turn
+        self.pending: Card | None = None  # waits for an approval that nobody can give now
         self._agent: _ToolCallingAgent | None = None
 
     @property
@@ -131,10 +134,9 @@ class Agent:
         if isinstance(step.error, AgentGenerationError) or step.model_output_message is None:
             return  # the model failed: no turn
         self._count(step.token_usage)
-        agent = self._agent
         patience, self.notebook.patience = self.notebook.patience, 0.0
-        pending = agent.pending if agent else None
-        yield TurnEnded(self.usage.turns, self.used(), patience, pending)
+        changed, self.changed = self.changed, False
+        yield TurnEnded(self.usage.turns, self.used(), patience, changed, self.pending)
 
     def _count(self, used: TokenUsage | None) -> None:
         self.usage = replace(
@@ -174,7 +176,6 @@ class _ToolCallingAgent(ToolCallingAgent):
         from rich.console import Console
 
         self.driver = driver
-        self.pending: Card | None = None  # waits for an approval that nobody can give now
         super().__init__(
             tools=[_Described(spec) for spec in driver.toolset.specs.values()],
             model=_Cuttable(driver),
@@ -240,7 +241,7 @@ class _ToolCallingAgent(ToolCallingAgent):
             yield answered(turn, call, answer)
             if call.name == "hypothesis" and answer.ok:
                 yield HypothesesChanged(self.driver.notebook.hypotheses)
-            if self.pending or self.driver.signals.cut.is_set():
+            if self.driver.pending or self.driver.signals.cut.is_set():
                 return
 
     def _answer(self, call: ToolCall) -> Generator[AnyEvent, None, Answer]:
@@ -262,8 +263,9 @@ class _ToolCallingAgent(ToolCallingAgent):
     ) -> Generator[AnyEvent, None, Answer]:
         outcome = yield from self.driver.executor.execute(change)
         if outcome.state == "pending":
-            self.pending = outcome.card
+            self.driver.pending = outcome.card
         if outcome.state in ("verified", "unknown"):
+            self.driver.changed = True
             self.driver.notebook.patience = change.settle
         evidence = self._record(call, change, outcome.state, plain(outcome.text))
         return Answer(outcome.state == "verified", evidence.observation.text, seconds, evidence)

@@ -15,6 +15,7 @@ from smoldebug.clock import Clock
 from smoldebug.records import (
     Card,
     Decision,
+    Evidence,
     Fact,
     Gap,
     Hypothesis,
@@ -49,6 +50,18 @@ class RunStarted(Event, frozen=True):
 class GoalChecked(Event, frozen=True):
     turn: int  # 0 = before the first turn
     verdict: Verdict
+
+
+class EvidenceRecorded(Event, frozen=True):
+    """Evidence that no tool call brought: how the goal stood at first, and the first card."""
+
+    evidence: Evidence
+
+    def answer(self) -> "ToolAnswered":
+        """The same in the form of a tool's answer, for whoever lists evidence."""
+        item = self.evidence
+        seen = item.observation
+        return ToolAnswered(0, "", item.tool, True, seen.text, 0.0, item.id, seen)
 
 
 class FirstCard(Event, frozen=True):
@@ -150,6 +163,7 @@ class RunEnded(Event, frozen=True):
 AnyEvent = (
     RunStarted
     | GoalChecked
+    | EvidenceRecorded
     | FirstCard
     | TurnStarted
     | Thought

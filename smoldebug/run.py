@@ -17,6 +17,7 @@ from smoldebug.clock import Clock
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
+    EvidenceRecorded,
     FirstCard,
     GoalChecked,
     Note,
@@ -127,23 +128,26 @@ class _Run:
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
         """The first card: seen before any model is asked, and the run's first evidence."""
-        evidence = self.agent.toolset.evidence
         if self.verdict is not None:
-            text = goal_text(self.verdict)
-            evidence.add("goal", {}, Observation(text, None, "probe", "goal"))
+            yield self.record("goal", Observation(goal_text(self.verdict), None, "probe", "goal"))
         if self.crew.first_card is None:
             return None
         card = self.crew.first_card()
         self.gaps += card.gaps
-        evidence.add("first_card", {}, first_card_text(card))
         yield card
+        yield self.record("first_card", first_card_text(card))
         return card
+
+    def record(self, name: str, seen: Observation) -> EvidenceRecorded:
+        return EvidenceRecorded(self.agent.toolset.evidence.add(name, {}, seen))
 
     def after_turn(self, turn: TurnEnded) -> Events:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
             text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
             return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
+        if turn.changed:
+            self.goal.restart_window()  # what held before the change proves nothing about it
         if (yield from self.watch(turn.patience)):
             return Ending(ExitStatus.MET, "the goal is met")
         if self.stopped():

@@ -4,9 +4,9 @@ import re
 
 from smoldebug.records import Json
 
-# C0 except \n and \t, DEL, C1, zero-width and bidi controls, surrogates, byte-order marks
+# C0 except \n and \t, DEL, C1, zero-width and bidi controls, surrogates, byte-order marks, tags
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+    "[\u061c\U000e0000-\U000e007f\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 

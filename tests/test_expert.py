@@ -177,6 +177,18 @@ def test_without_metrics_two_logs_are_enough():
     assert bench.changes[0].after == {"/spec/replicas": 2}
 
 
+def test_a_dependency_named_in_a_configmap_is_found():
+    reference = {"configMapKeyRef": {"name": "settings", "key": "auth-url"}}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("settings"),
+                "data": {"auth-url": "http://auth.shop.svc:8080"}}  # fmt: skip
+    bench = saturated(settings)
+    checkout = bench.cluster.get(ObjectRef("Deployment", "shop", "checkout"))
+    (container,) = checkout["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "AUTH_URL", "valueFrom": reference}]
+    bench.cluster.put(checkout)
+    assert bench.play(6).changes[0].target.name == "auth"
+
+
 def test_an_autoscaled_dependency_gets_wider_bounds():
     target = {"kind": "Deployment", "name": "auth", "apiVersion": "apps/v1"}
     hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from smoldebug.agent import Agent, Signals
-from smoldebug.change import Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.change import Applier, Approver, CommandApplier, Executor, ServerApplier, appliers
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
 from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.events import FirstCard, RunStarted
 from smoldebug.evidence import EvidenceStore
-from smoldebug.goal import Goal
+from smoldebug.goal import Goal, red_lights
 from smoldebug.guard import ScopedCluster
 from smoldebug.journal import Journal, new_run_id, runs_folder
 from smoldebug.model.factory import chain
@@ -111,6 +111,9 @@ def assemble(
 # --- what the playbook needs ----------------------------------------------------------------
 
 
+CLUSTER_CHECKS = ("object", "rollout", "restarts", "findings")
+
+
 def uses_cluster(playbook: Playbook) -> bool:
     """Whether any part of the playbook speaks to Kubernetes."""
     tools = playbook.tools
@@ -119,7 +122,10 @@ def uses_cluster(playbook: Playbook) -> bool:
     return bool(
         tools.logs
         or tools.kubectl
-        or any(check.object or check.rollout or check.restarts for check in checks(playbook))
+        or any(
+            each.object or each.rollout or each.restarts or each.findings
+            for each in checks(playbook)
+        )
         or any(service_of(url) for url in urls)
     )
 
@@ -142,10 +148,10 @@ def _model_names(playbook: Playbook) -> list[str]:
 
 def _limits(playbook: Playbook) -> Usage:
     limits = playbook.limits
-    bounds = [bound for bound in (limits.wall, playbook.goal.within) if bound]
+    bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
     return Usage(
         max_turns=limits.max_steps,
-        max_cost=limits.cost,
+        max_cost=float(limits.cost),
         max_seconds=min(bounds, default=None),
         max_changes=limits.changes,
     )
@@ -234,7 +240,7 @@ def _secret_values(playbook: Playbook) -> Iterable[str]:
         yield from values
 
 
-def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, object]:
+def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, Applier]:
     def answers(url: str) -> bool:
         from smoldebug.errors import SmoldebugError
 
@@ -298,4 +304,4 @@ class _FirstLook:
         return first_card(cluster, playbook.scope.namespaces, self._clock)
 
     def red(self) -> Sequence[Fact]:
-        return self().red
+        return red_lights(self())

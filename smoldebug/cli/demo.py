@@ -4,9 +4,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from smoldebug.cli.options import Output
 

@@ -13,11 +13,12 @@ from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import RunEnded, Stamped
 from smoldebug.playbook.models import RunPlan
-from smoldebug.records import Json, Section
+from smoldebug.records import Section
 from smoldebug.report import document, markdown, sections
 from smoldebug.run import run
 from smoldebug.status import ExitStatus
 from smoldebug.view import OutputFormat, View, open_view, output_format
+from smoldebug.view.jsonl import dumps
 
 REPORTS = ("markdown", "json")
 
@@ -28,7 +29,7 @@ def drive(
     """Run to the end and report. Ctrl-C (or SIGTERM) once ends it after the current turn, twice
     now; what was found and changed is reported either way."""
     clock, signals = SystemClock(), Signals()
-    view = open_view(output_format(output), _document, clock=clock)
+    view = open_view(output_format(output), document, clock=clock)
     seen: list[Stamped] = []
     try:
         with _interruptible(signals):
@@ -61,22 +62,12 @@ def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[
     kept = folder / "report.md"
     kept.write_text(markdown(seen), encoding="utf-8")
     for name, path in reports.items():
-        text = markdown(seen) if name == "markdown" else _json(document(seen))
+        text = markdown(seen) if name == "markdown" else dumps(document(seen), indent=2)
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot write the report: {error}", hint=f"kept in {kept}") from None
     view.closing([*sections(seen), Section("REPORT", (str(kept),))])
-
-
-def _document(seen: Sequence[Stamped]) -> Json:
-    return document(seen)
-
-
-def _json(value: Json) -> str:
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(value)).decode()
 
 
 def _status(seen: Sequence[Stamped]) -> ExitStatus:

@@ -14,7 +14,7 @@ from smoldebug.records import Json
 
 Rule = Callable[[Picture], Iterator[Assessment]]
 RULES: Sequence[Rule] = (server.assess, rollout.assess, saturation.assess)
-READS_PER_TURN = 4  # independent reads go out together: a run is counted in turns
+READS_PER_TURN = 5  # independent reads go out together: a run is counted in turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Picture:
     # --- objects ----------------------------------------------------------------------------
 
     def objects(self, kind: str) -> list[Object]:
-        found = self.evidence.latest("get", kind=kind, namespace=self.brief.namespace)
+        found = self.fresh("get", kind=kind, namespace=self.brief.namespace)
         data = found.observation.data if found else None
         items = data.get("objects", []) if isinstance(data, dict) else []
         return [item for item in items if isinstance(item, dict)]
@@ -103,9 +103,23 @@ class Picture:
             Call("get", {"kind": kind, "namespace": self.brief.namespace}) for kind in kinds
         )
 
+    def at_first(self, kind: str, called: str) -> Object | None:
+        """An object as it was before this run changed anything."""
+        for found in self.evidence.of("get"):
+            data = found.observation.data
+            if found.arguments.get("kind") == kind and isinstance(data, dict):
+                objects = data.get("objects", [])
+                return next((item for item in objects if name(item) == called), None)
+        return None
+
+    def logs(self, workload: str) -> Call:
+        """The call that reads a Deployment's logs; after a change only what came since."""
+        target = {"target": f"deployment/{workload}", "namespace": self.brief.namespace}
+        return Call("fetch_logs", {**target, "since": "20s"} if self._fresh_after else target)
+
     def row(self, kind: str, called: str) -> Quote | None:
         """The line of the object's table that shows it, for quoting."""
-        found = self.evidence.latest("get", kind=kind, namespace=self.brief.namespace)
+        found = self.fresh("get", kind=kind, namespace=self.brief.namespace)
         for line in found.observation.text.splitlines() if found else []:
             if line.split()[:1] == [called]:
                 return Quote(found.id if found else "", line.strip())
@@ -135,15 +149,31 @@ class Picture:
         return found or (self.objects("Deployment") if not self.brief.targets else [])
 
     def dependencies(self, deployment: Object) -> list[str]:
-        """Services that a Deployment's environment names: the typed edges of the call graph."""
+        """Services that a Deployment's environment names: typed edges of the call graph."""
         values = [
-            str(variable.get("value", ""))
+            value
             for container in containers(template(deployment))
-            for variable in container.get("env") or []
+            for value in self._environment(container)
         ]
         hosts = {host for value in values for host in _hosts(value)}
         services = [name(service) for service in self.objects("Service")]
         return [known for known in services if known in hosts and known != name(deployment)]
+
+    def _environment(self, container: Object) -> Iterator[str]:
+        """Values of a container's variables; those of ConfigMaps too, if they have been read."""
+        for variable in container.get("env") or []:
+            source = (variable.get("valueFrom") or {}).get("configMapKeyRef") or {}
+            yield str(
+                variable.get("value") or self._settings(source).get(str(source.get("key")), "")
+            )
+        for entry in container.get("envFrom") or []:
+            yield from map(str, self._settings(entry.get("configMapRef") or {}).values())
+
+    def _settings(self, reference: Object) -> Mapping[str, Json]:
+        for item in self.objects("ConfigMap"):
+            if name(item) == reference.get("name"):
+                return item.get("data") or {}
+        return {}
 
     def pods(self, deployment: Object) -> list[Object]:
         selector = (spec(deployment).get("selector") or {}).get("matchLabels")

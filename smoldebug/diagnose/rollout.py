@@ -21,13 +21,13 @@ def assess(picture: Picture) -> Iterator[Assessment]:
 
 
 def _assess(picture: Picture, deployment: Object, failing: list[tuple[Object, str]]) -> Assessment:
-    called, namespace = name(deployment), picture.brief.namespace
+    called = name(deployment)
     known = revisions(deployment, picture.objects("ReplicaSet"))
     newest = known[0] if known else None
     new = [pod for pod, _ in failing if newest and _hash(pod) == _hash(newest)]
     seen = tuple(row for pod, _ in failing if (row := picture.row("Pod", name(pod))))[:2]
     error = _last_error(picture, called)
-    logs = Call("fetch_logs", {"target": f"deployment/{called}", "namespace": namespace})
+    logs = picture.logs(called)
     confirmed = bool(new) and len(known) > 1
     reason = failing[0][1]
     return Assessment(

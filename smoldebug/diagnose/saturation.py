@@ -34,7 +34,7 @@ def assess(picture: Picture) -> Iterator[Assessment]:
         return
     deployments = picture.target_deployments()
     if not deployments or not picture.objects("Pod"):
-        kinds = ("Deployment", "Service", "Pod", "HorizontalPodAutoscaler")
+        kinds = ("Deployment", "Service", "Pod", "ConfigMap", "HorizontalPodAutoscaler")
         yield Assessment("a workload or one of its dependencies fails", needs=picture.read(*kinds))
         return
     for caller in deployments:
@@ -69,9 +69,8 @@ def _assess(picture: Picture, caller: Object, callee: Object, service: str) -> A
 
 def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tuple[Call, ...]:
     """The caller's log first: it says whom it waits for. Then the callee's own signals."""
-    namespace = picture.brief.namespace
     calls = [
-        Call("fetch_logs", {"target": f"deployment/{name(caller)}", "namespace": namespace}),
+        picture.logs(name(caller)),
         *(Call("http_check", {"url": url}) for url in picture.brief.urls),
     ]
     if _blames(picture, name(caller), service):
@@ -81,9 +80,7 @@ def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tu
             if histogram
             else Call("query_prometheus", {"query": _names_query(service)})
         )
-        calls.append(
-            Call("fetch_logs", {"target": f"deployment/{name(callee)}", "namespace": namespace})
-        )
+        calls.append(picture.logs(name(callee)))
     return tuple(call for call in calls if call.tool in picture.brief.tools)
 
 
@@ -149,24 +146,24 @@ def _latency(picture: Picture, service: str) -> Quote | None:
 
 def _remedy(picture: Picture, callee: Object, service: str) -> Call | None:
     """Twice the replicas, within the playbook's limits."""
-    brief, namespace = picture.brief, picture.brief.namespace
-    why = f"{service} is saturated"
+    brief, why = picture.brief, f"{service} is saturated"
     if (hpa := picture.hpa(callee)) is not None:
-        now = int(spec(hpa).get("maxReplicas", 1))
-        if ChangeKind.SET_REPLICAS_BOUNDS not in brief.allowed or _more(picture, now) == now:
+        more = _more(picture, "HorizontalPodAutoscaler", hpa, "maxReplicas")
+        if not more or ChangeKind.SET_REPLICAS_BOUNDS not in brief.allowed:
             return None
-        bounds = {"name": name(hpa), "namespace": namespace, "maximum": _more(picture, now)}
+        bounds = {"name": name(hpa), "namespace": brief.namespace, "maximum": more}
         return Call("set_replicas_bounds", {**bounds, "why": why})
-    now = int(spec(callee).get("replicas", 1))
-    if ChangeKind.SCALE not in brief.allowed or _more(picture, now) == now:
+    more = _more(picture, "Deployment", callee, "replicas")
+    if not more or ChangeKind.SCALE not in brief.allowed:
         return None
-    target = f"deployment/{name(callee)}"
-    return Call(
-        "scale",
-        {"target": target, "namespace": namespace, "replicas": _more(picture, now), "why": why},
-    )
+    target = {"target": f"deployment/{name(callee)}", "namespace": brief.namespace}
+    return Call("scale", {**target, "replicas": more, "why": why})
 
 
-def _more(picture: Picture, now: int) -> int:
-    doubled = min(max(now, 1) * 2, int(max(now, 1) * picture.brief.max_factor))
-    return min(doubled, picture.brief.max_replicas)
+def _more(picture: Picture, kind: str, item: Object, field: str) -> int:
+    """The doubled count; the factor counts from where the run began. 0: there is no room."""
+    now = int(spec(item).get(field, 1))
+    first = int(spec(picture.at_first(kind, name(item)) or item).get(field, 1))
+    allowed = min(int(max(first, 1) * picture.brief.max_factor), picture.brief.max_replicas)
+    more = min(max(now, 1) * 2, allowed)
+    return more if more > now else 0

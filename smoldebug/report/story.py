@@ -10,6 +10,7 @@ from smoldebug.events import (
     ChangeIntended,
     ChangeProposed,
     ChangeSettled,
+    EvidenceRecorded,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -152,6 +153,8 @@ def _investigation(told: Story, stamped: Stamped, event: AnyEvent) -> None:
             told._calls[event.call] = event.arguments
         case ToolAnswered():
             _step(told, stamped, event)
+        case EvidenceRecorded():
+            _step(told, stamped, event.answer())
         case HypothesesChanged(hypotheses=found) | RunEnded(hypotheses=found) if found:
             _hypotheses(told, found, stamped.elapsed)
 

@@ -2,8 +2,8 @@
 
 import json
 
-from smoldebug.change import KUBE_KINDS, kubectl_command
 from smoldebug.clock import duration
+from smoldebug.kubectl import KUBE_KINDS, kubectl_command
 from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.report.story import ChangeStory, Story
 from smoldebug.status import ExitStatus

@@ -19,6 +19,7 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
+    EvidenceRecorded,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -181,6 +182,9 @@ class ConsoleView:
     def _called(self, event: ToolCalled, stamped: Stamped) -> None:
         self._calls[event.call] = event.arguments
 
+    def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> None:
+        self._evidence[event.evidence.id] = event.answer()
+
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
         if event.evidence:
             self._evidence[event.evidence] = event
@@ -263,6 +267,7 @@ class ConsoleView:
 _SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
     RunStarted: ConsoleView._started,
     GoalChecked: ConsoleView._checked,
+    EvidenceRecorded: ConsoleView._recorded,
     FirstCard: ConsoleView._first,
     Thought: ConsoleView._thought,
     ToolCalled: ConsoleView._called,

@@ -118,7 +118,7 @@ def recorded(
     for id in ids:
         answer = answers.get(id)
         seen = answer.observation if answer else None
-        text = seen.text if seen else answer.text if answer else "seen before the first step"
+        text = seen.text if seen else answer.text if answer else "not recorded"
         yield id, answer.tool if answer else "", clip(plain(text), EVIDENCE)
     if not ids:
         yield "evidence", "", "the change cites none"

@@ -10,6 +10,7 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
+    EvidenceRecorded,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -128,6 +129,10 @@ class PlainView:
         self._calls[event.call] = event.arguments
         yield from ()
 
+    def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> Iterator[str]:
+        self._evidence[event.evidence.id] = event.answer()
+        yield from ()
+
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
         if event.evidence:
             self._evidence[event.evidence] = event
@@ -190,6 +195,7 @@ class PlainView:
 _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     RunStarted: PlainView._started,
     GoalChecked: PlainView._checked,
+    EvidenceRecorded: PlainView._recorded,
     FirstCard: PlainView._first,
     Thought: PlainView._thought,
     ToolCalled: PlainView._called,
