@@ -137,7 +137,7 @@ def _inner(hint: Any) -> str:
 
 def _bounds(meta: msgspec.Meta) -> str:
     if meta.pattern:
-        return f" of the form {meta.pattern}"
+        return f" of the form `{meta.pattern}`"
     if meta.min_length:
         return ", not empty"
     if meta.ge is not None and meta.le is not None:

@@ -297,7 +297,7 @@ class ShellCommand(Model, frozen=True, kw_only=True):
     effect: Annotated[
         Literal["read", "execute"], doc("execute asks like a change; read does not.")
     ] = "execute"
-    extra_arguments: Annotated[bool, doc("May the caller append arguments?")] = False
+    extra_arguments: Annotated[bool, doc("Whether the caller may append arguments.")] = False
     in_pod: Annotated[bool, doc("Run in a pod through exec instead of here.")] = False
 
 

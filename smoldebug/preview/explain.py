@@ -23,7 +23,7 @@ from smoldebug.playbook.models import Duration, Model, Money, Playbook
 from smoldebug.records import Json
 from smoldebug.untrusted import one_line
 
-TABLE_BEGIN = "<!-- keys: generated, see smoldebug/preview/explain.py -->"
+TABLE_BEGIN = "<!-- keys: made by tests/test_preview.py -->"
 TABLE_END = "<!-- end of keys -->"
 
 _SAMPLES: dict[Any, Json] = {
