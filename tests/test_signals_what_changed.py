@@ -1,0 +1,128 @@
+"""What changed lately, told from the objects."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from clusters import autoscaler, deployment
+
+from smoldebug.signals.what_changed import what_changed
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ago(minutes: float) -> str:
+    return (NOW - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def told(window: float = 3600, **objects: list[Any]) -> list[str]:
+    return [fact.text for fact in what_changed(objects, NOW, window)]
+
+
+def managed(item: Any, manager: str, minutes: float, *fields: str, born: float = 600) -> Any:
+    spec = {f"f:{field}": {} for field in fields}
+    entry = {"manager": manager, "time": ago(minutes), "fieldsV1": {"f:spec": spec}}
+    metadata = {"creationTimestamp": ago(born), "uid": "u1", "managedFields": [entry]}
+    return {**item, "metadata": {**item["metadata"], **metadata}}
+
+
+def revision(number: int, minutes: float, **container: Any) -> Any:
+    found = deployment(**container)
+    return {
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"auth-{number}",
+            "namespace": "shop",
+            "creationTimestamp": ago(minutes),
+            "annotations": {"deployment.kubernetes.io/revision": str(number)},
+            "ownerReferences": [{"uid": "u1", "controller": True}],
+        },
+        "spec": {"template": found["spec"]["template"]},
+    }
+
+
+AUTH = managed(deployment(), "kubectl", 500)
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ({"image": "auth:2"}, "image auth:1 → auth:2"),
+        ({"env": [{"name": "POOL", "value": "s3cret"}]}, "env POOL added"),
+        (
+            {"resources": {"limits": {"memory": "64Mi"}}},
+            "resources changed (no limits → memory=64Mi)",
+        ),
+        ({"command": ["sleep"]}, "command changed"),
+        ({"readinessProbe": {"httpGet": {}}}, "readiness probe changed"),
+        ({"ports": [{"containerPort": 81}], "args": ["-v"]}, "arguments changed, ports changed"),
+        ({}, "pod template changed"),
+    ],
+)
+def test_a_rollout_says_what_the_new_revision_has(new: dict[str, Any], words: str) -> None:
+    sets = [revision(3, 400), revision(4, 10, **new)]
+    found = told(Deployment=[AUTH], ReplicaSet=sets)
+    assert found == [f"Deployment/shop/auth: {words} (revision 4)"]
+
+
+def test_only_the_window_counts_and_the_newest_comes_first() -> None:
+    sets = [revision(3, 400), revision(4, 10, image="auth:2")]
+    scaled = managed(autoscaler(), "ci-bot", 2, "maxReplicas")
+    objects = {"Deployment": [AUTH], "ReplicaSet": sets, "HorizontalPodAutoscaler": [scaled]}
+    assert [text.partition(":")[0] for text in told(**objects)] == [
+        "HorizontalPodAutoscaler/shop/auth",
+        "Deployment/shop/auth",
+    ]
+    assert len(told(window=300, **objects)) == 1
+    assert told(window=60, **objects) == []
+
+
+def test_bounds_and_replicas_name_who_set_them() -> None:
+    hpa = managed(autoscaler(high=2), "ci-bot", 5, "maxReplicas")
+    scaled = managed(deployment(replicas=1), "kubectl", 6, "replicas")
+    assert told(HorizontalPodAutoscaler=[hpa], Deployment=[scaled]) == [
+        "HorizontalPodAutoscaler/shop/auth: bounds now 1..2, set by ci-bot",
+        "Deployment/shop/auth: replicas now 1, set by kubectl",
+    ]
+
+
+def test_what_an_object_was_created_with_is_no_change() -> None:
+    assert told(HorizontalPodAutoscaler=[managed(autoscaler(), "x", 5, "a", born=5)]) == []
+
+
+def test_configuration_is_named_never_shown() -> None:
+    secret = {
+        "kind": "Secret",
+        "data": {"password": "aHVudGVyMg=="},
+        "metadata": {
+            "name": "db",
+            "namespace": "shop",
+            "creationTimestamp": ago(600),
+            "managedFields": [{"manager": "vault", "time": ago(3)}],
+        },
+    }
+    assert told(Secret=[secret]) == ["Secret/shop/db: changed by vault"]
+
+
+def test_nodes_and_scaling_events() -> None:
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": ago(4)}
+    node = {
+        "kind": "Node",
+        "metadata": {"name": "n1", "creationTimestamp": ago(9000)},
+        "status": {"conditions": [ready]},
+    }
+    event = {
+        "reason": "ScalingReplicaSet",
+        "message": "Scaled down replica set auth-4 to 1 from 3",
+        "lastTimestamp": ago(1),
+        "involvedObject": {"kind": "Deployment", "namespace": "shop", "name": "auth"},
+    }
+    assert told(Node=[node], Event=[event]) == [
+        "Deployment/shop/auth: Scaled down replica set auth-4 to 1 from 3",
+        "Node/n1: became not ready",
+    ]
+
+
+def test_objects_with_nothing_in_them_are_no_news() -> None:
+    kinds = ("Deployment", "ReplicaSet", "HorizontalPodAutoscaler", "Node", "ConfigMap", "Event")
+    assert told(**{kind: [{"kind": kind}, {"kind": kind, "metadata": {}}] for kind in kinds}) == []
