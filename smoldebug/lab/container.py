@@ -187,6 +187,7 @@ class Container:
         self._retry = time.monotonic() + 1.0
 
     def _run(self, pod: Object, argv: list[str]) -> None:
+        self._since = time.monotonic()
         try:
             self.process = spawn(
                 argv,
@@ -203,7 +204,6 @@ class Container:
             self._end(pod, 128, "StartError", why)
             return
         self._keep_log(pod)
-        self._since = time.monotonic()
         self._deadline, self._out_of_memory = math.inf, False
         self.state = {"running": {"startedAt": self._now()}}
         ask = asker(pod, self.spec, dict(self.env))

@@ -18,8 +18,9 @@ class Controllers:
             Scheduler(store).step,
             EndpointsController(store).step,
         ]
-        loop = Loop(store, self._step, "controllers")
+        loop = Loop(store, self.step, "controllers")
         self.start, self.stop = loop.start, loop.stop
 
-    def _step(self) -> float:
+    def step(self) -> float:
+        """Let each controller act once; returns the seconds until it has to again."""
         return min(step() for step in self._steps)

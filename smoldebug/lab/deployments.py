@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from smoldebug.lab.objects import (
     DEPLOYMENTS,
@@ -287,8 +288,17 @@ def _rollout(deployment: Object, replicasets: list[Object]) -> Rollout:
 
 
 def _digest(template: Object) -> str:
-    text = json.dumps(template, sort_keys=True)
+    """Templates that mean the same have the same: a client may send null for what it leaves out."""
+    text = json.dumps(_said(template), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _said(value: Any) -> Any:
+    """The value without what is empty."""
+    if isinstance(value, dict):
+        said = {name: _said(part) for name, part in value.items()}
+        return {name: part for name, part in said.items() if part not in (None, "", {}, [])}
+    return [_said(part) for part in value] if isinstance(value, list) else value
 
 
 def _revision(obj: Object) -> int:

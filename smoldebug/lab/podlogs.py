@@ -107,7 +107,7 @@ def follow(path: Path, options: LogOptions, running: Callable[[], bool]) -> Iter
         while True:
             runs = running()
             time.sleep(_FOLLOW)
-            if path.stat().st_size < file.tell():  # its older half has been cut off
+            if os.fstat(file.fileno()).st_size < file.tell():  # its older half has been cut off
                 file.seek(0, os.SEEK_END)
             yield _chosen(file.read(), whole)
             if not runs:
