@@ -27,7 +27,9 @@ Row = Callable[[Object], Sequence[Any]]
 
 def columns(rows: Sequence[Sequence[Any]]) -> str:
     """Left-aligned columns, two spaces apart; the first row is the header."""
-    cells = [[one_line(str(cell), 300) or "-" for cell in row] for row in rows]
+    cells = [
+        ["-" if cell is None else one_line(str(cell), 300) or "-" for cell in row] for row in rows
+    ]
     widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]) - 1)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
