@@ -26,6 +26,7 @@ from smoldebug.redact import Redactor
 from smoldebug.run import Crew
 from smoldebug.shipped import shipped
 from smoldebug.signals.first_card import first_card
+from smoldebug.sources import targets
 from smoldebug.sources.http import service_of
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
@@ -70,14 +71,11 @@ def assemble(
     """
     playbook = plan.playbook
     needs_cluster = uses_cluster(playbook)
-    metrics_url = options.prometheus or (
-        playbook.tools.metrics.url if playbook.tools.metrics else ""
-    )
     world = open_world(
         clock=clock,
         context=options.context,
         config=options.kubeconfig,
-        metrics_url=metrics_url,
+        metrics_url=_metrics_url(playbook, options),
         needs_cluster=needs_cluster,
     )
     context = world.cluster.context if needs_cluster else ""
@@ -128,6 +126,10 @@ def uses_cluster(playbook: Playbook) -> bool:
         )
         or any(service_of(url) for url in urls)
     )
+
+
+def _metrics_url(playbook: Playbook, options: Options) -> str:
+    return options.prometheus or (playbook.tools.metrics.url if playbook.tools.metrics else "")
 
 
 def checks(playbook: Playbook) -> list[Check]:
@@ -185,11 +187,12 @@ def _toolset(
     plan: RunPlan, options: Options, world: World, evidence: EvidenceStore, notebook: Notebook
 ) -> Toolset:
     playbook = plan.playbook
+    metrics_url = _metrics_url(playbook, options)
     specs = load_folder(shipped("tools"))
     own = load_entry_points()
     for folder in options.tools:
         own += load_folder(folder)
-    usable = [spec for spec in specs if enabled(spec, playbook)]
+    usable = [spec for spec in specs if enabled(spec, playbook, bool(metrics_url))]
     usable += [spec for spec in own if spec.name in playbook.tools.custom]
     known = {spec.name for spec in (*specs, *own)}
     if missing := [name for name in playbook.tools.custom if name not in known]:
@@ -203,7 +206,7 @@ def _toolset(
         world.processes,
         cluster=(lambda: ScopedCluster(world.cluster, playbook)) if world.has_cluster else None,
         http=lambda _: world.http,
-        metrics=(lambda _: world.metrics) if options.prometheus or playbook.tools.metrics else None,
+        metrics=(lambda _: world.metrics) if metrics_url else None,
     )
     namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
 
@@ -214,8 +217,13 @@ def _toolset(
     return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
 
 
-def enabled(spec: ToolSpec, playbook: Playbook) -> bool:
-    """Whether a shipped tool may be used: its family is in `tools:`, its change is allowed."""
+def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:
+    """Whether a shipped tool may be used: its family is in `tools:`, its change is allowed.
+
+    `metrics`: whether a Prometheus is known; without one, nobody is offered to query it.
+    """
+    if spec.family == "metrics":
+        return metrics
     change = playbook.tools.change
     if spec.changes is not None:
         writable = playbook.scope.cluster != "read-only"
@@ -262,9 +270,10 @@ def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
     change, limits = playbook.tools.change, playbook.limits.replicas
     urls = tuple(check.http.url for check in checks(playbook) if check.http and check.http.url)
     allowed = change.allow if change and playbook.scope.cluster != "read-only" else []
+    where = next(iter(playbook.scope.namespaces), namespace)
     return Brief(
-        namespace=next(iter(playbook.scope.namespaces), namespace),
-        targets=tuple(_targets(plan, urls)),
+        namespace=where,
+        targets=tuple(_targets(plan, urls, where)),
         urls=urls if playbook.tools.http else (),
         tools=frozenset(toolset.specs),
         allowed=frozenset(allowed),
@@ -274,14 +283,14 @@ def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
     )
 
 
-def _targets(plan: RunPlan, urls: Sequence[str]) -> Iterable[ObjectRef]:
+def _targets(plan: RunPlan, urls: Sequence[str], namespace: str) -> Iterable[ObjectRef]:
     for url in urls:
         if (service := service_of(url)) is not None:
             yield ObjectRef("Service", service.namespace, service.name)
     for check in checks(plan.playbook):
         for part in (check.rollout, check.restarts):
             if part is not None and part.target:
-                yield ObjectRef.parse(part.target)
+                yield targets.parse(part.target, namespace)
 
 
 def _state(evidence: EvidenceStore, plan: RunPlan) -> dict[str, Json]:
