@@ -96,9 +96,9 @@ def first_card_text(card: FirstCard) -> Observation:
     lines += [f"- {_fact(fact)}" for fact in card.changed] or ["- nothing seen"]
     lines += ["red now:"]
     lines += [f"- {_fact(fact)}" for fact in card.red] or ["- nothing seen"]
-    gaps = tuple(f"{gap.what}: {gap.why}" for gap in card.gaps)
+    lines += [f"not seen: {gap.what}: {gap.why}" for gap in card.gaps]
     data = {"red": [fact.ref for fact in card.red], "changed": [fact.ref for fact in card.changed]}
-    return Observation(plain("\n".join(lines)), data, "object", "first card", gaps)
+    return Observation(plain("\n".join(lines)), data, "object", "first card")
 
 
 def _fact(fact: Fact) -> str:
