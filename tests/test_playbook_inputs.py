@@ -104,6 +104,18 @@ def test_outside_a_string_a_value_is_one_word_or_refused(loaded, query):
     holds()
 
 
+def test_a_comment_ends_with_its_line(loaded):
+    check = "metric: {query: \"# it's\\nup{job='${{ inputs.x }}'}\", below: 1}"
+    query = loaded(check, "two words").goal.all[0].metric.query
+    assert query == "# it's\nup{job='two words'}"
+
+
+def test_a_text_of_many_expressions_is_bounded(loaded):
+    check = f'metric: {{query: "{"${{ inputs.x }}" * 1000}", below: 1}}'
+    with pytest.raises(PlaybookError, match="at most 10000 characters long"):
+        loaded(check, "x")
+
+
 @settings(deadline=None)
 @given(value=HOSTILE | WORDS)
 @example(value="evil.example/")

@@ -20,6 +20,8 @@ from smoldebug.untrusted import one_line, plain
 
 Path = tuple[str | int, ...]  # of a node: ("goal", "all", 0, "http", "url")
 
+MAX_TEXT = 10_000  # characters; every expression is judged by all that stands before it
+
 _EXPRESSION = re.compile(r"\$\{\{\s*(\w+)\.([\w-]+)\s*\}\}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _BASE = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]+)?(/[A-Za-z0-9._~-]+)*")
@@ -123,6 +125,8 @@ class Substitution:
 
     def _scalar(self, node: Scalar, path: Path) -> Given:
         """Raises Refused when a value cannot land here."""
+        if len(node.text) > MAX_TEXT:
+            raise Refused(f"a text with expressions is at most {MAX_TEXT} characters long")
         if whole := _EXPRESSION.fullmatch(node.text):
             value, sample = self._look_up(whole)
             _check_whole(value, path)
