@@ -5,6 +5,7 @@ claim, so that a block is free again whenever its lab has ended, however it ende
 """
 
 import errno
+import random
 import socket
 import threading
 from collections import deque
@@ -54,7 +55,8 @@ class Addresses:
 
 
 def _claim_block() -> tuple[socket.socket, int]:
-    for block in range(BLOCKS):
+    """In random order: ports of a lab that has just ended may still be in TIME_WAIT."""
+    for block in random.sample(range(BLOCKS), BLOCKS):
         claim = socket.socket()
         try:
             claim.bind((f"127.1.{block}.1", _CLAIM_PORT))
