@@ -215,7 +215,7 @@ class _ToolCallingAgent(ToolCallingAgent):
 
     def _step_stream(self, memory_step: ActionStep) -> Generator[Any]:
         turn = self.driver.usage.turns + 1
-        yield TurnStarted(turn, self.driver.used())
+        yield TurnStarted(turn, replace(self.driver.used(), turns=turn))
         yield from super()._step_stream(memory_step)
 
     def process_tool_calls(
@@ -261,7 +261,8 @@ class _ToolCallingAgent(ToolCallingAgent):
     def _change(
         self, call: ToolCall, change: Change, seconds: float
     ) -> Generator[AnyEvent, None, Answer]:
-        outcome = yield from self.driver.executor.execute(change)
+        cited = change.evidence or self.driver.notebook.evidence_for(change.target)
+        outcome = yield from self.driver.executor.execute(replace(change, evidence=cited))
         if outcome.state == "pending":
             self.driver.pending = outcome.card
         if outcome.state in ("verified", "unknown"):

@@ -10,7 +10,7 @@ import msgspec
 
 from smoldebug.errors import ToolError
 from smoldebug.evidence import EvidenceStore
-from smoldebug.records import Effect, Hypothesis, Quote
+from smoldebug.records import Effect, Hypothesis, ObjectRef, Quote
 from smoldebug.toolset import Remark, ToolSpec, describe
 
 LONGEST_WAIT = 120.0  # seconds; after that a model should look again
@@ -34,6 +34,15 @@ class Notebook:
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         return tuple(self._hypotheses.values())
+
+    def evidence_for(self, target: ObjectRef) -> tuple[str, ...]:
+        """What supports the hypotheses about an object, for whoever must approve a change of it."""
+        about = [
+            item
+            for item in self.hypotheses
+            if item.subject == str(target) and item.status != "ruled out"
+        ]
+        return tuple(dict.fromkeys(quote.evidence for item in about for quote in item.supports))
 
     def tools(self) -> list[ToolSpec]:
         return [

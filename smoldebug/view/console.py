@@ -202,7 +202,7 @@ class ConsoleView:
             f"  {duration(event.seconds):>5}  ", (f"{one_line(event.evidence):<4}", "cyan")
         )
         self._print(spread(left, cite, self._console.width))
-        for line in result(event):
+        for line in result(event, fold=False):
             self._indented(line, "" if event.ok else "red")
         if event.observation:
             for _, curve in zip(range(CURVES), curves(event.observation.data), strict=False):

@@ -33,15 +33,24 @@ def _value(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def result(answer: ToolAnswered, limit: int = 200) -> list[str]:
-    """The first lines of what a tool said, of an error the first; the last tells how many more."""
+def result(answer: ToolAnswered, limit: int = 200, fold: bool = True) -> list[str]:
+    """The first lines of what a tool said, of an error the first; the last tells how many more.
+
+    `fold` white space; without it the columns of a table stay below each other.
+    """
     text, lines = answer.text, 3 if answer.ok else 1
     if not answer.ok:
         text = text.replace(f"ERROR {answer.tool}: ", "Error: ", 1)
     said = [line for line in plain(text[:20_000]).splitlines() if line.strip()]
-    shown = [one_line(line, limit) for line in said[:lines]] or ["(nothing)"]
+    short = one_line if fold else _cut
+    shown = [short(line, limit) for line in said[:lines]] or ["(nothing)"]
     more = len(said) - lines
     return [*shown[:-1], f"{shown[-1]}  (+{count(more, 'line')})"] if more > 0 else shown
+
+
+def _cut(line: str, limit: int) -> str:
+    line = line.rstrip().expandtabs(4)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def goal_word(verdict: Verdict) -> str:
