@@ -323,7 +323,7 @@ class Toolset:
         if error is None:
             return _checked(spec, done.result())
         if isinstance(error, SmoldebugError):
-            return f"ERROR {spec.name}: {error}"
+            return f"ERROR {spec.name}: {error}" + (f" ({error.hint})" if error.hint else "")
         tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
         return f"ERROR {spec.name} raised {type(error).__name__}: {error}\n{tail}"
 

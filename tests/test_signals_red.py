@@ -129,7 +129,8 @@ def test_a_service_nobody_answers_for() -> None:
     assert red(EndpointSlice=[slice_of("auth", {"auth-1": False}, 1)]) == [line]
     assert red(EndpointSlice=[slice_of("auth", {"auth-1": True}, 1)]) == []
     idle = deployment(replicas=0)
-    assert red(EndpointSlice=[slice_of("auth", {}, 1)], Deployment=[idle]) == []
+    told = "Service/shop/auth: no ready endpoints (its workload is scaled to zero)"
+    assert red(EndpointSlice=[slice_of("auth", {}, 1)], Deployment=[idle]) == [("warning", told)]
 
 
 def test_a_node_that_is_not_ready() -> None:

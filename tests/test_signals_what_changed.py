@@ -123,6 +123,22 @@ def test_nodes_and_scaling_events() -> None:
     ]
 
 
+def test_an_installation_is_one_line_without_its_scaling_events() -> None:
+    made = []
+    for name in ("auth", "cart", "web"):
+        item = deployment(name)
+        item["metadata"].update(creationTimestamp=ago(5), uid=name)
+        made.append(item)
+    event = {
+        "reason": "ScalingReplicaSet",
+        "message": "Scaled up replica set auth-1 to 2",
+        "lastTimestamp": ago(4),
+        "involvedObject": {"kind": "Deployment", "namespace": "shop", "name": "auth"},
+    }
+    found = told(Deployment=made, Event=[event])
+    assert found == ["Deployment/shop: 3 created: auth, cart, web"]
+
+
 def test_objects_with_nothing_in_them_are_no_news() -> None:
     kinds = ("Deployment", "ReplicaSet", "HorizontalPodAutoscaler", "Node", "ConfigMap", "Event")
     assert told(**{kind: [{"kind": kind}, {"kind": kind, "metadata": {}}] for kind in kinds}) == []

@@ -15,7 +15,7 @@ from smoldebug.sources.kinds import find, kind_name
 from smoldebug.toolset import ToolContext, tool
 
 OBJECTS = 200  # of one answer
-EVENTS = 30
+EVENTS = 20
 NAMES = 60  # of one kind in an overview
 OVERVIEW = ("Deployment", "StatefulSet", "DaemonSet", "Pod", "Service", "HorizontalPodAutoscaler")
 
@@ -73,7 +73,7 @@ def describe(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Obs
 
 @tool(effect="read")
 def events(ctx: ToolContext, namespace: str = "", object: str = "") -> Observation:
-    """Events of a namespace or of one object, newest first.
+    """Events of a namespace or of one object: warnings first, newest first.
 
     Args:
         namespace: Empty for the run's namespace.
@@ -168,7 +168,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _events_of(ctx: ToolContext, about: ObjectRef) -> list[Object]:
-    """Newest first. The server selects by name, the kind is compared here (it may be unknown)."""
+    """Warnings first, newest first. The server selects by name only, so the kind is compared."""
     fields = f"involvedObject.name={about.name}" if about.name else ""
     found: list[Object] = [
         event
@@ -176,6 +176,7 @@ def _events_of(ctx: ToolContext, about: ObjectRef) -> list[Object]:
         if about.kind in ("", (event.get("involvedObject") or {}).get("kind"))
     ]
     found.sort(key=lambda event: str(_last_seen(event) or ""), reverse=True)
+    found.sort(key=lambda event: event.get("type") != "Warning")
     return found[:EVENTS]
 
 

@@ -209,13 +209,15 @@ def _services(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
             )
     idle = _scaled_to_zero(objects)
     for (namespace, service), count in sorted(ready.items()):
-        if count == 0 and (namespace, service) not in idle:
-            where = f"Service/{namespace}/{service}"
-            yield Fact(f"{where}: no ready endpoints", where, None, "critical")
+        if count == 0:
+            where, meant = f"Service/{namespace}/{service}", (namespace, service) in idle
+            why = " (its workload is scaled to zero)" if meant else ""
+            severity = "warning" if meant else "critical"
+            yield Fact(f"{where}: no ready endpoints{why}", where, None, severity)
 
 
 def _scaled_to_zero(objects: Mapping[str, Sequence[Object]]) -> set[tuple[str, str]]:
-    """Names of workloads that are meant to have no pods."""
+    """Names of workloads that have no pods because somebody said so."""
     return {
         (str(meta(item).get("namespace") or ""), name(item))
         for kind in ("Deployment", "StatefulSet")

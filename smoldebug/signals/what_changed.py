@@ -25,22 +25,44 @@ from smoldebug.signals.times import when
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _SHOWN = 4  # differences named in one line
+_NAMED = 6  # objects named in one line
+_CREATED = ": created"
+_ROLLOUT_SECONDS = 300.0  # in which scaling events are part of a rollout already told
 
 
 def what_changed(
     objects: Mapping[str, Sequence[Object]], now: datetime, window: float
 ) -> list[Fact]:
     """Changes of the last `window` seconds, newest first; `objects` by kind, lists as read."""
-    since = now - timedelta(seconds=window)
+    since, until = now - timedelta(seconds=window), now + timedelta(minutes=5)  # clocks differ
     facts = [
         *_deployments(objects),
         *_settings(objects),
         *_configuration(objects),
         *_nodes(objects),
-        *_scaling_events(objects.get("Event", ())),
     ]
-    recent = [fact for fact in facts if fact.at and since <= fact.at <= now + timedelta(minutes=5)]
-    return sorted(_without_repeats(recent), key=lambda fact: fact.at or now, reverse=True)
+    facts += _scaling_events(objects.get("Event", ()), facts)
+    recent = [fact for fact in facts if fact.at and since <= fact.at <= until]
+    shown = _grouped(_without_repeats(recent))
+    return sorted(shown, key=lambda fact: fact.at or now, reverse=True)
+
+
+def _grouped(facts: list[Fact]) -> list[Fact]:
+    """Many objects of one kind created together (an installation) are one line."""
+    born: dict[str, list[Fact]] = {}
+    for fact in facts:
+        if fact.text.endswith(_CREATED):
+            born.setdefault(fact.ref.rpartition("/")[0], []).append(fact)
+    rest = [fact for fact in facts if not fact.text.endswith(_CREATED)]
+    for kind, group in born.items():
+        if len(group) <= 2:
+            rest += group
+            continue
+        names = ", ".join(fact.ref.rpartition("/")[2] for fact in group[:_NAMED])
+        more = f" and {len(group) - _NAMED} more" if len(group) > _NAMED else ""
+        newest = max(group, key=lambda fact: str(fact.at))
+        rest.append(Fact(f"{kind}: {len(group)} created: {names}{more}", newest.ref, newest.at))
+    return rest
 
 
 def _without_repeats(facts: Iterable[Fact]) -> list[Fact]:
@@ -61,7 +83,7 @@ def _deployments(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
         made = when(meta(deployment).get("creationTimestamp"))
         sets = revisions(deployment, objects.get("ReplicaSet", ()))
         if len(sets) < 2:
-            yield Fact(f"{ref(deployment)}: created", str(ref(deployment)), made)
+            yield Fact(f"{ref(deployment)}{_CREATED}", str(ref(deployment)), made)
             continue
         new, old = sets[0], sets[1]
         what = ", ".join(_differences(old, new)[:_SHOWN]) or "pod template changed"
@@ -198,8 +220,8 @@ def _configuration(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
                 if (at := when(entry.get("time")))
             ]
             at, who = max(edits, default=(made, ""))
-            how = "created" if not edits or at == made else f"changed by {who}"
-            yield Fact(f"{ref(item)}: {how}", str(ref(item)), at)
+            how = _CREATED if not edits or at == made else f": changed by {who}"
+            yield Fact(f"{ref(item)}{how}", str(ref(item)), at)
 
 
 def _nodes(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
@@ -215,10 +237,16 @@ def _nodes(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
             yield Fact(f"{where}: cordoned", where, max(cordons, default=None), "warning")
 
 
-def _scaling_events(events: Iterable[Object]) -> Iterator[Fact]:
+def _scaling_events(events: Iterable[Object], told: Sequence[Fact]) -> Iterator[Fact]:
+    """Who scaled what, unless it belongs to a rollout or creation that is told already."""
     for event in events:
+        if event.get("reason") not in ("ScalingReplicaSet", "SuccessfulRescale"):
+            continue
         about = event.get("involvedObject") or {}
-        if event.get("reason") in ("ScalingReplicaSet", "SuccessfulRescale"):
-            where = "/".join(str(about.get(key)) for key in ("kind", "namespace", "name"))
-            at = when(event.get("lastTimestamp")) or when(event.get("eventTime"))
+        where = "/".join(str(about.get(key)) for key in ("kind", "namespace", "name"))
+        at = when(event.get("lastTimestamp")) or when(event.get("eventTime"))
+        if at and not any(
+            fact.ref == where and fact.at and 0 <= (at - fact.at).total_seconds() < _ROLLOUT_SECONDS
+            for fact in told
+        ):
             yield Fact(f"{where}: {event.get('message')}", where, at)
