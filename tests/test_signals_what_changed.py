@@ -65,6 +65,21 @@ def test_a_rollout_says_what_the_new_revision_has(new: dict[str, Any], words: st
     assert found == [f"Deployment/shop/auth: {words} (revision 4)"]
 
 
+def test_a_rollback_is_dated_by_when_it_was_done() -> None:
+    sets = [revision(5, 500), revision(4, 10, image="auth:2")]
+    undone = managed(deployment(), "kubectl", 3, "template")
+    [fact] = what_changed({"Deployment": [undone], "ReplicaSet": sets}, NOW, 3600)
+    assert fact.text == "Deployment/shop/auth: image auth:2 → auth:1 (revision 5)"
+    assert fact.at == NOW - timedelta(minutes=3)
+    event = {
+        "message": "Scaled up replica set auth-5 to 2",
+        "lastTimestamp": ago(2),
+        "involvedObject": {},
+    }
+    objects = {"Deployment": [undone], "ReplicaSet": sets, "Event": [event]}
+    assert what_changed(objects, NOW, 3600)[0].at == NOW - timedelta(minutes=2)
+
+
 def test_only_the_window_counts_and_the_newest_comes_first() -> None:
     sets = [revision(3, 400), revision(4, 10, image="auth:2")]
     scaled = managed(autoscaler(), "ci-bot", 2, "maxReplicas")

@@ -88,17 +88,28 @@ def _deployments(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
         new, old = sets[0], sets[1]
         what = ", ".join(_differences(old, new)[:_SHOWN]) or "pod template changed"
         text = f"{ref(deployment)}: {what} (revision {revision(new)})"
-        yield Fact(text, str(ref(deployment)), _rolled_out(deployment, new), "warning")
+        at = _rolled_out(deployment, sets, objects.get("Event", ()))
+        yield Fact(text, str(ref(deployment)), at, "warning")
 
 
-def _rolled_out(deployment: Object, newest: Object) -> datetime | None:
-    """When the newest revision began. An old ReplicaSet taken up again (undo) is dated by the
-    Deployment's last edit of its template."""
-    made = when(meta(newest).get("creationTimestamp"))
-    if "deployment.kubernetes.io/revision-history" not in (meta(newest).get("annotations") or {}):
-        return made
+def _rolled_out(
+    deployment: Object, sets: Sequence[Object], events: Iterable[Object]
+) -> datetime | None:
+    """When the newest revision began: its ReplicaSet's birth. An old ReplicaSet taken up again (an
+    undo) is dated by the last edit of the template, its scaling up or the rollout's progress."""
+    born = [when(meta(item).get("creationTimestamp")) for item in sets]
+    reused = any(other and born[0] and other > born[0] for other in born[1:])
+    if not reused:
+        return born[0]
     times = [at for at, _, fields in _edits(deployment) if "template" in fields]
-    return max([*times, *([made] if made else [])], default=None)
+    grown = f"Scaled up replica set {name(sets[0])} "
+    times += [
+        at
+        for event in events
+        if str(event.get("message")).startswith(grown) and (at := when(event.get("lastTimestamp")))
+    ]
+    progress = when(condition(deployment, "Progressing").get("lastUpdateTime"))
+    return max([*times, *([progress] if progress else [])], default=born[0])
 
 
 def _differences(old: Object, new: Object) -> list[str]:
