@@ -10,7 +10,7 @@ from smoldebug.records import Answer, Card, Decision
 from smoldebug.view import View
 
 TIME_LIMIT = 300.0  # seconds until silence counts as no
-PROMPT = "[y] apply  [n] no, say why  [e] evidence  [s] stop asking: suggest only  [?] help > "
+PROMPT = "[y] apply  [n] no, say why  [e] evidence  [s] suggest only  [?] help > "
 HELP = """\
 y  apply exactly the change shown above; what undoes it is recorded first
 n  do not apply it; your reason is told to the model

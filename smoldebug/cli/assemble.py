@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ from smoldebug.change import Applier, Approver, CommandApplier, Executor, Server
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
-from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.errors import AccessDenied, NotFound, PlaybookError, UsageError
 from smoldebug.events import FirstCard, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal, red_lights
@@ -39,6 +39,7 @@ class Options:
 
     context: str | None = None
     kubeconfig: str | None = None
+    target: str = ""
     namespace: str = ""
     models: Sequence[str] = ()
     api_base: str = ""
@@ -47,7 +48,6 @@ class Options:
     allow_code: bool = False
     yes: bool = False
     command: str = "triage"
-    limits: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,7 +78,20 @@ def assemble(
         metrics_url=_metrics_url(playbook, options),
         needs_cluster=needs_cluster,
     )
-    context = world.cluster.context if needs_cluster else ""
+    try:
+        return _crew(plan, options, approver, signals, world)
+    except BaseException:
+        world.close()
+        raise
+
+
+def _crew(
+    plan: RunPlan, options: Options, approver: Approver, signals: Signals, world: World
+) -> Assembled:
+    playbook, clock = plan.playbook, world.clock
+    if world.has_cluster:
+        _check_places(world, playbook, options)
+    context = world.cluster.context if world.has_cluster else ""
     run_id = new_run_id()
     folder = runs_folder() / run_id
     evidence = EvidenceStore(clock)
@@ -87,7 +100,7 @@ def assemble(
     executor = Executor(
         playbook, _appliers(world, folder, clock), approver, clock, context=context, run=run_id
     )
-    look = _FirstLook(plan, world, clock) if needs_cluster else None
+    look = _FirstLook(plan, world, clock) if world.has_cluster else None
     goal = Goal(
         plan,
         world,
@@ -107,6 +120,24 @@ def assemble(
 
 
 # --- what the playbook needs ----------------------------------------------------------------
+
+
+def _check_places(world: World, playbook: Playbook, options: Options) -> None:
+    """A namespace or a named target that does not exist is a mistake to be told at once.
+
+    Raises UsageError for it, UnreachableError when the cluster does not answer.
+    """
+    places = [ObjectRef("Namespace", "", name) for name in playbook.scope.namespaces]
+    if options.target:
+        namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
+        places.append(targets.parse(options.target, namespace))
+    for place in places:
+        try:
+            world.cluster.get(place)
+        except NotFound as error:
+            raise UsageError(str(error), error.hint) from None
+        except AccessDenied:
+            continue  # not allowed to look: the run will say what it could not see
 
 
 CLUSTER_CHECKS = ("object", "rollout", "restarts", "findings")

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they do to a playbook."""
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -46,19 +47,35 @@ def load_plan(
     namespace: str = "",
     approval: Strictness | None = None,
 ) -> RunPlan:
-    """The playbook with its inputs; TARGET and -n fill the inputs `target` and `namespace`.
+    """The playbook with its inputs; TARGET and -n fill its inputs `target` and `namespace`.
 
     Raises PlaybookError or UsageError; parts of later versions are refused with their place.
     """
-    from smoldebug.playbook.load import assignments, load, require_supported
+    from smoldebug.playbook.find import find
+    from smoldebug.playbook.load import assignments, draft, load, planned, require_supported
 
     given = assignments(inputs or ())
-    for name, value in (("target", target), ("namespace", namespace)):
-        if value:
-            given.setdefault(name, value)
+    if target or namespace:
+        declared = planned(draft(find(playbook))).playbook.inputs
+        for name, value in (("target", target), ("namespace", namespace)):
+            if value and name not in declared:
+                takes = ", ".join(declared) or "none"
+                raise UsageError(f"playbook {playbook} has no input {name}; its inputs: {takes}")
+            if value:
+                given.setdefault(name, value)
     plan = load(playbook, given)
     require_supported(plan)
     return stricter(plan, approval) if approval else plan
+
+
+def current_namespace(context: str | None, kubeconfig: str | None) -> str:
+    """The namespace of the kubeconfig's context, "" where it names none or there is no file."""
+    from smoldebug.sources import kubeconfig as files
+
+    try:
+        return files.choose(context, kubeconfig, os.environ).namespace
+    except UsageError:
+        return ""
 
 
 def stricter(plan: RunPlan, approval: Strictness) -> RunPlan:

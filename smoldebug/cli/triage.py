@@ -15,6 +15,7 @@ from smoldebug.cli.options import (
     SetInput,
 )
 
+DEFAULT = "triage"  # the shipped playbook that needs no -p
 EXAMPLES = """\
 Examples:
 
@@ -37,7 +38,7 @@ def triage(
     ] = "",
     playbook: Annotated[
         str, typer.Option("--playbook", "-p", help="Playbook: a name or a file.")
-    ] = "triage",
+    ] = DEFAULT,
     inputs: SetInput = None,
     namespace: Namespace = "",
     context: Context = None,
@@ -75,12 +76,15 @@ def triage(
     """
     from smoldebug.cli.assemble import Options
     from smoldebug.cli.drive import drive, report_paths
-    from smoldebug.cli.options import load_plan
+    from smoldebug.cli.options import current_namespace, load_plan
 
+    if playbook == DEFAULT and not namespace:
+        namespace = current_namespace(context, kubeconfig)
     plan = load_plan(playbook, inputs, target=target, namespace=namespace, approval=approval)
     options = Options(
         context=context,
         kubeconfig=kubeconfig,
+        target=target,
         namespace=namespace,
         models=tuple(model or ()),
         api_base=api_base,

@@ -47,7 +47,7 @@ class Expert:
         reads = self._reads(found)
         if reads:
             return Move(self._looking(found, reads), [*notes, *map(_plain, reads)])
-        return Move("nothing more to learn here", [*notes, ("escalate", self._escalation(found))])
+        return Move("nothing more to learn here", [*notes, ("escalate", self._escalation())])
 
     def _reads(self, found: Sequence[Assessment]) -> list[Call]:
         """The next unknowns, the likeliest hypothesis first; each is asked once per state."""
@@ -102,16 +102,27 @@ class Expert:
             return f"nothing points anywhere yet: {what}"
         return f"maybe {open_ones[0].claim}: {what}"
 
-    def _escalation(self, found: Sequence[Assessment]) -> Json:
-        confirmed = [item for item in found if item.confirmed]
+    def _escalation(self) -> Json:
+        confirmed = [c for c, (_, noted) in self._noted.items() if noted["status"] == "confirmed"]
         if confirmed:
-            claim = confirmed[0].claim
-            tried = "what was tried did not help" if self._tried else "nothing may be changed here"
-            return {"reason": f"{claim}; {tried}", "question": f"What should be done: {claim}?"}
+            claim = confirmed[0]
+            question = f"What should be done: {claim}?"
+            return {"reason": f"{claim}; {self._attempt()}", "question": question}
         return {
             "reason": "no cause was found in what could be seen",
             "question": "What else could it be, or what may be read in addition?",
         }
+
+    def _attempt(self) -> str:
+        """What became of the last change, for whoever takes over."""
+        if not self._tried:
+            return "nothing may be changed here"
+        for item in reversed(list(self._evidence)):
+            if item.observation.source == "change":
+                state = (item.observation.data or {}).get("state")
+                done = state in ("verified", "unknown")
+                return "what was tried did not help" if done else item.observation.text
+        return "no change could be made"
 
 
 def _weaker(item: Assessment, noted: Json) -> bool:

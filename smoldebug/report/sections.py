@@ -61,6 +61,8 @@ def _verdict(told: Story) -> list[str]:
 
 def _cause(told: Story) -> list[str]:
     word, found = cause(told)
+    if not found and not told.changes and told.status is ExitStatus.MET:
+        return []  # nothing was wrong: there is no cause to be unsure of
     if not found:
         return ["UNKNOWN: no hypothesis is backed by a quote from the evidence"]
     lines = []
