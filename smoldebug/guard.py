@@ -5,50 +5,27 @@ Three must agree before a change happens: the playbook allows it (here), the lim
 """
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from smoldebug.errors import AccessDenied
+from smoldebug.kubectl import lookup
 from smoldebug.playbook.models import Limits, Playbook
-from smoldebug.records import Answer, Change, Decision, ObjectRef
+from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef
+from smoldebug.sources.kinds import find
 from smoldebug.sources.world import Cluster, Completed, Object, Reply
 
 REPLICA_FIELDS = ("/spec/replicas", "/spec/maxReplicas", "/spec/minReplicas")
 
-# kubectl's short names, so that a playbook may say `hpa` and a tool `HorizontalPodAutoscaler`
-SHORT_NAMES = {
-    "cm": "configmaps",
-    "deploy": "deployments",
-    "ds": "daemonsets",
-    "ep": "endpoints",
-    "ev": "events",
-    "hpa": "horizontalpodautoscalers",
-    "ing": "ingresses",
-    "netpol": "networkpolicies",
-    "no": "nodes",
-    "ns": "namespaces",
-    "pdb": "poddisruptionbudgets",
-    "po": "pods",
-    "pv": "persistentvolumes",
-    "pvc": "persistentvolumeclaims",
-    "quota": "resourcequotas",
-    "rs": "replicasets",
-    "sa": "serviceaccounts",
-    "sc": "storageclasses",
-    "sts": "statefulsets",
-    "svc": "services",
+# What a kind of change may touch, so that allowing `scale` allows nothing else. A pointer stands
+# for what is below it too. Kinds that are not here touch what their tool says.
+FIELDS: Mapping[ChangeKind, tuple[str, ...]] = {
+    ChangeKind.SCALE: ("/spec/replicas",),
+    ChangeKind.SET_REPLICAS_BOUNDS: ("/spec/minReplicas", "/spec/maxReplicas"),
+    ChangeKind.RESTART: ("/spec/template/metadata/annotations",),
+    ChangeKind.ROLLBACK: ("/spec/template",),
 }
-
-
-def plural(kind: str) -> str:
-    """The resource name of a Kind, plural or short name: `hpa` -> horizontalpodautoscalers."""
-    word = kind.lower()
-    if word in SHORT_NAMES:
-        return SHORT_NAMES[word]
-    if word.endswith(("endpoints", "ies")) or (word.endswith("s") and not word.endswith("ss")):
-        return word
-    if word.endswith("y"):
-        return f"{word[:-1]}ies"
-    return f"{word}es" if word.endswith("ss") else f"{word}s"
+LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # on this machine, in no namespace
 
 
 # --- changes --------------------------------------------------------------------------------
@@ -84,10 +61,13 @@ class Guard:
             return f"{change.kind} is not in tools.change.allow: {allowed}"
         if not any(covers(pattern, change.target) for pattern in self._change.targets):
             return f"{change.target} is not in tools.change.targets"
-        namespaces = self._scope.namespaces
-        if namespaces and change.target.namespace not in (*namespaces, "", "local"):
-            return f"namespace {change.target.namespace} is outside the playbook's scope"
-        return ""
+        return self._out_of_scope(change) or _foreign_field(change)
+
+    def _out_of_scope(self, change: Change) -> str:
+        namespaces, namespace = self._scope.namespaces, change.target.namespace
+        if not namespaces or change.kind in LOCAL or namespace in (*namespaces, ""):
+            return ""
+        return f"namespace {namespace} is outside the playbook's scope"
 
     def _room(self, change: Change, applied: Sequence[Change]) -> str:
         objects = _objects(change, applied)
@@ -99,44 +79,65 @@ class Guard:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
         parts = [f"{len(_objects(change, applied))} of {self._limits.changes} changes"]
         for field in REPLICA_FIELDS:
-            before, after = original(change, field, applied), change.after.get(field)
-            if isinstance(before, int) and isinstance(after, int) and before:
+            after = value_at(change.after, field)
+            if isinstance(after, int):
+                factor = after / max(original(change, field, applied), 1)
                 allowed = self._limits.replicas.max_factor
-                parts.append(f"factor {after / before:.3g} of {allowed:g} allowed")
+                parts.append(f"factor {factor:.3g} of {allowed:g} allowed")
         return " · ".join(parts)
 
 
 def covers(pattern: str, target: ObjectRef) -> bool:
     """Kind/namespace/name (or Kind/name) with `*` only as a whole part."""
-    wanted, actual = pattern.split("/"), str(target).split("/")
+    wanted = pattern.split("/")
+    actual = [part for part in (target.kind, target.namespace, target.name) if part]
     return len(wanted) == len(actual) and all(
-        want in ("*", have) for want, have in zip(wanted, actual, strict=True)
+        want in ("*", have) and "/" not in have for want, have in zip(wanted, actual, strict=True)
     )
+
+
+def _foreign_field(change: Change) -> str:
+    for pointer in (*change.before, *change.after):
+        allowed = FIELDS.get(change.kind, (pointer,))
+        if not any(pointer == field or pointer.startswith(f"{field}/") for field in allowed):
+            return f"a {change.kind} does not touch: {pointer}"
+    return ""
+
+
+def value_at(values: Mapping[str, Json], field: str) -> Json:
+    """What a side of a change has at a field, set by itself or with all that is around it."""
+    for pointer, value in values.items():
+        if field == pointer or field.startswith(f"{pointer}/"):
+            return lookup(value, field.removeprefix(pointer))
+    return None
 
 
 def _objects(change: Change, applied: Sequence[Change]) -> set[ObjectRef]:
     return {change.target, *(earlier.target for earlier in applied)}
 
 
-def original(change: Change, field: str, applied: Sequence[Change]) -> Any:
-    """A field's value before this run touched it: two doublings are a factor of four."""
-    for earlier in applied:
-        if earlier.target == change.target and field in earlier.before:
-            return earlier.before[field]
-    return change.before.get(field)
+def original(change: Change, field: str, applied: Sequence[Change]) -> int:
+    """A replica count before this run touched it: two doublings are a factor of four. What the
+    object leaves open is 1, as the API server fills it in."""
+    for each in (*applied, change):
+        sides = (value_at(each.before, field), value_at(each.after, field))
+        if each.target == change.target and sides != (None, None):
+            return sides[0] if isinstance(sides[0], int) else 1
+    return 1
 
 
 def replica_problem(change: Change, applied: Sequence[Change], limits: Limits) -> str:
     """Why a replica count is out of bounds, or "". Never to zero; never by more than the factor."""
     for field in REPLICA_FIELDS:
-        if field not in change.after:
+        after = value_at(change.after, field)
+        if after is None:
             continue
-        before, after = original(change, field, applied), change.after[field]
         if not isinstance(after, int) or isinstance(after, bool) or after < 1:
             return f"{field} must be a whole number of at least 1: {after!r}"
         if after > limits.replicas.max:
             return f"{field} {after} is over limits.replicas.max: {limits.replicas.max}"
-        if isinstance(before, int) and after > max(before, 1) * limits.replicas.max_factor:
+        before = original(change, field, applied)
+        if after > max(before, 1) * limits.replicas.max_factor:
             return (
                 f"{field} {before} -> {after} is over limits.replicas.max_factor: "
                 f"{limits.replicas.max_factor:g}"
@@ -150,14 +151,11 @@ def asks(playbook: Playbook, change: Change, context: str) -> bool:
         return True
     if change.no_undo and change.kind not in playbook.allow_without_undo:
         return True
-    patterns = playbook.allow_auto_when.get("cluster", [])
-    return bool(patterns) and not any(_matches(pattern, context) for pattern in patterns)
-
-
-def _matches(pattern: str, context: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    return fnmatchcase(context, pattern)
+    facts = {"cluster": context}
+    return not all(
+        name in facts and any(fnmatchcase(facts[name], pattern) for pattern in patterns)
+        for name, patterns in playbook.allow_auto_when.items()
+    )
 
 
 # --- reads ----------------------------------------------------------------------------------
@@ -176,12 +174,14 @@ class ScopedCluster:
         read = playbook.tools.kubectl.read if playbook.tools.kubectl else []
         self._kinds = {plural(kind) for kind in read}
 
-    def _check(self, kind: str, namespace: str, clustered: bool = False) -> None:
-        if self._kinds and plural(kind) not in self._kinds:
+    def _check(self, kind: str, namespace: str) -> None:
+        name, known = plural(kind), find(kind)
+        if name not in self._kinds if self._kinds else name == "secrets":
             raise AccessDenied(
-                f"the playbook does not let it read {plural(kind)}",
-                needs=f"{plural(kind)} in tools.kubectl.read",
+                f"the playbook does not let it read {name}",
+                needs=f"{name} in tools.kubectl.read",
             )
+        clustered = known is not None and not known.namespaced
         if self._namespaces and not clustered and namespace not in self._namespaces:
             where = f"namespace {namespace}" if namespace else "all namespaces"
             raise AccessDenied(
@@ -190,13 +190,13 @@ class ScopedCluster:
             )
 
     def get(self, ref: ObjectRef) -> Object:
-        self._check(ref.kind, ref.namespace, clustered=not ref.namespace)
+        self._check(ref.kind, ref.namespace)
         return self._cluster.get(ref)
 
     def list(
         self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> list[Object]:
-        self._check(kind, namespace, clustered=plural(kind) in CLUSTER_SCOPED)
+        self._check(kind, namespace)
         return self._cluster.list(kind, namespace, labels=labels, fields=fields)
 
     def logs(
@@ -230,4 +230,13 @@ class ScopedCluster:
         return self._cluster.exec(namespace, pod, container, argv, timeout)
 
 
-CLUSTER_SCOPED = {"nodes", "namespaces", "persistentvolumes", "storageclasses"}
+def plural(kind: str) -> str:
+    """The resource name of a Kind, plural or short name: `hpa` -> horizontalpodautoscalers."""
+    if known := find(kind):
+        return known.plural
+    word = kind.lower()  # a custom resource
+    if word.endswith("s") and not word.endswith("ss"):
+        return word
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"

@@ -45,7 +45,7 @@ def deployment(replicas: int = 1) -> dict[str, Any]:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "auth", "namespace": "shop", "uid": "u1", "resourceVersion": "1"},
-        "spec": {"replicas": replicas, "paused": False},
+        "spec": {"replicas": replicas, "template": {"metadata": {"annotations": {}}}},
     }
 
 
@@ -169,8 +169,8 @@ class Stage:
         return Change(
             ChangeKind.RESTART,
             AUTH,
-            {"/spec/paused": False},
-            {"/spec/paused": True},
+            {},
+            {"/spec/template/metadata/annotations/restartedAt": "now"},
             "auth is stuck",
             no_undo="a restart cannot be taken back",
         )
