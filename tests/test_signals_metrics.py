@@ -29,6 +29,19 @@ def test_a_step_from_zero_and_a_step_down() -> None:
     assert (fell.factor, fell.at) == (0.1, 120.0)
 
 
+def test_an_earlier_incident_does_not_hide_this_one() -> None:
+    found = onset(points(*[2.4] * 20, *[0.25] * 20, *[2.4] * 10))
+    assert found is not None
+    assert (found.baseline, found.now, found.at) == (0.25, 2.4, 600.0)
+
+
+def test_a_step_is_found_however_the_values_wobble() -> None:
+    quiet = [0.2, 0.25, 0.22, 0.3, 0.21, 0.9, 0.24, 0.26, 0.2, 0.23]
+    found = onset(points(*quiet, 2.0, 2.4, 1.9, 2.2, 2.3))
+    assert found is not None
+    assert found.at == 150.0
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -1,44 +1,63 @@
-"""When did a series step up? Its quiet part against its end, robust against single spikes."""
+"""When did a series step up (or down)? Robust against spikes, noise and an earlier incident."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from itertools import pairwise
+from math import inf, isfinite
 from statistics import median
 
 from smoldebug.sources.world import Series
 
 FEWEST = 6  # points below which nothing is said
-STEP = 1.5  # factor between quiet and now from which it is a step
-NOISE = 4.0  # median absolute deviations a step must stand out by
-SUSTAINED = 3  # points in a row beyond the middle that begin a step
+STEP = 1.5  # factor between before and now from which it is a step
+NOISE = 4.0  # median absolute deviations of the quiet points a step must stand out by
+SUSTAINED = 3  # points a step must have lasted
+QUIET = 0.2  # quantile that stands for the quiet level, wherever in the window that was
+SWINGS = 6  # more crossings of the middle than this are an oscillation, not a step
 
 
 @dataclass(frozen=True, slots=True)
 class Onset:
     """`at` unix seconds, None where nothing stepped; `factor` now over baseline, inf from zero."""
 
-    baseline: float  # median of the quiet part
+    baseline: float  # median of the quiet points
     now: float  # median of the last three points
     factor: float
     at: float | None
 
 
 def onset(points: Sequence[tuple[float, float]]) -> Onset | None:
-    """Baseline against now for one series, oldest first; None with too few finite points.
+    """Now against the quiet level for one series, oldest first; None with too few finite points.
 
-    The quiet part is the first third where that is steady, so a step that lasts until now is
-    found wherever it began after it. A drop is a step too (factor below 1).
+    A drop is a step too (factor below 1), seen against the level from above.
     """
     known = [(at, value) for at, value in points if isfinite(value)]
     if len(known) < FEWEST:
         return None
-    values = [value for _, value in known]
-    quiet = values[: max(3, len(values) // 3)]
-    baseline, now = median(quiet), median(values[-3:])
-    factor = now / baseline if baseline else (float("inf") if now > 0 else 1.0)
-    if not _stands_out(quiet, baseline, now, factor):
+    values = _smooth([value for _, value in known])
+    now, ordered = median([value for _, value in known[-3:]]), sorted(values)
+    low, high = (ordered[round(part * (len(ordered) - 1))] for part in (QUIET, 1 - QUIET))
+    up = _factor(now, low) >= STEP
+    middle = (now + (low if up else high)) / 2
+    quiet = [value for value in values if (value <= middle) is up] or [now]
+    baseline = median(quiet)
+    factor = _factor(now, baseline)
+    began = _began([(value > middle) is up for value in values])
+    if began is None or not _stands_out(quiet, baseline, now, factor):
         return Onset(baseline, now, factor, None)
-    return Onset(baseline, now, factor, _began(known, (baseline + now) / 2, up=now > baseline))
+    return Onset(baseline, now, factor, known[began][0])
+
+
+def _factor(now: float, baseline: float) -> float:
+    if baseline:
+        return now / baseline
+    return inf if now > 0 else 1.0
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """The median of each point and its neighbours: a single spike is gone, a step stays."""
+    inner = [median(values[index - 1 : index + 2]) for index in range(1, len(values) - 1)]
+    return [values[0], *inner, values[-1]]
 
 
 def _stands_out(quiet: Sequence[float], baseline: float, now: float, factor: float) -> bool:
@@ -46,13 +65,14 @@ def _stands_out(quiet: Sequence[float], baseline: float, now: float, factor: flo
     return (factor >= STEP or factor <= 1 / STEP) and abs(now - baseline) > NOISE * spread
 
 
-def _began(points: Sequence[tuple[float, float]], middle: float, *, up: bool) -> float | None:
-    """The first of the points from which the value stayed beyond the middle for a while."""
-    beyond = [(value > middle) is up for _, value in points]
-    for index in range(len(points) - SUSTAINED + 1):
-        if all(beyond[index : index + SUSTAINED]):
-            return points[index][0]
-    return None
+def _began(beyond: Sequence[bool]) -> int | None:
+    """Where the last run of points beyond the middle began, if it lasts until now."""
+    swings = sum(a is not b for a, b in pairwise(beyond))
+    last_quiet = max((index for index, there in enumerate(beyond) if not there), default=-1)
+    began = last_quiet + 1
+    if began == 0 or len(beyond) - began < SUSTAINED or swings > SWINGS:
+        return None
+    return began
 
 
 def worst(series: Sequence[Series]) -> tuple[Series, Onset] | None:

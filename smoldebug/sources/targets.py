@@ -33,7 +33,7 @@ def find(cluster: Cluster, text: str, namespace: str) -> tuple[ObjectRef, Object
         try:
             return candidate, cluster.get(candidate)
         except (NotFound, AccessDenied) as error:
-            if "namespace" in str(error) and isinstance(error, NotFound):
+            if str(error).startswith('namespace "'):
                 raise
     raise NotFound(f"no workload, Service or Pod in namespace {namespace} is called: {ref.name}")
 
