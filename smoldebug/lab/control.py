@@ -18,6 +18,7 @@ from smoldebug.sources.process import STDOUT, Process, spawn, terminate
 LOCK, INFO, KUBECONFIG, LOG = "lab.lock", "lab.json", "kubeconfig", "lab.log"
 START_WITHIN, STOP_WITHIN = 40.0, 10.0  # seconds
 _POLL = 0.02  # seconds
+_started: dict[int, Process] = {}  # the labs this process has to wait for when they end
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def start(
         while (passed := time.monotonic() - began) < START_WITHIN:
             info = find(folder)
             if info is not None and info.pid == process.pid:
+                _started[process.pid] = process
                 return info
             if process.poll() is not None:
                 raise _failure(folder, process)
@@ -102,14 +104,9 @@ def stop(folder: Path) -> bool:
     info = find(folder)
     if info is None:
         return False
-    deadline = time.monotonic() + STOP_WITHIN
     for number in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(info.pid, number)
-        while time.monotonic() < deadline:
-            if not _runs(info.folder):
-                return True
-            time.sleep(_POLL)
-        deadline += STOP_WITHIN
+        if _ends(info.pid, number):
+            return True
     raise UnreachableError(f"the lab does not end: process {info.pid}")
 
 
@@ -144,6 +141,29 @@ def _running(folder: Path) -> LabInfo:
     if info is None:
         raise UsageError(f"no lab runs in {folder.absolute()}", "smoldebug lab up")
     return info
+
+
+def _ends(pid: int, number: signal.Signals) -> bool:
+    """Send a signal and wait for the process to end."""
+    running = _signalled(pid, number)
+    deadline = time.monotonic() + STOP_WITHIN
+    while running and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        running = _signalled(pid, 0)
+    return not running
+
+
+def _signalled(pid: int, number: int) -> bool:
+    """Send a signal (0: none); False when the process has ended."""
+    ours = _started.get(pid)
+    if ours is not None and ours.poll() is not None:
+        del _started[pid]
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _runs(folder: Path) -> bool:

@@ -7,6 +7,8 @@ connection is refused by the kernel, as it is in a cluster.
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -140,14 +142,20 @@ class Proxy:
     async def _forward(
         self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        backend = await self._connect(address)
-        if backend is None:
-            writer.transport.abort()
-            return
-        far_reader, far_writer = backend
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-        for end in (writer, far_writer):
-            end.close()
+        ends = [writer]
+        try:
+            backend = await self._connect(address)
+            if backend is None:
+                _reset(writer)
+                return
+            far_reader, far_writer = backend
+            ends.append(far_writer)
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            for end in ends:
+                end.close()
+        except asyncio.CancelledError:  # the proxy stops
+            for end in ends:
+                end.transport.abort()
 
     async def _connect(
         self, address: Address
@@ -164,10 +172,19 @@ class Proxy:
     async def _close(self) -> None:
         for server in self._servers.values():
             server.close()
+        await asyncio.sleep(0.02)  # a connection that has just come needs a few turns to be known
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the aborted connections are closed by callbacks
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as one to a dead endpoint ends: with RST, not with FIN."""
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
