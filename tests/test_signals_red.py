@@ -109,6 +109,9 @@ def test_a_warning_of_a_pod_that_is_gone_or_ready_again_is_over() -> None:
     assert red(Pod=[pod("auth-1")], Event=[event("auth-1", 3)]) == []
     assert red(Pod=[pod("auth-1")], Event=[event("auth-1", 0.5)]) != []
     assert red(Pod=[], Event=[event("auth-1", 0.5)]) == []
+    started = pod("auth-1")
+    started["status"]["conditions"][0]["lastTransitionTime"] = ago(0.4)
+    assert red(Pod=[started], Event=[event("auth-1", 0.5)]) == []
 
 
 def test_harmless_warnings_of_a_healthy_start() -> None:

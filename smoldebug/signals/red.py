@@ -238,16 +238,20 @@ def _events(objects: Mapping[str, Sequence[Object]], told: set[str], now: dateti
         known = newest.get((where, str(event.get("reason"))))
         if where in told or age > EVENT_SECONDS or (known and known[0] >= at):
             continue
-        if where.startswith("Pod/") and "Pod" in objects and _over(alive.get(where), age):
+        if where.startswith("Pod/") and "Pod" in objects and _over(alive.get(where), at, age):
             continue
         newest[where, str(event.get("reason"))] = at, event
     return [_event(where, at, event) for (where, _), (at, event) in newest.items()]
 
 
-def _over(pod: Object | None, age: float) -> bool:
-    """Whether a pod's warning is history: the pod is gone, or became ready since."""
-    return pod is None or (
-        condition(pod, "Ready").get("status") == "True" and age > SETTLED_SECONDS
+def _over(pod: Object | None, at: datetime, age: float) -> bool:
+    """Whether a pod's warning is history: the pod is gone, or became ready after it."""
+    if pod is None:
+        return True
+    ready = condition(pod, "Ready")
+    since = when(ready.get("lastTransitionTime"))
+    return ready.get("status") == "True" and (
+        age > SETTLED_SECONDS or (since is not None and since >= at)
     )
 
 
