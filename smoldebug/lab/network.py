@@ -170,9 +170,9 @@ class Proxy:
             return None
 
     async def _close(self) -> None:
+        await asyncio.sleep(0.02)  # asyncio loses a connection accepted just before a close
         for server in self._servers.values():
             server.close()
-        await asyncio.sleep(0.02)  # a connection that has just come needs a few turns to be known
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
