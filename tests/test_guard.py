@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from smoldebug.errors import AccessDenied
@@ -218,29 +218,38 @@ def test_the_card_says_how_much_of_the_limits_is_used():
 
 # --- whatever the guard lets through --------------------------------------------------------
 
-kinds = st.sampled_from(["scale", "set-replicas-bounds", "patch-object", "restart"])
-parts = st.sampled_from(["shop", "auth", "*", "Deployment", "pay", "local", "kube-system"])
-names = st.sampled_from(["auth", "pay", "shop", "shop/auth", "", "*", "..", "local"])
-refs = st.builds(ObjectRef, st.sampled_from(["Deployment", "Node"]), names, names)
-counts = st.one_of(st.none(), st.booleans(), st.integers(-1, 30), st.just("3"))
-pointers = st.sampled_from(
-    ["/spec/replicas", "/spec/minReplicas", "/spec/maxReplicas", "/spec/image", "/spec", ""]
+FIELDS = {  # what an honest change of the kind touches, and what a sneaky one might
+    "scale": ["/spec/replicas", "/spec/replicas", "/spec/image"],
+    "set-replicas-bounds": ["/spec/minReplicas", "/spec/maxReplicas", "/spec/replicas"],
+    "patch-object": ["/spec/replicas", "/spec/maxReplicas", "/spec", "", "/spec/image"],
+}
+kinds = st.sampled_from(list(FIELDS))
+names = st.sampled_from(["auth"] * 6 + ["pay", "shop/auth", "", "*", ".."])
+spaces = st.sampled_from(["shop"] * 6 + ["pay", "local", "kube-system", "", "shop/auth"])
+refs = st.builds(ObjectRef, st.sampled_from(["Deployment", "Deployment", "Node"]), spaces, names)
+counts = st.sampled_from([1, 1, 2, 2, 2, 3, 3, 4, 6, 9, 21, 0, -1, None, True, "3"])
+patterns = st.one_of(
+    st.sampled_from(["Deployment/shop/*", "*/*/*", "Deployment/*/auth", "Node/*"]),
+    st.lists(st.one_of(spaces, st.just("*")), min_size=1, max_size=4).map("/".join),
 )
 
 
 @st.composite
-def sides(draw: st.DrawFn) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pointer in draw(st.lists(pointers, max_size=2, unique=True)):
-        count = draw(counts)
-        wrapped = {"replicas": count, "image": "x"}
-        found[pointer] = {"/spec": wrapped, "": {"spec": wrapped}}.get(pointer, count)
-    return found
+def proposals(draw: st.DrawFn) -> Change:
+    kind = draw(kinds)
+
+    def side() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for pointer in draw(st.lists(st.sampled_from(FIELDS[kind]), max_size=2, unique=True)):
+            count = draw(counts)
+            wrapped = {"replicas": count, "image": "x"}
+            found[pointer] = {"/spec": wrapped, "": {"spec": wrapped}}.get(pointer, count)
+        return found
+
+    return Change(ChangeKind(kind), draw(refs), side(), side(), "why")
 
 
-changes = st.builds(
-    Change, kinds.map(ChangeKind), refs, sides(), sides(), st.just("why"), st.just("")
-)
+changes = proposals()
 books = st.builds(
     lambda allow, targets, namespaces, factor, most, changed, access: playbook(
         allow,
@@ -248,13 +257,13 @@ books = st.builds(
         limits=limits(changed, factor, most),
         scope=models.Scope(namespaces=namespaces, cluster=access),
     ),
-    st.lists(kinds, min_size=1, max_size=3),
-    st.lists(st.lists(parts, min_size=1, max_size=4).map("/".join), max_size=3),
-    st.lists(st.sampled_from(["shop", "pay"]), max_size=2),
-    st.sampled_from([1, 1.5, 3]),
-    st.integers(1, 20),
-    st.integers(0, 3),
-    st.sampled_from(["read-write", "read-write", "read-only"]),
+    st.lists(kinds, min_size=2, max_size=6),
+    st.lists(patterns, min_size=1, max_size=3),
+    st.sampled_from([[], [], ["shop"], ["shop", "pay"], ["pay"]]),
+    st.sampled_from([3, 3, 1.5, 1]),
+    st.sampled_from([20, 20, 5, 1]),
+    st.sampled_from([3, 3, 2, 1, 0]),
+    st.sampled_from(["read-write"] * 5 + ["read-only"]),
 )
 
 
@@ -274,6 +283,7 @@ def replicas_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in found.items() if value is not None}
 
 
+@settings(max_examples=300)
 @given(books, changes, st.lists(changes, max_size=3))
 def test_what_gets_through_is_named_in_scope_and_within_every_limit(
     book: models.Playbook, change: Change, applied: list[Change]
@@ -308,6 +318,31 @@ def test_what_gets_through_is_named_in_scope_and_within_every_limit(
         assert after <= max(before, 1) * book.limits.replicas.max_factor
     if change.kind is ChangeKind.SCALE:
         assert {*change.before, *change.after} <= {"/spec/replicas"}
+
+
+@given(
+    st.integers(0, 8),
+    st.lists(st.integers(-1, 30), max_size=6),
+    st.sampled_from([1, 1.5, 2, 3]),
+    st.integers(1, 20),
+    st.sampled_from(["/spec/replicas", "/spec", ""]),
+)
+def test_no_sequence_of_changes_gets_around_the_replica_limits(
+    first: int, wanted: list[int], factor: float, most: int, pointer: str
+):
+    def side(replicas: int) -> dict[str, Any]:
+        spec = {"replicas": replicas}
+        return {pointer: {"/spec": spec, "": {"spec": spec}}.get(pointer, replicas)}
+
+    guard = Guard(playbook(allow=["patch-object"], limits=limits(1, factor, most)))
+    now, applied = first, []
+    for replicas in wanted:
+        change = Change(ChangeKind.PATCH_OBJECT, AUTH, side(now), side(replicas), "more")
+        allowed = 1 <= replicas <= min(most, max(first, 1) * factor)
+        assert (guard.judge(change, applied).answer is Answer.YES) is allowed
+        if allowed:
+            now = replicas
+            applied.append(change)
 
 
 @given(books, changes)
