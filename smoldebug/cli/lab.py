@@ -84,7 +84,8 @@ def up(
     from smoldebug.lab import control
 
     place = _place(folder)
-    info = control.start(place, port=port, dies_with_parent=foreground, waiting=_progress)
+    typer.echo("starting the lab ...", err=True)
+    info = control.start(place, port=port, dies_with_parent=foreground)
     typer.echo(f"lab is up: {info.url}", err=True)
     typer.echo(f"export KUBECONFIG={info.kubeconfig}")
     if foreground:
@@ -172,14 +173,6 @@ def _place(folder: Path | None) -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("smoldebug") / "lab"
-
-
-def _progress(seconds: float) -> None:
-    """One line while waiting, on a terminal only."""
-    import sys
-
-    if sys.stderr.isatty():
-        typer.echo(f"\rstarting the lab ... {seconds:.1f} s ", nl=False, err=True)
 
 
 def _stay(place: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +47,11 @@ class LabStatus:
     pods_ready: int
 
 
-def start(
-    folder: Path,
-    *,
-    port: int = 0,
-    dies_with_parent: bool = False,
-    waiting: Callable[[float], None] = lambda seconds: None,
-) -> LabInfo:
+def start(folder: Path, *, port: int = 0, dies_with_parent: bool = False) -> LabInfo:
     """Start a lab as a process of its own and return when it is ready.
 
-    With `dies_with_parent` it ends with the calling thread. `waiting` is called again and again
-    with the seconds so far. Raises UsageError when one runs there already or the machine cannot,
-    UnreachableError when it does not come up.
+    With `dies_with_parent` it ends with the calling thread. Raises UsageError when one runs there
+    already or the machine cannot, UnreachableError when it does not come up.
     """
     folder = folder.absolute()
     if _runs(folder):
@@ -68,16 +60,15 @@ def start(
     argv = [sys.executable, "-m", "smoldebug.lab", str(folder), "--port", str(port)]
     with (folder / LOG).open("wb") as log:
         process = spawn(argv, stdout=log, stderr=STDOUT, dies_with_parent=dies_with_parent)
-    began = time.monotonic()
+    deadline = time.monotonic() + START_WITHIN
     try:
-        while (passed := time.monotonic() - began) < START_WITHIN:
+        while time.monotonic() < deadline:
             info = find(folder)
             if info is not None and info.pid == process.pid:
                 _started[process.pid] = process
                 return info
             if process.poll() is not None:
                 raise _failure(folder, process)
-            waiting(passed)
             time.sleep(_POLL)
     except BaseException:
         terminate(process)

@@ -100,9 +100,10 @@ class Proxy:
 
     def __init__(self) -> None:
         self._routes: Routes = {}
-        self._servers: dict[Address, asyncio.Server] = {}
+        self._listeners: dict[Address, socket.socket] = {}
         self._refused: set[Address] = set()
         self._turns: defaultdict[Address, Iterator[int]] = defaultdict(count)
+        self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -115,6 +116,7 @@ class Proxy:
             asyncio.run_coroutine_threadsafe(self._apply(dict(new)), self._loop).result()
 
     def stop(self) -> None:
+        """Close every connection and end the thread."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -123,75 +125,66 @@ class Proxy:
     async def _apply(self, new: Routes) -> None:
         self._routes = new
         wanted = {address for address, targets in new.items() if targets}
-        for address in self._servers.keys() - wanted:
-            self._servers.pop(address).close()
-        for address in wanted - self._servers.keys():
-            await self._listen(address)
+        for address in self._listeners.keys() - wanted:
+            self._unlisten(address)
+        for address in wanted - self._listeners.keys():
+            self._listen(address)
 
-    async def _listen(self, address: Address) -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._forward(address, reader, writer)
+    async def _close(self) -> None:
+        for address in list(self._listeners):
+            self._unlisten(address)
+        await asyncio.sleep(0)  # connections that have just come get into their `with`
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def _listen(self, address: Address) -> None:
         try:
-            self._servers[address] = await asyncio.start_server(serve, *address)
+            listener = socket.create_server(address, backlog=128)
         except OSError as error:
             if address not in self._refused:  # once: a port below 1024 needs privileges
                 log.warning("no proxy on %s:%d: %s", *address, error)
             self._refused.add(address)
+            return
+        listener.setblocking(False)
+        self._listeners[address] = listener
+        self._loop.add_reader(listener, self._accept, address, listener)
 
-    async def _forward(
-        self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        ends = [writer]
-        try:
-            backend = await self._connect(address)
-            if backend is None:
-                _reset(writer)
+    def _unlisten(self, address: Address) -> None:
+        listener = self._listeners.pop(address)
+        self._loop.remove_reader(listener)
+        listener.close()
+
+    def _accept(self, address: Address, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            client, _ = listener.accept()
+            connection = self._loop.create_task(self._forward(address, client))
+            self._connections.add(connection)
+            connection.add_done_callback(self._connections.discard)
+
+    async def _forward(self, address: Address, client: socket.socket) -> None:
+        with client, socket.socket() as backend:
+            for end in (client, backend):
+                end.setblocking(False)
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                async with asyncio.timeout(_CONNECT):
+                    await self._loop.sock_connect(backend, self._next_target(address))
+            except (OSError, TimeoutError):  # RST, as a dead endpoint itself would answer
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
-            far_reader, far_writer = backend
-            ends.append(far_writer)
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-            for end in ends:
-                end.close()
-        except asyncio.CancelledError:  # the proxy stops
-            for end in ends:
-                end.transport.abort()
+            await asyncio.gather(self._copy(client, backend), self._copy(backend, client))
 
-    async def _connect(
-        self, address: Address
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        targets = self._routes.get(address, ())
+    def _next_target(self, address: Address) -> Address:
+        targets = self._routes.get(address)
         if not targets:
-            return None
-        target = targets[next(self._turns[address]) % len(targets)]
-        try:
-            return await asyncio.wait_for(asyncio.open_connection(*target), _CONNECT)
-        except (OSError, TimeoutError):
-            return None
+            raise ConnectionRefusedError
+        return targets[next(self._turns[address]) % len(targets)]
 
-    async def _close(self) -> None:
-        await asyncio.sleep(0.02)  # asyncio loses a connection accepted just before a close
-        for server in self._servers.values():
-            server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the aborted connections are closed by callbacks
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection as one to a dead endpoint ends: with RST, not with FIN."""
-    at_once = struct.pack("ii", 1, 0)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-    writer.transport.abort()
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Copy one direction until its end, and pass the end on."""
-    with contextlib.suppress(OSError):
-        while chunk := await source.read(_CHUNK):
-            target.write(chunk)
-            await target.drain()
-        if target.can_write_eof():
-            target.write_eof()
+    async def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        """Copy one direction until its end, and pass the end on."""
+        with contextlib.suppress(OSError):
+            while chunk := await self._loop.sock_recv(source, _CHUNK):
+                await self._loop.sock_sendall(target, chunk)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
