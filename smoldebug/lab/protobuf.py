@@ -27,7 +27,7 @@ _META: Message = {
     11: ("labels", _TEXTS),
     12: ("annotations", _TEXTS),
     14: ("finalizers", ["text"]),
-}
+} | dict.fromkeys((7, 8, 9, 10, 17), ("", "dropped"))  # the server's own business
 _DELETE_OPTIONS: Message = {
     1: ("gracePeriodSeconds", "int"),
     2: ("preconditions", {1: ("uid", "text"), 2: ("resourceVersion", "text")}),
@@ -45,7 +45,29 @@ _ACCESS: Message = {
     1: ("resourceAttributes", _ATTRIBUTES),
     2: ("nonResourceAttributes", {1: ("path", "text"), 2: ("verb", "text")}),
 }
+# As much of a pod as `kubectl create deployment` can write.
+_CONTAINER: Message = {
+    1: ("name", "text"),
+    2: ("image", "text"),
+    3: ("command", ["text"]),
+    4: ("args", ["text"]),
+    6: ("ports", [{1: ("name", "text"), 3: ("containerPort", "int"), 4: ("protocol", "text")}]),
+    7: ("env", [{1: ("name", "text"), 2: ("value", "text")}]),
+    18: ("stdin", "bool"),
+    19: ("stdinOnce", "bool"),
+    20: ("tty", "bool"),
+}
+_TEMPLATE: Message = {
+    1: ("metadata", _META),
+    2: ("spec", {2: ("containers", [_CONTAINER]), 3: ("restartPolicy", "text")}),
+}
+_DEPLOYMENT_SPEC: Message = {
+    1: ("replicas", "int"),
+    2: ("selector", {1: ("matchLabels", _TEXTS)}),
+    3: ("template", _TEMPLATE),
+}
 _KINDS: dict[str, Message] = {
+    "Deployment": {1: ("metadata", _META), 2: ("spec", _DEPLOYMENT_SPEC)},
     "Secret": {
         1: ("metadata", _META),
         2: ("data", _Map("bytes")),
@@ -89,9 +111,13 @@ def decode(body: bytes) -> Object:
 def _read(data: bytes, message: Message) -> Object:
     result: Object = {}
     for number, value in _fields(data):
-        if number not in message:
+        if number not in message and _is_empty(value):
             continue
+        if number not in message:  # better refused than stored without it
+            raise LookupError(f"no protobuf layout for field {number}")
         name, kind = message[number]
+        if kind == "dropped":
+            continue
         if isinstance(kind, list):
             result.setdefault(name, []).append(_value(value, kind[0]))
         elif isinstance(kind, _Map):
@@ -99,9 +125,19 @@ def _read(data: bytes, message: Message) -> Object:
             result.setdefault(name, {})[pair.get("key", "")] = pair.get("value", "")
         else:
             found = _value(value, kind)
-            if found not in ("", {}):  # Go writes the empty value of a field it does not use
+            if found not in ("", {}):
                 result[name] = found
     return result
+
+
+def _is_empty(value: int | bytes) -> bool:
+    """Go writes unused fields too: as 0, "", or a message of nothing but such fields."""
+    if not value or isinstance(value, int):
+        return not value
+    try:
+        return all(_is_empty(inner) for _, inner in _fields(value))
+    except ValueError:
+        return False
 
 
 def _value(value: int | bytes, kind: Any) -> Any:
