@@ -20,20 +20,28 @@ KUBE_KINDS: Sequence[ChangeKind] = (
 
 
 def operations(change: Change) -> list[dict[str, Any]]:
-    """The change as a JSON patch (RFC 6902): tests first, then the edits."""
-    tests: list[dict[str, Any]] = []
-    edits: list[dict[str, Any]] = []
-    if change.uid:
-        tests.append({"op": "test", "path": "/metadata/uid", "value": change.uid})
-    for path in sorted({*change.before, *change.after}):
-        if path in change.before:
-            tests.append({"op": "test", "path": path, "value": change.before[path]})
-        if path in change.after:
-            op = "replace" if path in change.before else "add"
-            edits.append({"op": op, "path": path, "value": change.after[path]})
-        else:
-            edits.append({"op": "remove", "path": path})
-    return tests + edits
+    """The change as a JSON patch (RFC 6902): tests first, then the edits.
+
+    Removals go from the last item of a list to the first, additions the other way round, so that
+    no edit moves what the next one means.
+    """
+    before, after = change.before, change.after
+    uid = {"/metadata/uid": change.uid} if change.uid else {}
+    replaced = sorted({*before} & {*after}, key=_place)
+    removed = sorted({*before} - {*after}, key=_place, reverse=True)
+    added = sorted({*after} - {*before}, key=_place)
+    return [
+        *({"op": "test", "path": path, "value": value} for path, value in uid.items()),
+        *({"op": "test", "path": path, "value": before[path]} for path in sorted(before)),
+        *({"op": "replace", "path": path, "value": after[path]} for path in replaced),
+        *({"op": "remove", "path": path} for path in removed),
+        *({"op": "add", "path": path, "value": after[path]} for path in added),
+    ]
+
+
+def _place(pointer: str) -> list[tuple[int, str]]:
+    """Sorts list indices as numbers: /a/2 before /a/10."""
+    return [(int(key) if key.isdecimal() else -1, key) for key in pointer.split("/")]
 
 
 def lookup(document: Json, pointer: str) -> Json:
@@ -41,7 +49,7 @@ def lookup(document: Json, pointer: str) -> Json:
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(document, list):
-            if not key.isdigit() or int(key) >= len(document):
+            if not key.isdecimal() or int(key) >= len(document):
                 return None
             document = document[int(key)]
         elif isinstance(document, dict):
@@ -52,23 +60,21 @@ def lookup(document: Json, pointer: str) -> Json:
 
 
 def field_diff(change: Change) -> str:
-    """Lines with - and + for the touched fields only; long values as a unified diff of YAML."""
+    """Lines with - and + for the touched fields only, each with its whole path; long values as a
+    unified diff of YAML."""
     lines: list[str] = []
     for path in dict.fromkeys((*change.before, *change.after)):
         before = _as_yaml(path, change.before)
         after = _as_yaml(path, change.after)
-        lines += [
-            line
-            for line in difflib.unified_diff(before, after, lineterm="", n=2)
-            if not line.startswith(("---", "+++", "@@"))
-        ]
+        _, _, *body = difflib.unified_diff(before, after, lineterm="", n=2) or ("", "")
+        lines += [line for line in body if not line.startswith("@@")]
     return "\n".join(lines)
 
 
 def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
     if path not in values:
         return []
-    return yaml.safe_dump({_leaf(path): values[path]}, sort_keys=True).splitlines()
+    return yaml.safe_dump({path: values[path]}, sort_keys=True).splitlines()
 
 
 def kubectl_command(change: Change, context: str = "") -> str:
@@ -84,6 +90,9 @@ def kubectl_command(change: Change, context: str = "") -> str:
         )
     if change.kind is ChangeKind.RESTART:
         return shlex.join(["kubectl", *where, "rollout", "restart", f"{kind}/{target.name}"])
+    if change.kind is ChangeKind.ROLLBACK:
+        to = [f"--to-revision={change.revision}"] if change.revision else []
+        return shlex.join(["kubectl", *where, "rollout", "undo", f"{kind}/{target.name}", *to])
     edits = [edit for edit in operations(change) if edit["op"] != "test"]
     patch = json.dumps(edits, separators=(",", ":"))
     return shlex.join(["kubectl", *where, "patch", kind, target.name, "--type=json", "-p", patch])

@@ -182,6 +182,7 @@ class Change:
     no_undo: str = ""
     uid: str = ""  # of the target when it was read; another uid is another object
     evidence: tuple[str, ...] = ()
+    revision: int = 0  # a rollback's; 0: the one before, which its inverse goes back to
     settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
 
     def inverse(self) -> "Change":

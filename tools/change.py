@@ -111,6 +111,7 @@ def rollback(
         why=why,
         expects=f"pods of revision {_number(old)}: {_images(template)}",
         uid=_uid(item),
+        revision=_number(old),
     )
 
 

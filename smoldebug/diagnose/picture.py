@@ -72,6 +72,7 @@ class Line:
     count: int
     level: str
     evidence: str
+    pod: str = ""
 
     def quote(self) -> Quote:
         return Quote(self.evidence, self.text)
@@ -148,6 +149,14 @@ class Picture:
                 found.append(item)
         return found or (self.objects("Deployment") if not self.brief.targets else [])
 
+    def in_question(self) -> list[Object]:
+        """The targets and the Deployments behind what they depend on."""
+        found = self.target_deployments()
+        for item in list(found):
+            behind = [self.behind(service) for service in self.dependencies(item)]
+            found += [each for each in behind if each is not None and each not in found]
+        return found
+
     def dependencies(self, deployment: Object) -> list[str]:
         """Services that a Deployment's environment names: typed edges of the call graph."""
         values = [
@@ -194,7 +203,13 @@ class Picture:
         data = found.observation.data if found else None
         shapes = data.get("shapes", []) if isinstance(data, dict) else []
         return [
-            Line(shape["last"], shape["count"], shape.get("level") or "", found.id if found else "")
+            Line(
+                shape["last"],
+                shape["count"],
+                shape.get("level") or "",
+                found.id if found else "",
+                shape.get("pod") or "",
+            )
             for shape in shapes
         ]
 

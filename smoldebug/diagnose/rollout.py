@@ -1,20 +1,20 @@
 """A new revision whose pods do not come up while an earlier revision exists: roll back first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from smoldebug.diagnose.picture import Assessment, Call, Picture, labels, ready, ref_of
 from smoldebug.records import ChangeKind, Quote
-from smoldebug.signals.objects import Object, name, revisions, status
+from smoldebug.signals.objects import Object, name, revision, revisions, status
 
 FAILED = ("CrashLoopBackOff", "Error", "ImagePullBackOff", "ErrImagePull", "RunContainerError",
           "CreateContainerConfigError", "CreateContainerError", "InvalidImageName")  # fmt: skip
 
 
 def assess(picture: Picture) -> Iterator[Assessment]:
-    """One assessment per Deployment whose newest revision has failing pods."""
+    """One assessment per Deployment in question whose newest revision has failing pods."""
     if "get" not in picture.brief.tools:
         return
-    for deployment in picture.objects("Deployment"):
+    for deployment in picture.in_question():
         failing = [(pod, why) for pod in picture.pods(deployment) if (why := _failure(pod))]
         if failing:
             yield _assess(picture, deployment, failing)
@@ -26,19 +26,18 @@ def _assess(picture: Picture, deployment: Object, failing: list[tuple[Object, st
     newest = known[0] if known else None
     new = [pod for pod, _ in failing if newest and _hash(pod) == _hash(newest)]
     seen = tuple(row for pod, _ in failing if (row := picture.row("Pod", name(pod))))[:2]
-    error = _last_error(picture, called)
+    error = _last_error(picture, called, {name(pod) for pod, _ in failing})
     logs = picture.logs(called)
     confirmed = bool(new) and len(known) > 1
-    reason = failing[0][1]
     return Assessment(
-        claim=f"the newest revision of {called} does not come up ({reason})",
+        claim=f"the newest revision of {called} does not come up",
         subject=ref_of(deployment, "Deployment"),
         supports=(*seen, *([error] if error else [])),
         confirmed=confirmed and bool(seen),
         needs=tuple(
             call for call in (*picture.read("ReplicaSet"), logs) if call.tool in picture.brief.tools
         ),
-        remedy=_rollback(picture, called) if confirmed else None,
+        remedy=_rollback(picture, called, known[1:]) if confirmed else None,
         because=f"{called} worked before its newest revision: restore first, understand later",
     )
 
@@ -60,16 +59,18 @@ def _hash(item: Object) -> str:
     return labels(item).get("pod-template-hash", "")
 
 
-def _last_error(picture: Picture, workload: str) -> Quote | None:
+def _last_error(picture: Picture, workload: str, pods: set[str]) -> Quote | None:
     for line in picture.lines(workload):
-        if line.level in ("error", "fatal", "critical"):
+        if line.level in ("error", "fatal", "critical") and line.pod in pods:
             return line.quote()
     return None
 
 
-def _rollback(picture: Picture, called: str) -> Call | None:
+def _rollback(picture: Picture, called: str, earlier: Sequence[Object]) -> Call | None:
+    """To the newest earlier revision that still has ready pods, else to the one before."""
     if ChangeKind.ROLLBACK not in picture.brief.allowed:
         return None
+    works = [item for item in earlier if status(item).get("readyReplicas")]
+    target = {"target": f"deployment/{called}", "namespace": picture.brief.namespace}
     why = f"the newest revision of {called} does not come up"
-    target = f"deployment/{called}"
-    return Call("rollback", {"target": target, "namespace": picture.brief.namespace, "why": why})
+    return Call("rollback", {**target, "revision": revision((works or earlier)[0]), "why": why})

@@ -1,5 +1,6 @@
 """findings: does a first card, taken now, still show something red?"""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,14 +22,30 @@ def red_lights(card: FirstCard) -> Sequence[Fact]:
 
 def findings(check: FindingsCheck, setting: Setting) -> Check:
     fatal = ("critical",) if check.severity == "critical" else ("critical", "warning")
-    label = f"no {' or '.join(fatal)} finding"
-    return Check(label, "findings", partial(_look, fatal, setting.red))
+    about = f" about {check.target}" if check.target else ""
+    label = f"no {' or '.join(fatal)} finding{about}"
+
+    def matters(fact: Fact) -> bool:
+        return fact.severity in fatal and (not check.target or belongs(fact.ref, check.target))
+
+    return Check(label, "findings", partial(_look, matters, setting.red))
 
 
-def _look(fatal: Sequence[str], red: Callable[[], Sequence[Fact]] | None, sample: int) -> Measured:
+def belongs(ref: str, target: str) -> bool:
+    """Whether an object is the target or one of its pods, told by the names controllers give."""
+    if ref == target:
+        return True
+    kind, _, rest = target.partition("/")
+    suffix = "-[a-z0-9]+-[a-z0-9]{5}" if kind == "Deployment" else "-[a-z0-9]+"
+    return re.fullmatch(f"Pod/{re.escape(rest)}{suffix}", ref) is not None
+
+
+def _look(
+    matters: Callable[[Fact], bool], red: Callable[[], Sequence[Fact]] | None, sample: int
+) -> Measured:
     if red is None:
         return inconclusive("nobody looked for findings")
-    found = [fact for fact in red() if fact.severity in fatal]
+    found = [fact for fact in red() if matters(fact)]
     if not found:
         return met("none", 0.0)
     more = f" (+{len(found) - 1} more)" if found[1:] else ""

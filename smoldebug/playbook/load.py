@@ -180,7 +180,7 @@ def _within(check: Check, namespace: str) -> Check:
     for key in ("all", "any"):
         if nested := getattr(check, key):
             changed[key] = [_within(part, namespace) for part in nested]
-    for key in ("rollout", "restarts"):
+    for key in ("rollout", "restarts", "findings"):
         part = getattr(check, key)
         if part is not None and part.target:
             kind, *rest = part.target.split("/")

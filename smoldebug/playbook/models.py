@@ -206,6 +206,9 @@ class FindingsCheck(Model, frozen=True, kw_only=True):
     severity: Annotated[
         Literal["critical", "warning"], doc("The least severity that fails the check.")
     ] = "critical"
+    target: Annotated[str, doc("KIND/NAMESPACE/NAME and its pods; empty: everything in scope.")] = (
+        ""
+    )
 
 
 class Check(Model, frozen=True, kw_only=True):

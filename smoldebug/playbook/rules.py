@@ -211,7 +211,9 @@ def _playbook(playbook: Playbook, report: Report) -> None:
     if needs and (metrics is None or not metrics.url):
         report("goal", f"its {needs} check needs tools.metrics.url")
     if len(playbook.scope.namespaces) != 1:
-        for target in {part.target for c in checks for part in (c.rollout, c.restarts) if part}:
+        for target in {
+            part.target for c in checks for part in (c.rollout, c.restarts, c.findings) if part
+        }:
             if target.count("/") == 1:
                 report("goal", f"{target} needs its namespace, unless scope.namespaces is one")
     for name in playbook.inputs:

@@ -67,17 +67,25 @@ def cited(quotes: tuple[Quote, ...]) -> str:
 
 
 def fields(change: Change) -> str:
-    """`spec.replicas 1 → 3`, comma-separated; values as JSON, shortened."""
+    """`spec.replicas 1 → 3`, comma-separated; of long values only that they differ."""
     paths = dict.fromkeys((*change.before, *change.after))
-    return ", ".join(
-        f"{_dotted(path)} {_value(change.before, path)} → {_value(change.after, path)}"
-        for path in paths
-    )
+    return ", ".join(_field(change, path) for path in paths)
+
+
+def _field(change: Change, path: str) -> str:
+    if any(isinstance(side.get(path), dict | list) for side in (change.before, change.after)):
+        return f"{_dotted(path)} replaced"
+    return f"{_dotted(path)} {_value(change.before, path)} → {_value(change.after, path)}"
 
 
 def wanted(change: Change) -> str:
     """`spec.replicas = 3`: what a manifest must say for the change to last."""
-    return ", ".join(f"{_dotted(path)} = {_value(change.after, path)}" for path in change.after)
+    return ", ".join(
+        f"{_dotted(path)} as in its diff"
+        if isinstance(change.after[path], dict | list)
+        else f"{_dotted(path)} = {_value(change.after, path)}"
+        for path in change.after
+    )
 
 
 def _dotted(pointer: str) -> str:

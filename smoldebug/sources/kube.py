@@ -37,6 +37,7 @@ MANAGER = "smoldebug"
 ANNOTATION = "smoldebug.dev/run"
 SECONDS = 10.0  # longest wait for one answer
 CONNECT_SECONDS = 4.0
+NO_LOG = "unable to retrieve container logs for "
 PAGE = 500  # objects per list request
 LOG_LINES, LOG_BYTES = 5000, 16 << 20
 BODY_BYTES = 64 << 10
@@ -181,10 +182,13 @@ class KubeCluster:
             return read_some(answer, LOG_BYTES, SECONDS)
 
         try:
-            return self._answer(asked, read).decode(errors="replace")
+            text = self._answer(asked, read).decode(errors="replace")
         except NotFound:
             self._require_namespace(namespace)
             raise
+        if text.startswith(NO_LOG):  # the kubelet says so with status 200, in place of a log
+            raise NotFound(f"the log of {pod} is gone: {one_line(text, 120)}")
+        return text
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
         plural = _proxied(ref)
