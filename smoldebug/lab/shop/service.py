@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
 PORT = 8080
-BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0)  # seconds
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 5.0)  # seconds
 _LEAVE = 0.5  # seconds a program serves on after SIGTERM, while its endpoint is taken away
 
 Answer = tuple[int, str]  # status code, text
