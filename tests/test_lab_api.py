@@ -24,6 +24,7 @@ from smoldebug.lab.catalog import resource
 from smoldebug.lab.runtime import LogOptions, Usage
 from smoldebug.lab.server import Server, serve
 from smoldebug.lab.store import Store
+from smoldebug.lab.tables import duration
 from smoldebug.sources import process
 
 Json = dict[str, Any]
@@ -440,8 +441,24 @@ def test_an_eviction_deletes_unless_a_budget_forbids(lab: Lab):
     code, body, _ = lab.raw("POST", path, "{}")
     assert (code, json.loads(body)["reason"]) == (429, "TooManyRequests")
     lab.store.delete(budgets, "shop", "web")
+    assert lab.raw("POST", f"{path}?dryRun=All", "{}")[0] == 201
+    assert not lab.core.read_namespaced_pod("web", "shop").metadata.deletion_timestamp
     lab.core.create_namespaced_pod_eviction("web", "shop", {"metadata": {"name": "web"}})
     assert lab.core.read_namespaced_pod("web", "shop").metadata.deletion_timestamp
+
+
+def test_a_stream_that_breaks_is_no_second_answer(start: Callable[..., Lab]):
+    class Breaking(LocalRuntime):
+        def logs(self, pod: Json, container: str, options: LogOptions) -> Iterable[bytes]:
+            yield b"one\n"
+            raise ApiError(500, "InternalError", "the log is gone")
+
+    lab = start(runtime=Breaking())
+    lab.pod()
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        lab.raw("GET", f"{PODS}/web/log?follow=true")
+    assert caught.value.partial == b"one\n"
+    assert lab.raw("GET", f"{PODS}/web/log")[0] == 500
 
 
 def test_ephemeral_containers_are_added_and_stay(lab: Lab):
@@ -482,6 +499,30 @@ def test_events_in_both_forms(lab: Lab):
     lab.raw("POST", "/apis/events.k8s.io/v1/namespaces/shop/events", json.dumps(posted))
     found = lab.core.list_namespaced_event("shop", field_selector="involvedObject.name=api").items
     assert [item.message for item in found] == ["hello"]
+
+
+def test_text_in_a_secret_is_stored_as_data(lab: Lab):
+    body = {"metadata": {"name": "db"}, "stringData": {"password": "x"}}
+    assert lab.core.create_namespaced_secret("shop", body).data == {"password": "eA=="}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (330, "5m30s"),
+        (601, "10m"),
+        (3 * 3600, "3h"),
+        (3 * 3600 + 60, "3h1m"),
+        (47 * 3600, "47h"),
+        (49 * 3600, "2d1h"),
+        (9 * 86400, "9d"),
+    ],
+)
+def test_ages_are_written_as_kubectl_writes_them(seconds: float, text: str):
+    assert duration(seconds) == text
 
 
 # -- proxy

@@ -194,9 +194,9 @@ class Api:
             return self._exec(target, request)
         if target.subresource == "eviction":
             options = request.object().get("deleteOptions") or {}
-            return json_reply(
-                subresources.evict(self.store, target.namespace, target.name, options), 201
-            )
+            options |= {"dryRun": ["All"]} if request.dry_run else {}
+            evicted = subresources.evict(self.store, target.namespace, target.name, options)
+            return json_reply(evicted, 201)
         if target.name:
             raise no_such_path()
         obj = request.object()

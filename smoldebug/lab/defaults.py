@@ -1,5 +1,6 @@
 """What a real API server fills in, so that `describe` and rollouts look as they do in life."""
 
+import base64
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -48,7 +49,7 @@ def fill(resource: Resource, obj: Object) -> None:
     if resource.kind in _PHASE:
         obj.setdefault("status", {"phase": _PHASE[resource.kind]})
     if resource.kind == "Secret":
-        obj.setdefault("type", "Opaque")
+        _fill_secret(obj)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return
@@ -83,6 +84,12 @@ def _fill_pod(pod: dict[str, Any]) -> None:
                     _add(probe, _PROBE)
                     if "httpGet" in probe:
                         _add(probe["httpGet"], {"path": "/", "scheme": "HTTP"})
+
+
+def _fill_secret(obj: Object) -> None:
+    obj.setdefault("type", "Opaque")
+    for key, text in (obj.pop("stringData", None) or {}).items():
+        _child(obj, "data")[key] = base64.b64encode(str(text).encode()).decode()
 
 
 def _fill_requests(resources: dict[str, Any]) -> None:

@@ -132,17 +132,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _handle(self) -> None:
+        self._answering = False
         try:
             request = self._request()
             self._authenticate(request)
             self._send(self._answer(request))
         except ApiError as error:
-            self._send(error_reply(error))
+            self._fail(error)
         except ConnectionError:
             raise
         except Exception as error:
             log.exception("%s %s", self.command, self.path)
-            self._send(error_reply(ApiError(500, "InternalError", f"Internal error: {error!r}")))
+            self._fail(ApiError(500, "InternalError", f"Internal error: {error!r}"))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
@@ -187,7 +188,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return _routed(*found)
         return self.server.api.answer(request)
 
+    def _fail(self, error: ApiError) -> None:
+        if self._answering:  # too late for another answer: a broken one says it as well
+            self.close_connection = True
+        else:
+            self._send_reply(error_reply(error))
+
     def _send(self, answer: Answer) -> None:
+        self._answering = True
         if isinstance(answer, Stream):
             self._send_stream(answer)
         elif isinstance(answer, Exec):
