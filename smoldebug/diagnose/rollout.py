@@ -29,15 +29,17 @@ def _assess(picture: Picture, deployment: Object, failing: list[tuple[Object, st
     error = _last_error(picture, called, {name(pod) for pod, _ in failing})
     logs = picture.logs(called)
     confirmed = bool(new) and len(known) > 1
+    works = [item for item in known[1:] if status(item).get("readyReplicas")]
+    before = [row for item in works[:1] if (row := picture.row("ReplicaSet", name(item)))]
     return Assessment(
         claim=f"the newest revision of {called} does not come up",
         subject=ref_of(deployment, "Deployment"),
-        supports=(*seen, *([error] if error else [])),
+        supports=(*seen, *before, *([error] if error else [])),
         confirmed=confirmed and bool(seen),
         needs=tuple(
             call for call in (*picture.read("ReplicaSet"), logs) if call.tool in picture.brief.tools
         ),
-        remedy=_rollback(picture, called, known[1:]) if confirmed else None,
+        remedy=_rollback(picture, called, works or known[1:]) if confirmed else None,
         because=f"{called} worked before its newest revision: restore first, understand later",
     )
 
@@ -67,10 +69,9 @@ def _last_error(picture: Picture, workload: str, pods: set[str]) -> Quote | None
 
 
 def _rollback(picture: Picture, called: str, earlier: Sequence[Object]) -> Call | None:
-    """To the newest earlier revision that still has ready pods, else to the one before."""
+    """To the first of these: earlier revisions, newest first, those with ready pods if any."""
     if ChangeKind.ROLLBACK not in picture.brief.allowed:
         return None
-    works = [item for item in earlier if status(item).get("readyReplicas")]
     target = {"target": f"deployment/{called}", "namespace": picture.brief.namespace}
     why = f"the newest revision of {called} does not come up"
-    return Call("rollback", {**target, "revision": revision((works or earlier)[0]), "why": why})
+    return Call("rollback", {**target, "revision": revision(earlier[0]), "why": why})

@@ -151,6 +151,9 @@ def back_to(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
     parts = []
     for path in dict.fromkeys((*before, *after)):
         name = path.strip("/").replace("/", ".")
+        if isinstance(before.get(path), dict | list):
+            parts.append(f"{name} as before")
+            continue
         value = json.dumps(before[path], default=str) if path in before else "removed"
         parts.append(f"{name} = {one_line(value, 80)}")
     return one_line(", ".join(parts), 300)
