@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from hostile import HOSTILE, runs, stamped, start
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from recorded_run import recorded_run
@@ -305,6 +305,7 @@ def test_no_text_of_the_world_becomes_markup_or_a_control_character(events: list
 
 
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60)))
+@example("__0__")
 @settings(deadline=None)
 def test_escaped_text_is_one_paragraph_without_markup(text: str):
     kinds = rendered_kinds(escaped(text))

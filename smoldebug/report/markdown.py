@@ -18,7 +18,7 @@ from smoldebug.untrusted import clip, fence, one_line, plain
 
 TEXT = 8000  # characters of one piece of evidence; the journal has all of it
 _ADDRESS = re.compile(r"\S*(?::/|@|www\.|#\d)\S*")
-_SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<!\w)_|_(?!\w))")
+_SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_]))")
 _LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>])")
 
 

@@ -6,6 +6,7 @@ A line that starts with `$ ` is a command to copy. Text from the world is plain 
 from collections.abc import Iterable
 
 from smoldebug.events import Stamped
+from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.records import Outcome, Section
 from smoldebug.report.story import ChangeStory, Story, story
 from smoldebug.report.words import (
@@ -37,13 +38,21 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("VERDICT", _verdict(told)),
             ("CAUSE", _cause(told)),
             ("CHANGED", changed(told)),
-            ("NOT SEEN", [f"{gap.what}: {gap.why}" for gap in told.gaps]),
+            ("NOT SEEN", _gaps(told)),
             ("RULED OUT", ruled_out(told)),
             ("NEXT", next_steps(told)),
             ("CHECKED", [checked(told)]),
         )
         if lines
     ]
+
+
+def _gaps(told: Story) -> list[str]:
+    """One line for each reason, with all it hides."""
+    by_reason: dict[str, list[str]] = {}
+    for gap in told.gaps:
+        by_reason.setdefault(gap.why, []).append(gap.what)
+    return [f"{', '.join(what)}: {why}" for why, what in by_reason.items()]
 
 
 def _safe(line: str) -> str:
@@ -130,8 +139,9 @@ def _next_for(change: ChangeStory, status: ExitStatus) -> list[str]:
         return [f"look whether {change.card.id} took effect on {target}: nothing says so"]
     if change.state in ("undo failed", "cannot be undone"):
         return [f"put {target} back by hand: {change.detail}"]
-    if status is ExitStatus.MET and change.stands and change.card.change.after and target.namespace:
-        lasting = wanted(change.card.change)
+    made = change.card.change
+    if status is ExitStatus.MET and change.stands and made.after and made.kind in KUBE_KINDS:
+        lasting = wanted(made)
         return [f"make it last: put {lasting} into the manifest or chart of {target}"]
     return []
 

@@ -97,7 +97,7 @@ def _value(values: Json, path: str) -> str:
 
 
 def summary(change: Change) -> str:
-    touched = fields(change)
+    touched = fields(change) if change.kind in KUBE_KINDS else ""
     return f"{change.kind} {change.target}" + (f": {touched}" if touched else "")
 
 

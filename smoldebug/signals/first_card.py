@@ -76,6 +76,8 @@ def read(cluster: Cluster, namespaces: Sequence[str]) -> tuple[Objects, list[Gap
 
 def _gap(kind: str, error: SmoldebugError) -> Gap:
     needs = error.needs if isinstance(error, AccessDenied) else ""
+    if needs.endswith("in tools.kubectl.read"):  # one reason for all such kinds
+        return Gap(kind, "left out by the playbook's tools.kubectl.read")
     return Gap(kind, f"{error}; needs: {needs}" if needs else str(error))
 
 
