@@ -97,7 +97,10 @@ def covers(pattern: str, target: ObjectRef) -> bool:
 
 
 def _foreign_field(change: Change) -> str:
-    for pointer in (*change.before, *change.after):
+    pointers = {*change.before, *change.after}
+    for pointer in sorted(pointers):
+        if any(other.startswith(f"{pointer}/") for other in pointers):
+            return f"it touches a field and what is inside it: {pointer}"
         allowed = FIELDS.get(change.kind, (pointer,))
         if not any(pointer == field or pointer.startswith(f"{field}/") for field in allowed):
             return f"a {change.kind} does not touch: {pointer}"

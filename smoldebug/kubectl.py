@@ -66,7 +66,7 @@ def field_diff(change: Change) -> str:
     for path in dict.fromkeys((*change.before, *change.after)):
         before = _as_yaml(path, change.before)
         after = _as_yaml(path, change.after)
-        _, _, *body = difflib.unified_diff(before, after, lineterm="", n=2) or ("", "")
+        body = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]  # no file names
         lines += [line for line in body if not line.startswith("@@")]
     return "\n".join(lines)
 
