@@ -16,7 +16,14 @@ from typing import Protocol
 import msgspec
 
 from smoldebug.clock import Clock
-from smoldebug.errors import ChangeFailed, ChangeRefused, NotFound, SmoldebugError
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeFailed,
+    ChangeRefused,
+    NotFound,
+    SmoldebugError,
+    UnreachableError,
+)
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
@@ -28,8 +35,9 @@ from smoldebug.guard import Guard, asks
 from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, lookup, operations, summary
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision
+from smoldebug.redact import Redactor
 from smoldebug.sources import servers
-from smoldebug.sources.world import Cluster, Processes
+from smoldebug.sources.world import Cluster, Object, Processes
 
 Approver = Callable[[Card], Decision]
 
@@ -125,11 +133,11 @@ class Executor:
         return clean
 
     def _card(self, change: Change) -> Card:
-        self._proposed += 1
         applier = self._appliers.get(change.kind)
         if applier is None:
             raise ChangeRefused(f"nothing here can carry out a change of kind: {change.kind}")
         preview = applier.preview(change)
+        self._proposed += 1
         return Card(
             id=f"C{self._proposed}",
             change=change,
@@ -154,19 +162,20 @@ class Executor:
     def _carry_out(self, card: Card) -> Steps:
         change = card.change
         if digest(change) != card.digest:
-            raise ChangeRefused("the change is not the one that was approved")
+            why = "it is not the change that was approved"
+            return Outcome("refused", f"REFUSED before it was sent: {why}. Nothing changed.", card)
         applier = self._appliers[change.kind]
         undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
         yield ChangeIntended(card, undo)
         try:
             detail = applier.apply(change, f"{self._run} {card.id}".strip())
-        except (ChangeRefused, NotFound) as error:  # the world said no: nothing happened
+        except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
             yield ChangeSettled(card.id, "failed", str(error))
             return Outcome("failed", f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
             if not self._holds(change):
-                yield ChangeSettled(card.id, "unknown", str(error))
                 self.applied.append(card)
+                yield ChangeSettled(card.id, "unknown", str(error))
                 return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
             detail = f"no answer, but it took: {error}"
         self.applied.append(card)
@@ -186,7 +195,9 @@ class Executor:
         try:
             detail = self._appliers[change.kind].apply(inverse, f"{self._run} undo {card.id}")
         except SmoldebugError as error:
-            return "undo failed", str(error)
+            if not self._holds(inverse):
+                return "undo failed", str(error)
+            detail = f"no answer, but it took: {error}"
         if not self._holds(inverse):
             return "undo failed", f"{detail}; read back something else"
         return "undone", f"{summary(inverse)} ({detail})"
@@ -215,14 +226,27 @@ class KubeApplier:
 
     def preview(self, change: Change) -> Preview:
         cluster = self._cluster()
+        self._live(change)
         cluster.patch(change.target, operations(change), dry_run=True, note="dry run")
         return Preview(field_diff(change), "accepted", kubectl_command(change, cluster.context))
 
     def apply(self, change: Change, note: str) -> str:
-        before = self._cluster().get(change.target)["metadata"].get("resourceVersion", "?")
+        before = self._live(change)["metadata"].get("resourceVersion", "?")
         patched = self._cluster().patch(change.target, operations(change), dry_run=False, note=note)
         after = patched["metadata"].get("resourceVersion", "?")
         return f"resourceVersion {before}→{after}"
+
+    def _live(self, change: Change) -> Object:
+        """The object now. Raises ChangeRefused when it is not to be had, or when a field that the
+        change adds is there already: JSON patch has no test for that, and would overwrite it."""
+        try:
+            found = self._cluster().get(change.target)
+        except UnreachableError as error:
+            raise ChangeRefused(f"it was not sent: {error}") from error
+        for path in change.after:
+            if path not in change.before and lookup(found, path) is not None:
+                raise ChangeRefused(f"somebody else has set it meanwhile: {path}")
+        return found
 
     def holds(self, change: Change) -> bool:
         found = self._cluster().get(change.target)
@@ -238,21 +262,27 @@ class KubeApplier:
 class CommandApplier:
     """run-command: an argv of the playbook's allow-list, run once. There is no dry run."""
 
-    def __init__(self, processes: Processes, timeout: float = 60.0) -> None:
+    def __init__(
+        self, processes: Processes, redactor: Redactor | None = None, timeout: float = 60.0
+    ) -> None:
         self._processes, self._timeout = processes, timeout
+        self._redactor = redactor or Redactor()
         self._done: set[str] = set()
 
     def preview(self, change: Change) -> Preview:
-        command = shlex.join(change.after["/argv"])
+        command = _argv(change)
         return Preview(f"run: {command}", "not supported for commands", command)
 
     def apply(self, change: Change, note: str) -> str:
         done = self._processes.run(change.after["/argv"], timeout=self._timeout)
+        output = self._redactor.text((done.stdout + done.stderr).strip())[-2000:]
         if done.code is None:
             raise ChangeFailed(f"stopped after {self._timeout:g} s: {change.after['/argv'][0]}")
+        ended = f"exit code {done.code}: {output}" if output else f"exit code {done.code}"
+        if done.code != 0:
+            raise ChangeFailed(ended)  # what it did before it failed, nobody knows
         self._done.add(digest(change))
-        output = (done.stdout + done.stderr).strip()
-        return f"exit code {done.code}: {output[-2000:]}" if output else f"exit code {done.code}"
+        return ended
 
     def holds(self, change: Change) -> bool:
         return digest(change) in self._done
@@ -268,29 +298,46 @@ class ServerApplier:
         self._folder, self._clock, self._answers = folder, clock, answers
 
     def preview(self, change: Change) -> Preview:
-        command = shlex.join(change.after["/argv"])
+        command = _argv(change)
         return Preview(f"start: {command}", "not supported for processes", command)
 
     def apply(self, change: Change, note: str) -> str:
+        record, url = self._record(change), change.after["/url"]
+        if servers.running(record) is None and self._answers(url):
+            raise ChangeRefused(f"something that smoldebug did not start answers at: {url}")
         self._folder.mkdir(parents=True, exist_ok=True)
-        record = self._folder / f"{change.target.name}.json"
         ended = servers.end(record)
+        log = record.with_suffix(".log")
         pid = servers.start(
-            change.after["/argv"],
-            cwd=change.after.get("/cwd") or None,
-            log=record.with_suffix(".log"),
-            record=record,
+            change.after["/argv"], cwd=change.after.get("/cwd") or None, log=log, record=record
         )
+        self._wait(change)
+        if servers.running(record) is None:
+            raise ChangeFailed(f"it ended at once: {servers.last_words(log)}")
         return f"started pid {pid}" + (f" in place of {ended}" if ended else "")
 
     def holds(self, change: Change) -> bool:
-        """It answers within 5 s: a server that starts and dies is not a restarted server."""
-        end = self._clock.monotonic() + 5
-        while self._clock.monotonic() < end:
-            if self._answers(change.after["/url"]):
-                return True
+        """It runs and it answers: a server that starts and dies is not a restarted server."""
+        running = servers.running(self._record(change)) is not None
+        return running and self._answers(change.after["/url"])
+
+    def _wait(self, change: Change) -> None:
+        """Until it answers or has ended, 5 s at most."""
+        deadline = self._clock.monotonic() + 5
+        while servers.running(self._record(change)) is not None and not self.holds(change):
+            if self._clock.monotonic() > deadline:
+                return
             self._clock.sleep(0.1)
-        return False
+
+    def _record(self, change: Change) -> Path:
+        return self._folder / f"{change.target.name}.json"
+
+
+def _argv(change: Change) -> str:
+    """The command line. Raises ChangeRefused where a change of a process claims an inverse."""
+    if not change.no_undo:
+        raise ChangeRefused(f"a {change.kind} has no inverse; no_undo must say why")
+    return shlex.join(change.after["/argv"])
 
 
 def appliers(

@@ -1,0 +1,628 @@
+"""The one executor of changes. The fake cluster records every request: what was not to be sent
+is not there."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smoldebug.change import (
+    Approver,
+    CommandApplier,
+    Executor,
+    KubeApplier,
+    Outcome,
+    ServerApplier,
+    appliers,
+    digest,
+)
+from smoldebug.clock import FakeClock
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeRefused,
+    NotFound,
+    SmoldebugError,
+    ToolError,
+    UnreachableError,
+)
+from smoldebug.events import (
+    AnyEvent,
+    ChangeDecided,
+    ChangeIntended,
+    ChangeProposed,
+    ChangeSettled,
+)
+from smoldebug.kubectl import KUBE_KINDS
+from smoldebug.playbook import models
+from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
+from smoldebug.redact import Redactor
+from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed
+
+AUTH = ObjectRef("Deployment", "shop", "auth")
+PAY = ObjectRef("Deployment", "shop", "pay")
+LIFE = [ChangeProposed, ChangeDecided, ChangeIntended, ChangeSettled]
+RESTARTED = "/spec/template/metadata/annotations/restartedAt"
+
+
+def deployment(name: str = "auth", replicas: int = 1) -> dict[str, Any]:
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop", "uid": "u1", "resourceVersion": "11"},
+        "spec": {"replicas": replicas, "template": {"metadata": {"annotations": {}}}},
+    }
+
+
+def scale(before: int = 1, after: int = 2, **fields: Any) -> Change:
+    given = {"target": AUTH, "uid": "u1", "why": "busy", **fields}
+    return Change(
+        ChangeKind.SCALE,
+        before={"/spec/replicas": before},
+        after={"/spec/replicas": after},
+        **given,
+    )
+
+
+def restart(**fields: Any) -> Change:
+    return Change(
+        ChangeKind.RESTART, AUTH, {}, {RESTARTED: "now"}, "stuck", no_undo="no way back", **fields
+    )
+
+
+def annotate(value: str = "x") -> Change:
+    """A change that adds a field which was not there."""
+    return Change(ChangeKind.PATCH_OBJECT, AUTH, {}, {"/spec/paused": value}, "wait", uid="u1")
+
+
+def yes(card: Card) -> Decision:
+    return Decision(Answer.YES, "operator")
+
+
+class Cuts(FakeCluster):
+    """A cluster whose answer to a patch gets lost, after `takes` of them took."""
+
+    takes = True
+
+    def patch(self, ref, operations, *, dry_run, note):
+        if not dry_run and not self.takes:
+            raise UnreachableError("connection reset")
+        done = super().patch(ref, operations, dry_run=dry_run, note=note)
+        if not dry_run:
+            raise UnreachableError("connection reset")
+        return done
+
+
+class Stage:
+    def __init__(
+        self,
+        cluster: FakeCluster | None = None,
+        approver: Approver = yes,
+        processes: FakeProcesses | None = None,
+        **fields: Any,
+    ) -> None:
+        self.cluster = cluster or FakeCluster([deployment(), deployment("pay")])
+        self.processes = processes or FakeProcesses()
+        self.clock = FakeClock()
+        tool = models.ChangeTool(allow=list(ChangeKind), targets=["*/*/*"])
+        playbook = models.Playbook(
+            apiVersion="smoldebug.dev/v1",
+            name="test",
+            goal=models.Goal(),
+            tools=models.Tools(change=tool),
+            **fields,
+        )
+        by = {
+            **dict.fromkeys(KUBE_KINDS, KubeApplier(lambda: self.cluster)),
+            ChangeKind.RUN_COMMAND: CommandApplier(self.processes, Redactor(["hunter22"])),
+        }
+        self.executor = Executor(playbook, by, approver, self.clock, context="lab", run="7f3a1c")
+
+    def execute(self, change: Change) -> tuple[list[AnyEvent], Outcome]:
+        return played(self.executor.execute(change))
+
+    def apply(self, *changes: Change) -> None:
+        for change in changes:
+            assert self.execute(change)[1].state == "verified"
+
+    def take_back(self) -> tuple[list[Any], bool]:
+        return played(self.executor.take_back())
+
+    @property
+    def sent(self) -> list[Any]:
+        """Patches that were more than a dry run, and commands."""
+        real = [r for r in self.cluster.requests if r.verb == "patch" and not r.detail["dry_run"]]
+        return [*real, *self.processes.requests]
+
+    @property
+    def replicas(self) -> int:
+        return self.cluster.objects[AUTH]["spec"]["replicas"]
+
+
+def played(stream: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    events: list[Any] = []
+    while True:
+        try:
+            events.append(next(stream))
+        except StopIteration as end:
+            return events, end.value
+
+
+def types(events: Sequence[AnyEvent]) -> list[type]:
+    return [type(event) for event in events]
+
+
+# --- the life of a change ------------------------------------------------------------------------
+
+
+def test_a_change_is_proposed_decided_intended_and_settled():
+    stage = Stage()
+    events, outcome = stage.execute(scale())
+    assert types(events) == LIFE
+    proposed, decided, intended, settled = events
+    assert proposed.card.id == decided.card == settled.card == "C1"
+    assert proposed.card.digest == decided.digest == intended.card.digest == digest(scale())
+    assert (settled.state, settled.detail) == ("verified", "resourceVersion 11→12")
+    assert outcome.state == "verified"
+    assert outcome.text == (
+        "applied and verified: Deployment/shop/auth replicas 1→2 (resourceVersion 11→12)"
+    )
+    assert stage.replicas == 2
+    assert stage.executor.changes == [scale()]
+
+
+def test_the_card_shows_what_an_approver_needs():
+    [proposed, *_], _ = Stage().execute(scale())
+    card = proposed.card
+    assert card.change == scale()
+    assert card.diff == "-/spec/replicas: 1\n+/spec/replicas: 2"
+    assert card.dry_run == "accepted"
+    assert card.command == "kubectl --context fake -n shop scale deployment/auth --replicas=2"
+    assert card.limits == "1 of 3 changes · factor 2 of 3 allowed"
+    assert card.context == "lab"
+
+
+def test_the_intent_holds_what_undoes_it():
+    events, _ = Stage().execute(scale())
+    undo = events[2].undo
+    assert (undo["before"], undo["after"]) == ({"/spec/replicas": 2}, {"/spec/replicas": 1})
+    assert undo["uid"] == "u1"
+    events, _ = Stage().execute(restart())
+    assert events[2].undo is None
+
+
+def test_the_intent_is_out_before_anything_is_sent():
+    stage = Stage()
+    stream = stage.executor.execute(scale())
+    for event in stream:
+        assert bool(stage.sent) == isinstance(event, ChangeSettled)
+
+
+@pytest.mark.parametrize("index", range(len(LIFE)))
+def test_nothing_is_sent_after_the_stream_is_closed(index: int):
+    stage = Stage()
+    stream = stage.executor.execute(scale())
+    for _ in range(index + 1):
+        next(stream)
+    before = list(stage.cluster.requests)
+    stream.close()
+    assert stage.cluster.requests == before
+    assert bool(stage.sent) == (index == 3)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_an_undo_is_not_gone_on_with_after_the_stream_is_closed(index: int):
+    stage = Stage()
+    stage.apply(scale(), scale(target=PAY), scale(2, 3))
+    stream = stage.executor.take_back()
+    for _ in range(index + 1):
+        next(stream)
+    before = list(stage.cluster.requests)
+    stream.close()
+    assert stage.cluster.requests == before
+    assert len(stage.sent) == 3 + index + 1
+
+
+# --- who says no -------------------------------------------------------------------------------
+
+
+def test_the_guard_is_asked_before_the_cluster():
+    stage = Stage()
+    events, outcome = stage.execute(scale(1, 9))
+    assert events == []
+    assert outcome.state == "refused"
+    assert "max_factor" in outcome.text
+    assert stage.cluster.requests == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ChangeRefused("quota exceeded"), AccessDenied("forbidden"), NotFound("no such object")],
+)
+def test_what_the_dry_run_refuses_is_not_proposed(error: SmoldebugError):
+    stage = Stage()
+    stage.cluster.refuse("patch", "Deployment", error)
+    events, outcome = stage.execute(scale())
+    assert events == []
+    assert outcome.state == "refused"
+    assert str(error) in outcome.text
+    assert stage.sent == []
+
+
+def test_a_kind_of_change_nobody_can_carry_out_is_refused():
+    stage = Stage()
+    events, outcome = stage.execute(replace(scale(), kind=ChangeKind.HELM_UPGRADE))
+    assert (events, outcome.state) == ([], "refused")
+    assert "helm-upgrade" in outcome.text
+
+
+def test_refused_proposals_use_up_no_number():
+    stage = Stage()
+    stage.execute(scale(7, 8))
+    [proposed, *_], _ = stage.execute(scale())
+    assert proposed.card.id == "C1"
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "says"),
+    [
+        (Decision(Answer.NO, "operator", "not during the sale"), "declined", "not during the sale"),
+        (Decision(Answer.NO, "operator"), "declined", "no reason given"),
+        (Decision(Answer.PENDING, "nobody", "no terminal"), "pending", "no terminal"),
+    ],
+)
+def test_without_a_yes_nothing_is_sent(decision: Decision, state: str, says: str):
+    stage = Stage(approver=lambda card: decision)
+    events, outcome = stage.execute(scale())
+    assert types(events) == LIFE[:2]
+    assert events[1].decision == decision
+    assert (outcome.state, outcome.card) == (state, events[0].card)
+    assert says in outcome.text
+    assert stage.sent == []
+    assert stage.executor.applied == []
+
+
+def never_asked(card: Card) -> Decision:
+    raise AssertionError(card)
+
+
+def test_approval_never_is_a_no_without_a_question():
+    stage = Stage(approver=never_asked, approval="never")
+    events, outcome = stage.execute(scale())
+    assert (types(events), outcome.state) == (LIFE[:2], "declined")
+    assert events[1].decision == Decision(Answer.NO, "playbook", "approval: never")
+    assert stage.sent == []
+
+
+def test_approval_auto_is_a_yes_without_a_question():
+    events, outcome = Stage(approver=never_asked, approval="auto").execute(scale())
+    assert outcome.state == "verified"
+    assert events[1].decision == Decision(Answer.YES, "playbook", "approval: auto")
+
+
+def test_what_cannot_be_undone_is_asked_for_even_under_auto():
+    asked: list[Card] = []
+
+    def ask(card: Card) -> Decision:
+        asked.append(card)
+        return yes(card)
+
+    Stage(approver=ask, approval="auto").execute(restart())
+    assert [card.change.no_undo for card in asked] == ["no way back"]
+    Stage(approver=never_asked, approval="auto", allow_without_undo=[ChangeKind.RESTART]).execute(
+        restart()
+    )
+
+
+def test_time_spent_waiting_for_an_answer_is_known():
+    stage = Stage(approver=lambda card: (stage.clock.sleep(40), yes(card))[1])
+    stage.apply(scale(), scale(2, 3))
+    assert stage.executor.waited == 80
+
+
+# --- the change that was approved, or none -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        scale(1, 3),
+        scale(2, 2),
+        scale(uid="u2"),
+        scale(target=PAY),
+        replace(scale(), kind=ChangeKind.PATCH_OBJECT),
+        annotate(),
+    ],
+)
+def test_every_byte_that_would_be_sent_is_in_the_digest(other: Change):
+    assert digest(other) != digest(scale())
+    assert digest(replace(scale(), why="other", evidence=("E1",))) == digest(scale())
+
+
+def test_a_change_that_was_altered_after_it_was_shown_is_not_sent():
+    stage = Stage()
+    after = {"/spec/replicas": 2}
+    change = replace(scale(), after=after)
+    stage = Stage(approver=lambda card: (after.update({"/spec/replicas": 3}), yes(card))[1])
+    events, outcome = stage.execute(change)
+    assert types(events) == LIFE[:2]
+    assert outcome.state == "refused"
+    assert "not the change that was approved" in outcome.text
+    assert stage.sent == []
+
+
+def somebody(act: Callable[[FakeCluster], Any]) -> Stage:
+    """A stage on which somebody else acts while the operator reads the card."""
+    stage = Stage(approver=lambda card: (act(stage.cluster), yes(card))[1])
+    return stage
+
+
+def set_field(path: str, value: Any) -> Callable[[FakeCluster], Any]:
+    patch = [{"op": "add", "path": path, "value": value}]
+    return lambda cluster: FakeCluster.patch(cluster, AUTH, patch, dry_run=False, note="somebody")
+
+
+@pytest.mark.parametrize(
+    ("change", "act"),
+    [
+        (scale(), set_field("/spec/replicas", 5)),
+        (scale(), set_field("/metadata/uid", "u2")),
+        (scale(), lambda cluster: cluster.objects.pop(AUTH)),
+        (annotate("ours"), set_field("/spec/paused", "theirs")),
+    ],
+)
+def test_an_object_that_moved_since_it_was_read_is_not_changed(change: Change, act):
+    stage = somebody(act)
+    events, outcome = stage.execute(change)
+    assert types(events) == LIFE
+    assert (outcome.state, events[-1].state) == ("failed", "failed")
+    assert "nothing changed" in outcome.text
+    assert stage.executor.applied == []
+    found = stage.cluster.objects.get(AUTH, {"spec": {}})["spec"]
+    assert found.get("replicas") in (None, 1, 5)
+    assert found.get("paused") in (None, "theirs")
+
+
+def test_what_others_change_elsewhere_in_the_object_is_no_reason_to_stop():
+    stage = somebody(set_field("/spec/minReadySeconds", 3))
+    assert stage.execute(scale())[1].state == "verified"
+    assert stage.cluster.objects[AUTH]["spec"]["minReadySeconds"] == 3
+
+
+# --- when the answer is lost ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ChangeRefused("conflict"), AccessDenied("forbidden: patch")])
+def test_a_clear_no_to_the_real_patch_is_a_failure_and_nothing_to_undo(error: SmoldebugError):
+    stage = Stage(approver=lambda card: (stage.cluster.refuse("patch", error=error), yes(card))[1])
+    events, outcome = stage.execute(scale())
+    assert events[-1] == ChangeSettled("C1", "failed", str(error))
+    assert outcome.state == "failed"
+    assert stage.executor.applied == []
+
+
+def test_a_cluster_that_is_gone_before_anything_was_sent_is_a_failure():
+    gone = UnreachableError("no route to host")
+    stage = Stage(approver=lambda card: (stage.cluster.refuse("*", error=gone), yes(card))[1])
+    events, outcome = stage.execute(scale())
+    assert outcome.state == "failed"
+    assert "it was not sent: no route to host" in outcome.text
+    assert stage.sent == []
+
+
+def test_cut_off_but_it_took_is_verified():
+    stage = Stage(Cuts([deployment()]))
+    events, outcome = stage.execute(scale())
+    assert events[-1].state == outcome.state == "verified"
+    assert "no answer, but it took: connection reset" in events[-1].detail
+    assert stage.executor.changes == [scale()]
+
+
+def test_cut_off_and_not_there_is_unknown_and_taken_back_later():
+    cluster = Cuts([deployment()])
+    cluster.takes = False
+    stage = Stage(cluster)
+    stream = stage.executor.execute(scale())
+    events = [next(stream) for _ in LIFE]
+    assert events[-1] == ChangeSettled("C1", "unknown", "connection reset")
+    assert stage.executor.changes == [scale()], "even if the stream ends here"
+    assert played(stream)[1].state == "unknown"
+    [settled], clean = stage.take_back()
+    assert (settled.state, settled.detail, clean) == ("undone", "it was already as before", True)
+
+
+def test_reading_back_something_else_is_unknown():
+    class Webhook(FakeCluster):
+        def patch(self, ref, operations, *, dry_run, note):
+            done = super().patch(ref, operations, dry_run=dry_run, note=note)
+            if not dry_run:
+                self.objects[ref]["spec"]["replicas"] = 4
+            return done
+
+    stage = Stage(Webhook([deployment()]))
+    events, outcome = stage.execute(scale())
+    assert events[-1].state == outcome.state == "unknown"
+    assert "read back something else" in events[-1].detail
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo failed", False)
+    assert stage.replicas == 4, "what somebody else wants is not overwritten"
+
+
+# --- undo ----------------------------------------------------------------------------------------
+
+
+def test_everything_is_taken_back_newest_first_and_read_back():
+    stage = Stage()
+    stage.apply(scale(), scale(target=PAY), scale(2, 3))
+    events, clean = stage.take_back()
+    assert [(event.card, event.state) for event in events] == [
+        ("C3", "undone"),
+        ("C2", "undone"),
+        ("C1", "undone"),
+    ]
+    assert events[0].detail == "Deployment/shop/auth replicas 3→2 (resourceVersion 13→14)"
+    assert clean
+    assert stage.replicas == 1
+    assert stage.executor.changes == []
+    assert stage.take_back() == ([], True), "once is enough"
+
+
+def test_an_added_field_is_removed_again():
+    stage = Stage()
+    stage.apply(annotate())
+    assert stage.take_back()[1]
+    assert stage.cluster.objects[AUTH]["spec"] == deployment()["spec"]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"), [(scale(), "/spec/replicas"), (annotate(), "/spec/paused")]
+)
+def test_what_somebody_else_changed_since_is_not_overwritten(change: Change, path: str):
+    stage = Stage()
+    stage.apply(change, scale(target=PAY))
+    set_field(path, 5)(stage.cluster)
+    events, clean = stage.take_back()
+    assert [event.state for event in events] == ["undone", "undo failed"]
+    assert not clean
+    assert stage.cluster.objects[AUTH]["spec"][path.rpartition("/")[2]] == 5
+    assert stage.cluster.objects[PAY]["spec"]["replicas"] == 1, "the rest is taken back"
+
+
+def test_a_removed_field_that_somebody_else_set_since_is_not_overwritten():
+    stage = Stage()
+    stage.cluster.objects[AUTH]["spec"]["paused"] = "ours"
+    stage.apply(
+        Change(ChangeKind.PATCH_OBJECT, AUTH, {"/spec/paused": "ours"}, {}, "go on", uid="u1")
+    )
+    set_field("/spec/paused", "theirs")(stage.cluster)
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo failed", False)
+    assert "somebody else" in settled.detail
+    assert stage.cluster.objects[AUTH]["spec"]["paused"] == "theirs"
+
+
+def test_an_object_that_was_replaced_is_not_touched():
+    stage = Stage()
+    stage.apply(scale())
+    stage.cluster.put(
+        {**deployment(replicas=2), "metadata": {**deployment()["metadata"], "uid": "u2"}}
+    )
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo failed", False)
+    assert stage.replicas == 2
+
+
+def test_a_field_that_somebody_set_back_already_is_fine():
+    stage = Stage()
+    stage.apply(scale())
+    set_field("/spec/replicas", 1)(stage.cluster)
+    assert stage.take_back()[0] == [ChangeSettled("C1", "undone", "it was already as before")]
+
+
+def test_what_has_no_inverse_says_so():
+    stage = Stage()
+    stage.apply(restart(), scale())
+    events, clean = stage.take_back()
+    assert [(event.state, event.detail) for event in events][1] == (
+        "cannot be undone",
+        "no way back",
+    )
+    assert not clean
+    assert stage.replicas == 1
+
+
+def test_an_undo_whose_answer_is_lost_is_settled_by_looking():
+    stage = Stage(Cuts([deployment()]))
+    stage.execute(scale())
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undone", True)
+    assert settled.detail.endswith("(no answer, but it took: connection reset)")
+    assert stage.replicas == 1
+
+
+def test_an_undo_that_cannot_be_seen_is_not_claimed():
+    stage = Stage()
+    stage.apply(scale())
+    stage.cluster.refuse("*", error=UnreachableError("no route to host"))
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo failed", False)
+    assert "no route to host" in settled.detail
+
+
+@given(st.lists(st.tuples(st.sampled_from([AUTH, PAY]), st.integers(1, 3)), max_size=5))
+def test_taking_back_any_sequence_restores_every_object(steps: list[tuple[ObjectRef, int]]):
+    stage = Stage()
+    for target, wanted in steps:
+        now = stage.cluster.objects[target]["spec"]["replicas"]
+        stage.apply(scale(now, wanted, target=target))
+    assert stage.take_back()[1]
+    for target in (AUTH, PAY):
+        assert stage.cluster.objects[target]["spec"] == deployment()["spec"]
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def command(*argv: str, **fields: Any) -> Change:
+    given = {"no_undo": "a command cannot be taken back", **fields}
+    target = ObjectRef("Command", "local", "flush")
+    return Change(ChangeKind.RUN_COMMAND, target, {}, {"/argv": list(argv)}, "full", **given)
+
+
+def test_a_command_is_run_once_and_says_how_it_ended():
+    stage = Stage(processes=FakeProcesses({"flush --all": completed(0, "freed 3\n")}))
+    [proposed, *_], outcome = stage.execute(command("flush", "--all"))
+    assert proposed.card.command == "flush --all"
+    assert proposed.card.dry_run == "not supported for commands"
+    assert outcome.state == "verified"
+    assert outcome.text.endswith("(exit code 0: freed 3)")
+    assert [request.name for request in stage.processes.requests] == ["flush --all"]
+    assert stage.take_back()[1] is False
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (completed(1, stderr="disk is read-only"), "exit code 1: disk is read-only"),
+        (completed(None), "stopped after 60 s: flush"),
+        (ToolError("no such program: flush"), "no such program"),
+    ],
+)
+def test_a_command_that_fails_leaves_nobody_sure(result: Any, says: str):
+    stage = Stage(processes=FakeProcesses({"flush": result}))
+    _, outcome = stage.execute(command("flush"))
+    assert outcome.state == "unknown"
+    assert says in outcome.text
+    assert stage.take_back()[1] is False
+
+
+def test_the_output_of_a_command_is_redacted_and_cut():
+    output = "x" * 5000 + " token=abcd1234 hunter22"
+    stage = Stage(processes=FakeProcesses({"flush": completed(0, output)}))
+    _, outcome = stage.execute(command("flush"))
+    assert "abcd1234" not in outcome.text
+    assert "hunter22" not in outcome.text
+    assert len(outcome.text) < 2200
+
+
+def test_a_command_that_claims_an_inverse_is_refused():
+    stage = Stage(processes=FakeProcesses({"flush": completed(0)}))
+    events, outcome = stage.execute(command("flush", no_undo=""))
+    assert (events, outcome.state) == ([], "refused")
+    assert stage.sent == []
+
+
+def test_a_change_of_a_process_without_a_command_line_is_refused():
+    broken = replace(command("flush"), after={})
+    assert Stage().execute(broken)[1].state == "refused"
+
+
+# --- who carries out what ------------------------------------------------------------------------
+
+
+def test_kinds_of_later_versions_have_nobody(tmp_path):
+    server = ServerApplier(tmp_path, FakeClock(), lambda url: True)
+    found = appliers(lambda: FakeCluster(), server, CommandApplier(FakeProcesses()))
+    assert set(found) == {*KUBE_KINDS, ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND}
+    assert found[ChangeKind.PROCESS_RESTART] is server
