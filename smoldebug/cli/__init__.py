@@ -1,12 +1,16 @@
 """The command line. `main` handles errors; everything else works or raises."""
 
 import os
+import signal
 import sys
+from types import TracebackType
+from types import FrameType
 
 
 def main() -> None:
     """Entry point of the `smoldebug` and `kubectl-smoldebug` scripts."""
     os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # smolagents' import reads .env otherwise
+    signal.signal(signal.SIGTERM, _interrupt)  # `finally` must run: a demo has a lab to end
     sys.exit(program(sys.argv[1:]))
 
 
@@ -21,6 +25,7 @@ def program(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         status = app(arguments, standalone_mode=False, prog_name="smoldebug")
+        sys.stdout.flush()
     except SmoldebugError as error:
         if debug:
             raise
@@ -33,9 +38,16 @@ def program(arguments: list[str]) -> int:
     except (Abort, KeyboardInterrupt):
         return complain("interrupted", "", ExitStatus.INTERRUPTED)
     except BrokenPipeError:  # `smoldebug ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unread()
         return ExitStatus.MET
     return status if isinstance(status, int) else ExitStatus.MET
+
+
+def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What escapes `program` is a mistake of ours, not of the user."""
+    complain(
+        f"internal error: {kind.__name__}: {error}", "--debug shows where; please report it", 1
+    )
 
 
 def complain(message: str, hint: str, status: int) -> int:
@@ -45,3 +57,18 @@ def complain(message: str, hint: str, status: int) -> int:
     if hint:
         print(f"hint: {plain(hint)}", file=sys.stderr)  # noqa: T201
     return status
+
+
+def drop_unread() -> None:
+    """Send what is written to a pipe that nobody reads any more to nowhere."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from smoldebug.errors import UsageError
 from smoldebug.lab.catalog import resource
 from smoldebug.lab.customers import NORMAL, SURGE, Customers
+from smoldebug.lab.ownership import as_manager
 from smoldebug.lab.scenario import SHOP
-from smoldebug.lab.store import Store, clone
+from smoldebug.lab.store import Store, clone, timestamp
 from smoldebug.sources.world import Object
 
 SURGE_FAULT = "traffic-surge"
+EDITOR = "ci-bot"  # whose edit it is in managedFields: somebody's, as in life
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,6 @@ class Faults:
         return healed
 
     def _write(self, edit: Edit, spec: Object) -> None:
-        self.store.update(
-            resource(edit.kind), SHOP, edit.name, lambda current: {**current, "spec": spec}
-        )
+        now = timestamp(datetime.now(UTC))
+        change = as_manager(EDITOR, now, lambda current: {**current, "spec": spec})
+        self.store.update(resource(edit.kind), SHOP, edit.name, change)
