@@ -232,7 +232,7 @@ def to_line(stamped: Stamped) -> bytes:
 
 
 def from_line(line: bytes | str) -> Stamped:
-    """Inverse of `to_line`. Raises msgspec.ValidationError for anything that is no event."""
+    """Inverse of `to_line`. Raises msgspec.DecodeError for anything that is no event."""
     return _decoder.decode(line)
 
 

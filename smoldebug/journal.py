@@ -1,7 +1,8 @@
 """The run's journal: append-only JSONL, hash-chained, one file per run. The source of truth.
 
-Each line is `{"prev": <sha256 of the line before>, "at": ..., "event": {...}}`. A torn last line
-(the process was killed while writing) is left out on reading and cut off before appending again.
+Each line is `{"chain": ..., "record": {...}}`, where `chain` is the SHA-256 of the chain before it
+and of the bytes of the record: whoever edits a line breaks it there. A torn last line (the process
+was killed while writing) is left out on reading and cut off before appending again.
 """
 
 import hashlib
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from smoldebug.errors import UsageError
-from smoldebug.events import ChangeIntended, Stamped, encode
+from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.events import ChangeIntended, Stamped, encode, from_line, to_line
+from smoldebug.untrusted import whole
 
 GENESIS = "0" * 64
 
@@ -28,35 +30,47 @@ def runs_folder() -> Path:
 
 
 def new_run_id() -> str:
-    """Six hex digits: short enough to type at 3 am, unique enough for one machine's runs."""
-    return secrets.token_hex(3)
+    """Six hex digits, short enough to type at 3 am, that no run on this machine has."""
+    folder = runs_folder()
+    while (folder / (run := secrets.token_hex(3))).exists():
+        pass
+    return run
 
 
 class _Line(msgspec.Struct):
-    prev: str
-    record: Stamped
+    chain: str
+    record: msgspec.Raw
 
 
 class Journal:
-    """Appends the events of one run.
+    """Appends the events of one run. Only its owner may read it: evidence is in there.
 
     A ChangeIntended is on the disk (fsync) when `append` returns: what undoes a change is safe
-    before the change is sent. Everything else is flushed, so that a killed process loses nothing.
+    before the change is sent. Everything else is handed to the system, so that a killed process
+    loses nothing.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self._prev = _cut_torn_line(path)
-        self._file = path.open("ab")
+        self._chain = _cut_torn_line(path)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
+        _sync_folder(path.parent)
 
     def append(self, stamped: Stamped) -> None:
-        line = encode(_Line(self._prev, stamped))
-        self._file.write(line + b"\n")
-        self._file.flush()
-        if isinstance(stamped.event, ChangeIntended):
-            os.fsync(self._file.fileno())
-        self._prev = hashlib.sha256(line).hexdigest()
+        """Raises SmoldebugError when it cannot be written, e.g. because the disk is full."""
+        record = _record(stamped)
+        chain = _link(self._chain, record)
+        line = memoryview(encode(_Line(chain, msgspec.Raw(record))) + b"\n")
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            if isinstance(stamped.event, ChangeIntended):
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise SmoldebugError(f"cannot write the journal: {error}") from error
+        self._chain = chain
 
     def close(self) -> None:
         self._file.close()
@@ -71,16 +85,16 @@ class Journal:
 def read(path: Path) -> list[Stamped]:
     """All whole events. Raises UsageError when the chain is broken: somebody edited the file."""
     found: list[Stamped] = []
-    prev = GENESIS
+    chain = GENESIS
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
             item = msgspec.json.decode(line, type=_Line)
-        except msgspec.MsgspecError as error:
+            found.append(from_line(bytes(item.record)))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}:{number}: not a journal line: {error}") from error
-        if item.prev != prev:
+        chain = _link(chain, bytes(item.record))
+        if item.chain != chain:
             raise UsageError(f"{path}:{number}: the journal's hash chain is broken")
-        found.append(item.record)
-        prev = hashlib.sha256(line).hexdigest()
     return found
 
 
@@ -106,15 +120,42 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the journal: {error}") from error
-    whole, _, _ = data.rpartition(b"\n")
-    return iter(whole.split(b"\n") if whole else [])
+    complete, _, _ = data.rpartition(b"\n")
+    return iter(complete.split(b"\n") if complete else [])
 
 
 def _cut_torn_line(path: Path) -> str:
-    """Hash of the last whole line; what follows it is cut off, so that appending stays a chain."""
+    """The chain so far; what follows the last whole line is cut off, so that it goes on.
+
+    Raises UsageError when the last whole line is none of a journal's.
+    """
     if not path.exists():
         return GENESIS
     lines = list(_whole_lines(path))
     with path.open("r+b") as file:
         file.truncate(sum(len(line) + 1 for line in lines))
-    return hashlib.sha256(lines[-1]).hexdigest() if lines else GENESIS
+    try:
+        return msgspec.json.decode(lines[-1], type=_Line).chain if lines else GENESIS
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}:{len(lines)}: not a journal line: {error}") from error
+
+
+def _record(stamped: Stamped) -> bytes:
+    """Whatever is in an event, it is written: without its journal nothing goes on."""
+    try:
+        return to_line(stamped)
+    except UnicodeEncodeError:  # lone surrogates
+        return encode(whole(msgspec.to_builtins(stamped)))
+
+
+def _link(chain: str, record: bytes) -> str:
+    return hashlib.sha256(chain.encode() + record).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

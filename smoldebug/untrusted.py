@@ -39,11 +39,13 @@ def whole(value: Json, depth: int = DEEPEST) -> Json:
     than `depth` becomes `...`."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict | list) and not depth:
+    if isinstance(value, dict | list | tuple) and not depth:
         return "..."
     if isinstance(value, dict):
         return {whole(key): whole(item, depth - 1) for key, item in value.items()}
-    return [whole(item, depth - 1) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        return [whole(item, depth - 1) for item in value]
+    return value
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -171,7 +171,9 @@ def test_no_text_makes_it_slow(unit: str):
 
 jsons = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(texts, inner)),
+    lambda inner: st.one_of(
+        st.lists(inner), st.lists(inner).map(tuple), st.dictionaries(texts, inner)
+    ),
     max_leaves=8,
 )
 
