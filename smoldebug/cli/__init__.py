@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from types import TracebackType
-from types import FrameType
+from types import FrameType, TracebackType
 
 
 def main() -> None:

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from smoldebug.agent import Agent, Signals
 from smoldebug.change import Applier, Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.cli.options import Options
+from smoldebug.cli.toolbox import metrics_url, toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
-from smoldebug.errors import AccessDenied, NotFound, PlaybookError, UsageError
+from smoldebug.errors import AccessDenied, NotFound, UsageError
 from smoldebug.events import FirstCard, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal, red_lights
@@ -21,33 +21,15 @@ from smoldebug.journal import Journal, new_run_id, runs_folder
 from smoldebug.model.factory import chain
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Check, Playbook, RunPlan
+from smoldebug.playbook.rules import checks_of
 from smoldebug.records import ChangeKind, Fact, Json, ObjectRef, Usage
-from smoldebug.redact import Redactor
 from smoldebug.run import Crew
-from smoldebug.shipped import shipped
 from smoldebug.signals.first_card import first_card
 from smoldebug.sources import targets
 from smoldebug.sources.http import service_of
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
-from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_entry_points, load_folder
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line adds to a playbook."""
-
-    context: str | None = None
-    kubeconfig: str | None = None
-    target: str = ""
-    namespace: str = ""
-    models: Sequence[str] = ()
-    api_base: str = ""
-    prometheus: str = ""
-    tools: Sequence[Path] = ()
-    allow_code: bool = False
-    yes: bool = False
-    command: str = "triage"
+from smoldebug.toolset import Toolset
 
 
 @dataclass
@@ -75,7 +57,7 @@ def assemble(
         clock=clock,
         context=options.context,
         config=options.kubeconfig,
-        metrics_url=_metrics_url(playbook, options),
+        metrics_url=metrics_url(playbook, options),
         needs_cluster=needs_cluster,
     )
     try:
@@ -96,7 +78,7 @@ def _crew(
     folder = runs_folder() / run_id
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
-    toolset = _toolset(plan, options, world, evidence, notebook)
+    tools = toolset(plan, options, world, evidence, notebook)
     executor = Executor(
         playbook, _appliers(world, folder, clock), approver, clock, context=context, run=run_id
     )
@@ -109,9 +91,9 @@ def _crew(
         state=lambda: _state(evidence, plan),
         red=look.red if look else None,
     )
-    expert = Expert(evidence, brief(plan, toolset, options.namespace))
+    expert = Expert(evidence, brief(plan, tools, options.namespace))
     models = chain(options.models or _model_names(playbook), expert, options.api_base)
-    agent = Agent(models, toolset, notebook, executor, signals, clock)
+    agent = Agent(models, tools, notebook, executor, signals, clock)
     agent.usage = _limits(playbook)
     started = _started(plan, options, goal, agent, context)
     journal = Journal(folder / "journal.jsonl")
@@ -159,19 +141,8 @@ def uses_cluster(playbook: Playbook) -> bool:
     )
 
 
-def _metrics_url(playbook: Playbook, options: Options) -> str:
-    return options.prometheus or (playbook.tools.metrics.url if playbook.tools.metrics else "")
-
-
 def checks(playbook: Playbook) -> list[Check]:
-    """Every check of the goal, nested ones too."""
-    found: list[Check] = []
-    pending = [*playbook.goal.all, *playbook.goal.any]
-    while pending:
-        check = pending.pop(0)
-        found.append(check)
-        pending += [*(check.all or []), *(check.any or [])]
-    return found
+    return list(checks_of([*playbook.goal.all, *playbook.goal.any]))
 
 
 def _model_names(playbook: Playbook) -> list[str]:
@@ -209,74 +180,6 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
         inputs=dict(plan.inputs),
         version=__version__,
     )
-
-
-# --- tools ----------------------------------------------------------------------------------
-
-
-def _toolset(
-    plan: RunPlan, options: Options, world: World, evidence: EvidenceStore, notebook: Notebook
-) -> Toolset:
-    playbook = plan.playbook
-    metrics_url = _metrics_url(playbook, options)
-    specs = load_folder(shipped("tools"))
-    own = load_entry_points()
-    for folder in options.tools:
-        own += load_folder(folder)
-    usable = [spec for spec in specs if enabled(spec, playbook, bool(metrics_url))]
-    usable += [spec for spec in own if spec.name in playbook.tools.custom]
-    known = {spec.name for spec in (*specs, *own)}
-    if missing := [name for name in playbook.tools.custom if name not in known]:
-        raise PlaybookError(
-            f"tools.custom names a tool that is not there: {', '.join(missing)}",
-            plan.source,
-            hint="--tools DIR loads your own",
-        )
-    seen = World(
-        world.clock,
-        world.processes,
-        cluster=(lambda: ScopedCluster(world.cluster, playbook)) if world.has_cluster else None,
-        http=lambda _: world.http,
-        metrics=(lambda _: world.metrics) if metrics_url else None,
-    )
-    namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
-
-    def context(spec: ToolSpec) -> ToolContext:
-        return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
-
-    secrets = Redactor(_secret_values(playbook))
-    return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
-
-
-def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:
-    """Whether a shipped tool may be used: its family is in `tools:`, its change is allowed.
-
-    `metrics`: whether a Prometheus is known; without one, nobody is offered to query it.
-    """
-    if spec.family == "metrics":
-        return metrics
-    change = playbook.tools.change
-    if spec.changes is not None:
-        writable = playbook.scope.cluster != "read-only"
-        return change is not None and writable and spec.changes in change.allow
-    return getattr(playbook.tools, spec.family, None) is not None
-
-
-def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
-    block = msgspec.to_builtins(getattr(plan.playbook.tools, family, None), enc_hook=float) or {}
-    for server in block.get("servers", {}).values():
-        server["cwd"] = str(Path(plan.folder, server.get("cwd", "")).resolve())
-    return dict(block)
-
-
-def _secret_values(playbook: Playbook) -> Iterable[str]:
-    """Values of declared secrets, to be masked. Raises UsageError when one is missing."""
-    for name, secret in playbook.secrets.items():
-        variables = [secret.from_env] if isinstance(secret.from_env, str) else secret.from_env
-        values = [value for variable in variables if (value := os.environ.get(variable))]
-        if not values and secret.required:
-            raise UsageError(f"secret {name} is not set: {', '.join(variables)}")
-        yield from values
 
 
 def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, Applier]:

@@ -29,8 +29,8 @@ def demo(output: Output = None) -> int:
     now and then. All of it is real: processes, HTTP, logs, metrics, the Kubernetes API. Changes
     are approved automatically, in the practice cluster only.
     """
-    from smoldebug.cli.assemble import Options
     from smoldebug.cli.drive import drive
+    from smoldebug.cli.options import Options
     from smoldebug.lab import control
     from smoldebug.playbook.load import load
 

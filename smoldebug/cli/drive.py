@@ -7,8 +7,10 @@ from pathlib import Path
 from types import FrameType
 
 from smoldebug.agent import Signals
+from smoldebug.cli import drop_unread
 from smoldebug.cli.approval import approver, terminal
-from smoldebug.cli.assemble import Options, assemble
+from smoldebug.cli.assemble import assemble
+from smoldebug.cli.options import Options
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import RunEnded, Stamped
@@ -38,12 +40,15 @@ def drive(
             try:
                 for stamped in run(plan, made.crew, made.started):
                     seen.append(stamped)
-                    view.show(stamped)
+                    with _readers_may_leave(signals):
+                        view.show(stamped)
             finally:
                 made.close()
-        _report(seen, view, made.folder, reports)
+        with _readers_may_leave(signals):
+            _report(seen, view, made.folder, reports)
     finally:
-        view.close()
+        with _readers_may_leave(signals):
+            view.close()
     return _status(seen)
 
 
@@ -73,6 +78,16 @@ def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[
 def _status(seen: Sequence[Stamped]) -> ExitStatus:
     last = seen[-1].event if seen else None
     return last.status if isinstance(last, RunEnded) else ExitStatus.INTERRUPTED
+
+
+@contextmanager
+def _readers_may_leave(signals: Signals) -> Iterator[None]:
+    """A reader that leaves (`... | head`) is a Ctrl-C: what was changed is still taken back."""
+    try:
+        yield
+    except BrokenPipeError:
+        drop_unread()
+        signals.stop.set()
 
 
 @contextmanager

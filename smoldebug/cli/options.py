@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,6 +39,23 @@ Output = Annotated[
     OutputFormat | None,
     typer.Option("--output", "-o", help="rich on a terminal, else plain; json; jsonl."),
 ]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a playbook."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    target: str = ""
+    namespace: str = ""
+    models: Sequence[str] = ()
+    api_base: str = ""
+    prometheus: str = ""
+    tools: Sequence[Path] = ()
+    allow_code: bool = False
+    yes: bool = False
+    command: str = "triage"
 
 
 def load_plan(

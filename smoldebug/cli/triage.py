@@ -74,9 +74,8 @@ def triage(
 
     Without -p the shipped playbook `triage` looks after every workload of the namespace.
     """
-    from smoldebug.cli.assemble import Options
     from smoldebug.cli.drive import drive, report_paths
-    from smoldebug.cli.options import current_namespace, load_plan
+    from smoldebug.cli.options import Options, current_namespace, load_plan
 
     if playbook == DEFAULT and not namespace:
         namespace = current_namespace(context, kubeconfig)

@@ -1,0 +1,96 @@
+"""Which tools a run gets: shipped ones by the playbook, your own by --tools and by name."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from smoldebug.cli.options import Options
+from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.evidence import EvidenceStore
+from smoldebug.guard import ScopedCluster
+from smoldebug.notebook import Notebook
+from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.records import Effect, Json
+from smoldebug.redact import Redactor
+from smoldebug.shipped import shipped
+from smoldebug.sources.world import World
+from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_entry_points, load_folder
+
+
+def toolset(
+    plan: RunPlan, options: Options, world: World, evidence: EvidenceStore, notebook: Notebook
+) -> Toolset:
+    """The tools this run may use, seeing the cluster only as far as the playbook lets them.
+
+    Raises PlaybookError for a tool it names that is not there, UsageError for a missing secret.
+    """
+    playbook, metrics = plan.playbook, bool(metrics_url(plan.playbook, options))
+    specs, installed = load_folder(shipped("tools")), load_entry_points()
+    given = [spec for folder in options.tools for spec in load_folder(folder)]
+    usable = [spec for spec in specs if enabled(spec, playbook, metrics)]
+    usable += [spec for spec in installed if spec.name in playbook.tools.custom]
+    usable += [spec for spec in given if harmless(spec) or spec.name in playbook.tools.custom]
+    known = {spec.name for spec in (*specs, *installed, *given)}
+    if missing := [name for name in playbook.tools.custom if name not in known]:
+        raise PlaybookError(
+            f"tools.custom names a tool that is not there: {', '.join(missing)}",
+            plan.source,
+            hint="--tools DIR loads your own",
+        )
+    seen = World(
+        world.clock,
+        world.processes,
+        cluster=(lambda: ScopedCluster(world.cluster, playbook)) if world.has_cluster else None,
+        http=lambda _: world.http,
+        metrics=(lambda _: world.metrics) if metrics else None,
+    )
+    namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
+
+    def context(spec: ToolSpec) -> ToolContext:
+        return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
+
+    secrets = Redactor(_secret_values(playbook))
+    return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
+
+
+def harmless(spec: ToolSpec) -> bool:
+    """Whoever gives --tools DIR may look with them; what changes something is for the playbook."""
+    return spec.effect in (Effect.READ, Effect.PROBE)
+
+
+def metrics_url(playbook: Playbook, options: Options) -> str:
+    """The Prometheus of a run, "" where none is known."""
+    return options.prometheus or (playbook.tools.metrics.url if playbook.tools.metrics else "")
+
+
+def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:
+    """Whether a shipped tool may be used: its family is in `tools:`, its change is allowed.
+
+    `metrics`: whether a Prometheus is known; without one, nobody is offered to query it.
+    """
+    if spec.family == "metrics":
+        return metrics
+    change = playbook.tools.change
+    if spec.changes is not None:
+        writable = playbook.scope.cluster != "read-only"
+        return change is not None and writable and spec.changes in change.allow
+    return getattr(playbook.tools, spec.family, None) is not None
+
+
+def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
+    block = msgspec.to_builtins(getattr(plan.playbook.tools, family, None), enc_hook=float) or {}
+    for server in block.get("servers", {}).values():
+        server["cwd"] = str(Path(plan.folder, server.get("cwd", "")).resolve())
+    return dict(block)
+
+
+def _secret_values(playbook: Playbook) -> Iterable[str]:
+    """Values of declared secrets, to be masked. Raises UsageError when one is missing."""
+    for name, secret in playbook.secrets.items():
+        variables = [secret.from_env] if isinstance(secret.from_env, str) else secret.from_env
+        values = [value for variable in variables if (value := os.environ.get(variable))]
+        if not values and secret.required:
+            raise UsageError(f"secret {name} is not set: {', '.join(variables)}")
+        yield from values
