@@ -36,7 +36,7 @@ def program(arguments: list[str]) -> int:
         return complain(show() if show else str(error), "smoldebug --help", ExitStatus.USAGE)
     except (Abort, KeyboardInterrupt):
         return complain("interrupted", "", ExitStatus.INTERRUPTED)
-    except BrokenPipeError:  # `smoldebug ... | head`
+    except (BrokenPipeError, SystemExit):  # `smoldebug ... | head`, for which Typer exits
         drop_unread()
         return ExitStatus.MET
     return status if isinstance(status, int) else ExitStatus.MET
