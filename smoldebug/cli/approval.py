@@ -2,6 +2,8 @@
 
 import select
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import TextIO
 
@@ -31,15 +33,19 @@ def approver(view: View, *, yes: bool, read: Reader | None) -> Approver:
     return _Asker(view, read)
 
 
-def terminal(stream: TextIO | None = None) -> Reader | None:
-    """Reads lines typed on standard input, if that is a terminal."""
+def terminal(stop: threading.Event, stream: TextIO | None = None) -> Reader | None:
+    """Reads lines typed on standard input, if that is a terminal. Ctrl-C (`stop`) ends the wait."""
     keyboard = stream or sys.stdin
     if keyboard is None or not keyboard.isatty():
         return None
 
     def read(seconds: float) -> str | None:
-        ready, _, _ = select.select([keyboard], [], [], seconds)
-        return keyboard.readline() if ready else None
+        end = time.monotonic() + seconds
+        while not stop.is_set() and time.monotonic() < end:
+            ready, _, _ = select.select([keyboard], [], [], 0.1)  # a signal does not end a select
+            if ready:
+                return keyboard.readline()
+        return None
 
     return read
 
@@ -59,7 +65,7 @@ class _Asker:
         while True:
             typed = self._line(PROMPT)
             if not typed:
-                return Decision(Answer.NO, "operator", "no answer in time")
+                return Decision(Answer.NO, "operator", "no answer")
             match typed.strip().lower()[:1]:
                 case "y":
                     return Decision(Answer.YES, "operator")

@@ -35,7 +35,7 @@ def drive(
     seen: list[Stamped] = []
     try:
         with _interruptible(signals):
-            approve = approver(view, yes=options.yes, read=terminal())
+            approve = approver(view, yes=options.yes, read=terminal(signals.stop))
             made = assemble(plan, options, approve, signals, clock)
             try:
                 for stamped in run(plan, made.crew, made.started):

@@ -1,0 +1,108 @@
+"""Asking the operator: what each answer means, and that silence is a no."""
+
+import os
+import pty
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from io import StringIO
+
+import pytest
+
+from smoldebug.cli.approval import approver, terminal
+from smoldebug.records import Answer, Card, Change, ChangeKind, ObjectRef
+
+AUTH = ObjectRef("Deployment", "shop", "auth")
+CHANGE = Change(ChangeKind.SCALE, AUTH, {"/spec/replicas": 1}, {"/spec/replicas": 2}, "why",
+                evidence=("E4",))  # fmt: skip
+CARD = Card("C1", CHANGE, "-1\n+2", "accepted", "kubectl ...", "1 of 2", "lab", "d1")
+
+
+class Recording:
+    """A view that remembers what it was asked to show."""
+
+    def __init__(self) -> None:
+        self.shown: list[Sequence[str]] = []
+
+    def paused(self):
+        return nullcontext()
+
+    def evidence(self, ids: Sequence[str]) -> None:
+        self.shown.append(ids)
+
+
+def typing(*lines: str | None):
+    """A keyboard on which these lines are typed, then nothing for ever."""
+    left = list(lines)
+    return lambda seconds: left.pop(0) if left else None
+
+
+def ask(*lines: str | None, view: Recording | None = None):
+    return approver(view or Recording(), yes=False, read=typing(*lines))(CARD)
+
+
+@pytest.mark.parametrize("typed", ["y\n", "Y\n", "yes\n", " y \n"])
+def test_yes_applies(typed):
+    assert ask(typed).answer is Answer.YES
+
+
+def test_no_asks_for_the_reason():
+    decision = ask("n\n", "wait for the DBA\n")
+    assert (decision.answer, decision.reason) == (Answer.NO, "wait for the DBA")
+
+
+@pytest.mark.parametrize("typed", [None, ""])
+def test_silence_and_a_closed_terminal_are_a_no(typed):
+    assert ask(typed).answer is Answer.NO
+
+
+def test_the_evidence_is_shown_and_the_question_asked_again():
+    view = Recording()
+    assert ask("e\n", "y\n", view=view).answer is Answer.YES
+    assert view.shown == [("E4",)]
+
+
+def test_anything_else_explains_the_answers(capsys):
+    assert ask("what?\n", "y\n").answer is Answer.YES
+    assert "apply exactly the change shown" in capsys.readouterr().err
+
+
+def test_suggest_only_refuses_this_change_and_every_later_one():
+    asked = approver(Recording(), yes=False, read=typing("s\n"))
+    assert [asked(CARD).answer, asked(CARD).answer] == [Answer.NO, Answer.NO]
+
+
+def test_minus_y_answers_and_says_that_it_did():
+    decision = approver(Recording(), yes=True, read=None)(CARD)
+    assert (decision.answer, decision.reason) == (Answer.YES, "-y")
+
+
+def test_without_anybody_to_ask_it_stays_open():
+    assert approver(Recording(), yes=False, read=None)(CARD).answer is Answer.PENDING
+
+
+def test_what_is_no_terminal_is_not_read():
+    assert terminal(threading.Event(), StringIO("y\n")) is None
+
+
+@pytest.fixture
+def keyboard():
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "r", encoding="utf-8") as stream:
+        yield ours, stream
+    os.close(ours)
+
+
+def test_a_typed_line_is_read(keyboard):
+    hands, stream = keyboard
+    os.write(hands, b"y\n")
+    assert terminal(threading.Event(), stream)(5.0) == "y\n"
+
+
+def test_ctrl_c_ends_the_wait_for_an_answer(keyboard):
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    began = time.monotonic()
+    assert terminal(stop, keyboard[1])(60.0) is None
+    assert time.monotonic() - began < 5
