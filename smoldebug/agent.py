@@ -2,6 +2,7 @@
 
 What it changes of smolagents 1.26, and why (tests/test_upstream_facts.py pins the facts):
   - a call is checked in full before it runs; stock runs a cut-off call with the raw text
+  - an answer that the provider cut off runs no call at all, even where the rest parses
   - one failing call keeps the results of the others; answers come in call order
   - every tool and model call has a time limit and can be cut by the operator
   - final_answer ends nothing: the goal does (`run.py`); the same under `python -O`
@@ -97,18 +98,21 @@ class Agent:
         agent = self._agent = _ToolCallingAgent(self, system, max_steps)
         reset = True
         while True:
-            stream = agent.run(task, stream=True, reset=reset, max_steps=max_steps)
+            stream = agent.run(
+                task, stream=True, reset=reset, max_steps=max_steps - self.usage.turns
+            )
             try:
                 yield from self._events(stream)
                 return
             except Cancelled:  # by the operator, while the model was thinking
                 return
             except AgentGenerationError as error:
+                cause = self._cause(error)
                 if len(self.models) == 1:
-                    raise UnreachableError(f"model {self.model} failed: {_cause(error)}") from error
+                    raise UnreachableError(f"model {self.model} failed: {cause}") from error
                 failed = self.models.pop(0)
                 agent.model = _Cuttable(self)
-                text = f"model {failed.model_id} failed, {self.model} goes on: {_cause(error)}"
+                text = f"model {failed.model_id} failed, {self.model} goes on: {cause}"
                 yield Note(text, "warning")
                 task, reset = "Go on from here.", False
             finally:
@@ -120,6 +124,11 @@ class Agent:
         if steps and isinstance(steps[-1], ActionStep):
             last = steps[-1]
             last.observations = f"{last.observations}\n{text}" if last.observations else text
+
+    def _cause(self, error: AgentError) -> str:
+        """Why a model failed. Providers quote keys: masked before a cut could halve one."""
+        text = self.toolset.redactor.text(str(error.__cause__ or error.message))
+        return one_line(text, 300)
 
     def _events(self, stream: Iterator[Any]) -> Iterator[AnyEvent | TurnEnded]:
         for item in stream:
@@ -165,10 +174,24 @@ class _Cuttable(Model):
         )
         if done is None:
             raise TimeoutError(f"no answer within {limit:.0f} s")
-        return done.result()
+        answer = done.result()
+        answer.content = answer.content or None  # providers refuse to read an empty text back
+        if _cut_off(answer):
+            answer.tool_calls = None
+        return answer
 
     def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
+        if _cut_off(message):
+            raise ValueError("it was cut off by the provider; NOTHING was executed. Be shorter.")
         return self._model.parse_tool_calls(message)
+
+
+def _cut_off(message: ChatMessage) -> bool:
+    """Whether the provider ended the answer before the model did. What is left may parse and still
+    not be what was meant: `replicas: 2` of 20. smolagents never reads the reason; it is in `raw`,
+    which has OpenAI's shape for all but Bedrock. A model without `raw` is taken at its word."""
+    choices = getattr(message.raw, "choices", None) or [None]
+    return getattr(choices[0], "finish_reason", None) in ("length", "content_filter")
 
 
 class _ToolCallingAgent(ToolCallingAgent):
@@ -250,7 +273,10 @@ class _ToolCallingAgent(ToolCallingAgent):
             return Answer(False, NOT_DONE)
         try:
             answer = driver.toolset.call(
-                call.name, call.arguments, limit=driver.time_left(), cancel=driver.signals.cut
+                call.name,
+                _given(call.arguments),
+                limit=driver.time_left(),
+                cancel=driver.signals.cut,
             )
         except Cancelled as cut:
             return Answer(False, f"CUT by the operator: {cut}")
@@ -299,8 +325,17 @@ def _smol(schema: dict[str, Any], optional: bool) -> dict[str, Any]:
     kinds = [part for part in schema.get("anyOf", []) if part.get("type") != "null"]
     plainest = {**schema, **(kinds[0] if kinds else {})}
     plainest.pop("anyOf", None)
+    if plainest.get("default", "") is None:
+        del plainest["default"]  # null is no value of the plain type
     plainest.setdefault("type", "string")  # an enum has values, but no type
     return {**plainest, "nullable": True} if optional else plainest
+
+
+def _given(arguments: Any) -> Any:
+    """Arguments without nulls: `nullable` invites a model to send null for what it leaves out."""
+    if not isinstance(arguments, dict):
+        return arguments
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def answered(turn: int, call: ToolCall, answer: Answer) -> ToolAnswered:
@@ -324,7 +359,3 @@ def close(stream: Any) -> None:
         stream.close()
     except RuntimeError:
         stream.close()
-
-
-def _cause(error: AgentError) -> str:
-    return one_line(str(error.__cause__ or error.message), 200)

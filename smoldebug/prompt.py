@@ -33,11 +33,13 @@ HINTS_LIMIT = 8000  # characters of a hints file
 
 
 def system_prompt(plan: RunPlan, toolset: Toolset) -> str:
-    """Role, tools and hints. Nothing in it changes from turn to turn."""
-    lines = [ROLE, "Tools"]
-    for spec in toolset.specs.values():
-        mark = " (proposes a change)" if spec.effect in (Effect.CHANGE, Effect.EXECUTE) else ""
-        lines.append(f"- {spec.name}: {spec.description}{mark}")
+    """Role, which tools propose a change, and hints. Nothing in it changes from turn to turn.
+
+    What the tools do is not repeated here: their descriptions travel with every request.
+    """
+    changing = (Effect.CHANGE, Effect.EXECUTE)
+    proposing = [spec.name for spec in toolset.specs.values() if spec.effect in changing]
+    lines = [ROLE, f"Tools that propose a change: {', '.join(proposing) or 'none'}."]
     if plan.playbook.hints:
         lines += ["", "Notes of this playbook's author", fence(_hints(plan))]
     return "\n".join(lines)

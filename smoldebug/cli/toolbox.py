@@ -10,6 +10,7 @@ from smoldebug.cli.options import Options
 from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.evidence import EvidenceStore
 from smoldebug.guard import ScopedCluster
+from smoldebug.model.factory import keys
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.records import Effect, Json
@@ -51,7 +52,7 @@ def toolset(
     def context(spec: ToolSpec) -> ToolContext:
         return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
 
-    secrets = Redactor(_secret_values(playbook))
+    secrets = Redactor([*_secret_values(playbook), *keys()])
     return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
 
 

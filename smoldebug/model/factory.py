@@ -1,27 +1,39 @@
 """`--model NAME` to a smolagents Model. Nothing is contacted before the first turn."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from smolagents import Model
+from smolagents import InferenceClientModel, Model
 
 from smoldebug.diagnose.expert import Expert
 from smoldebug.errors import UsageError
+from smoldebug.model.endpoint import RequestLimits, through
 from smoldebug.model.expert import ExpertModel
 
-REQUEST_LIMIT = 120  # seconds for one request; the agent's own limit is above it
 KEYS = {"openai": "OPENAI_API_KEY", "hf": "HF_TOKEN", "azure": "AZURE_OPENAI_API_KEY"}
 
 
-def chain(names: Sequence[str], expert: Expert, api_base: str = "") -> list[Model]:
+LIMITS = RequestLimits()
+
+
+def chain(
+    names: Sequence[str], expert: Expert, api_base: str = "", limits: RequestLimits = LIMITS
+) -> list[Model]:
     """The models to try, in order. The expert is always the last: it needs no network."""
-    models = [build(name, expert, api_base) for name in names if name != "expert"]
+    models = [build(name, expert, api_base, limits) for name in names if name != "expert"]
     return [*models, ExpertModel(expert)]
 
 
-def build(name: str, expert: Expert, api_base: str = "") -> Model:
+def keys() -> Iterator[str]:
+    """Values of the environment that give access to a model: they must not appear anywhere."""
+    for name, value in os.environ.items():
+        if name in KEYS.values() or name.endswith(("_API_KEY", "_ACCESS_KEY", "_SESSION_TOKEN")):
+            yield value
+
+
+def build(name: str, expert: Expert, api_base: str = "", limits: RequestLimits = LIMITS) -> Model:
     """One model by name: expert, scripted:FILE, openai/ID, hf/ID, litellm/ID, azure/ID,
     bedrock/ID or transformers/ID.
 
@@ -39,7 +51,7 @@ def build(name: str, expert: Expert, api_base: str = "") -> Model:
         known = ", ".join(["expert", "scripted:FILE", *(f"{key}/ID" for key in PROVIDERS)])
         raise UsageError(f"unknown model {name!r}; known: {known}")
     try:
-        return builder(model_id, api_base)
+        return builder(model_id, api_base, limits)
     except ImportError as error:
         extra = provider if provider in ("openai", "litellm") else f"smolagents[{provider}]"
         hint = f"smoldebug[{extra}]" if provider in ("openai", "litellm") else extra
@@ -55,59 +67,72 @@ def _key(provider: str, api_base: str) -> str:
     return key or "none"
 
 
-def _openai(model_id: str, api_base: str) -> Model:
+def _openai(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import OpenAIModel
 
-    return OpenAIModel(
-        model_id,
-        api_base=api_base or None,
-        api_key=_key("openai", api_base),
-        retry=False,  # stock sleeps for minutes on 429, where no Ctrl-C reaches it
-        client_kwargs={"timeout": REQUEST_LIMIT, "max_retries": 1},
+    key = _key("openai", api_base)
+    model = OpenAIModel(
+        model_id, api_base=api_base or None, api_key=key, client_kwargs=_client(limits)
     )
+    return through(model, limits)
 
 
-def _azure(model_id: str, api_base: str) -> Model:
+def _azure(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import AzureOpenAIModel
 
-    return AzureOpenAIModel(
-        model_id,
-        azure_endpoint=api_base or None,
-        api_key=_key("azure", ""),
-        retry=False,
-        client_kwargs={"timeout": REQUEST_LIMIT, "max_retries": 1},
+    key, endpoint = _key("azure", ""), api_base or None
+    model = AzureOpenAIModel(
+        model_id, azure_endpoint=endpoint, api_key=key, client_kwargs=_client(limits)
     )
+    return through(model, limits)
 
 
-def _hf(model_id: str, api_base: str) -> Model:
-    from smolagents import InferenceClientModel
+def _client(limits: RequestLimits) -> dict[str, Any]:
+    return {"timeout": limits.timeout, "max_retries": 0}  # `through` tries again
 
-    if api_base:  # base_url= raises in smolagents 1.26; the whole URL as the model works
-        model_id = f"{api_base.rstrip('/')}/chat/completions"
+
+class _EndpointModel(InferenceClientModel):
+    """InferenceClientModel at a URL: with `base_url` the stock one raises in smolagents 1.26, and
+    with the URL as model id the endpoint would not learn which of its models is meant."""
+
+    def create_client(self) -> Any:
+        from huggingface_hub import InferenceClient
+
+        options = ("base_url", "token", "timeout")
+        return InferenceClient(**{name: self.client_kwargs[name] for name in options})
+
+
+def _hf(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     token = _key("hf", api_base)
-    return InferenceClientModel(model_id, token=token, timeout=REQUEST_LIMIT, retry=False)
+    if not api_base:
+        return through(InferenceClientModel(model_id, token=token, timeout=limits.timeout), limits)
+    model = _EndpointModel(
+        model_id, base_url=api_base, token=token, timeout=limits.timeout, model=model_id
+    )
+    return through(model, limits)
 
 
-def _litellm(model_id: str, api_base: str) -> Model:
+def _litellm(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no fetch at import
     from smolagents import LiteLLMModel
 
-    return LiteLLMModel(model_id, api_base=api_base or None, retry=False, timeout=REQUEST_LIMIT)
+    model = LiteLLMModel(model_id, api_base=api_base or None, timeout=limits.timeout, num_retries=0)
+    return through(model, limits)
 
 
-def _bedrock(model_id: str, api_base: str) -> Model:
+def _bedrock(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import AmazonBedrockModel
 
     return AmazonBedrockModel(model_id)
 
 
-def _transformers(model_id: str, api_base: str) -> Model:
+def _transformers(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import TransformersModel
 
     return TransformersModel(model_id)
 
 
-PROVIDERS: dict[str, Callable[[str, str], Any]] = {
+PROVIDERS: dict[str, Callable[[str, str, RequestLimits], Any]] = {
     "openai": _openai,
     "hf": _hf,
     "litellm": _litellm,
