@@ -213,10 +213,11 @@ class Stamp:
 
 def encode(value: Any) -> bytes:
     """JSON of events and what is in them; subclasses of float and str count as what they are."""
-    return msgspec.json.encode(value, enc_hook=_plainest)
+    return msgspec.json.encode(value, enc_hook=plainest)
 
 
-def _plainest(value: Any) -> Any:
+def plainest(value: Any) -> Any:
+    """A float, str or int of a subclass as what it is. Raises TypeError for all else."""
     for kind in (float, str, int):
         if isinstance(value, kind):
             return kind(value)

@@ -100,6 +100,8 @@ class Notebook:
             reason: What is known, and what could not be seen or decided.
             question: What the person should answer or look at.
         """
+        if not reason.strip():
+            raise ToolError("say what is known, and what could not be seen or decided")
         self.escalation, self.question = reason, question
         return Remark("handed over to a person")
 

@@ -26,17 +26,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
-from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.errors import SmoldebugError, ToolError, UsageError
+from smoldebug.events import encode, plainest
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Change, ChangeKind, Effect, Evidence, Json, Observation
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
-from smoldebug.untrusted import clip, instruction_like, plain
+from smoldebug.untrusted import clip, instruction_like, one_line, plain, whole
 
+LOAD_LIMIT = 30.0  # seconds to import a file of tools
 POLL = 0.02  # seconds between looks at a running tool, its deadline and the cancel flag
 TEXT_LIMIT = 8000  # characters of an observation that a model reads
 MARK = "__smoldebug_tool__"
@@ -121,6 +124,8 @@ def describe(
             raise UsageError(
                 f"tool {name}: parameter {parameter.name!r} needs a type and a line under Args:"
             )
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise UsageError(f"tool {name}: arguments are given by name: {parameter}")
         meta = msgspec.Meta(description=described[parameter.name])
         annotated: Any = Annotated[hints[parameter.name], meta]
         if parameter.default is inspect.Parameter.empty:
@@ -145,12 +150,14 @@ def describe(
 
 def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """The text before `Args:`, and its lines by parameter."""
-    text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("Args:\n")
+    text, _, arguments = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
     if not text.strip():
         raise UsageError(f"tool {function.__name__}: needs a docstring, it is what a model reads")
     described: dict[str, str] = {}
     current = ""
     for line in arguments.splitlines():
+        if line[:1].strip():  # the next section
+            break
         if found := re.match(r"\s{2,}(\w+):\s*(.+)", line):
             current = found[1]
             described[current] = found[2].strip()
@@ -170,11 +177,17 @@ def _schema(arguments: type[msgspec.Struct]) -> dict[str, Json]:
                 found = definitions[reference.rpartition("/")[2]]
                 rest = {key: value for key, value in node.items() if key != "$ref"}
                 return inline({**found, **rest})
-            return {key: inline(value) for key, value in node.items() if key != "title"}
+            named = {key: value for key, value in node.items() if not _is_title(key, value)}
+            return {key: inline(value) for key, value in named.items()}
         return [inline(item) for item in node] if isinstance(node, list) else node
 
     described: dict[str, Json] = inline(whole)
     return described
+
+
+def _is_title(key: str, value: Json) -> bool:
+    """A schema's own name, which repeats the parameter's; not a parameter called `title`."""
+    return key == "title" and isinstance(value, str)
 
 
 # --- discovery ------------------------------------------------------------------------------
@@ -196,32 +209,57 @@ def load_folder(folder: Path) -> list[ToolSpec]:
 
 def _load_file(path: Path) -> list[ToolSpec]:
     name = f"smoldebug_tools_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"cannot load tools from: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
+
+    def load() -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError("is no Python file")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except SmoldebugError:
-        raise
-    except (ImportError, SyntaxError, TypeError, NameError, AttributeError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
-    return [
-        getattr(value, MARK)
-        for value in vars(module).values()
-        if hasattr(value, MARK) and value.__module__ == name
-    ]
+        return module
+
+    module = _loaded(str(path), load)
+    return [spec for spec in _specs(module) if spec.function.__module__ == name]
 
 
 def load_entry_points() -> list[ToolSpec]:
-    """Tools of installed packages: entry points of group `smoldebug.tools` (function or module)."""
+    """Tools of installed packages: entry points of group `smoldebug.tools` (function or module).
+
+    Raises UsageError, naming the entry point, when one cannot be loaded or holds no tool.
+    """
     found: list[ToolSpec] = []
     for point in sorted(entry_points(group="smoldebug.tools"), key=lambda point: point.name):
-        thing = point.load()
-        candidates = [thing] if hasattr(thing, MARK) else list(vars(thing).values())
-        found += [getattr(item, MARK) for item in candidates if hasattr(item, MARK)]
+        where = f"entry point {point.name} = {point.value}"
+        thing = _loaded(where, point.load)
+        specs = _specs(thing) if isinstance(thing, ModuleType) else _marked([thing])
+        if not specs:
+            raise UsageError(f"{where}: holds no tool")
+        found += specs
     return found
+
+
+def _loaded(where: str, load: Callable[[], Any]) -> Any:
+    """What a file or an installed package gives; whatever it raises becomes a sentence."""
+    done = within_limit(load, LOAD_LIMIT, None)
+    if done is None:
+        raise UsageError(f"{where}: takes longer than {LOAD_LIMIT:g} s to load")
+    error = done.exception()
+    if isinstance(error, SmoldebugError):
+        raise UsageError(f"{where}: {error}", error.hint) from error
+    if error is not None:
+        raise UsageError(f"{where}: cannot be loaded: {one_line(_said(error), 300)}") from error
+    return done.result()
+
+
+def _specs(module: ModuleType) -> list[ToolSpec]:
+    return _marked(vars(module).values())
+
+
+def _marked(things: Iterable[Any]) -> list[ToolSpec]:
+    """The specs of the tools among things, each once."""
+    specs = (getattr(thing, MARK, None) for thing in things)
+    found = {id(spec): spec for spec in specs if isinstance(spec, ToolSpec)}
+    return list(found.values())
 
 
 # --- calling --------------------------------------------------------------------------------
@@ -279,6 +317,8 @@ class Toolset:
             parsed = self.parse(name, arguments)
         except UsageError as error:
             return Answer(False, f"ERROR {error}")
+        if limit <= 0:
+            return Answer(False, f"ERROR no time is left for {name}. NOT executed.")
         spec = self.specs[name]
         values = {key: getattr(parsed, key) for key in parsed.__struct_fields__}
         began = time.monotonic()
@@ -288,24 +328,30 @@ class Toolset:
             return Answer(
                 True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome
             )
-        if isinstance(outcome, Remark):
-            return Answer(True, str(outcome), seconds)
         if isinstance(outcome, Observation):
             return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
-        text = clip(self.redactor.text(plain(outcome)), TEXT_LIMIT)
+        text = clip(self._clean(outcome), TEXT_LIMIT)
+        if isinstance(outcome, Remark):
+            return Answer(True, text, seconds)
         return Answer(False, text, seconds, flags=instruction_like(text))
 
     def _observed(
         self, spec: ToolSpec, arguments: Mapping[str, Json], seen: Observation, seconds: float
     ) -> Answer:
-        text = self.redactor.text(plain(seen.text))
         clean = Observation(
-            text, self.redactor.json(seen.data), seen.source, plain(seen.ref), seen.gaps
+            text=self._clean(seen.text),
+            data=self.redactor.json(seen.data),
+            source=seen.source,
+            ref=self._clean(seen.ref),
+            gaps=tuple(map(self._clean, seen.gaps)),
         )
         evidence = self.evidence.add(spec.name, arguments, clean)
-        return Answer(
-            True, clip(text, TEXT_LIMIT), seconds, evidence=evidence, flags=instruction_like(text)
-        )
+        flags = instruction_like(clean.text)
+        text = clip(clean.text, TEXT_LIMIT)
+        return Answer(True, text, seconds, evidence=evidence, flags=flags)
+
+    def _clean(self, text: str) -> str:
+        return self.redactor.text(plain(text))
 
     def _run(
         self,
@@ -315,17 +361,22 @@ class Toolset:
         cancel: threading.Event | None,
     ) -> Observation | Change | Remark | str:
         """What the tool returned, or (a plain str) the text of what went wrong."""
-        context = (self._context(spec),) if spec.wants_context else ()
-        done = within_limit(lambda: spec.function(*context, **values), limit, cancel)
+
+        def body() -> Any:
+            context = (self._context(spec),) if spec.wants_context else ()
+            return _checked(spec, spec.function(*context, **values))
+
+        done = within_limit(body, limit, cancel)
         if done is None:
             return f"ERROR {spec.name} timed out after {limit:.3g} s; outcome unknown"
         error = done.exception()
         if error is None:
-            return _checked(spec, done.result())
+            checked: Observation | Change | Remark = done.result()
+            return checked
         if isinstance(error, SmoldebugError):
             return f"ERROR {spec.name}: {error}" + (f" ({error.hint})" if error.hint else "")
         tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
-        return f"ERROR {spec.name} raised {type(error).__name__}: {error}\n{tail}"
+        return f"ERROR {spec.name} raised {_said(error)}\n{tail}"
 
 
 def within_limit(
@@ -357,15 +408,27 @@ def within_limit(
     return future
 
 
-def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark | str:
-    """A tool's value in the contract's terms; a Change only from a tool that declared it."""
-    if isinstance(value, Observation | Remark):
+def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark:
+    """A tool's value in the contract's terms: a Change only from a tool that declared it, and
+    nothing that a journal cannot hold. Raises ToolError."""
+    if isinstance(value, Remark):
         return value
-    if not isinstance(value, Change):
-        return Observation(str(value))
-    if spec.effect in (Effect.CHANGE, Effect.EXECUTE):
-        return value
-    return f"ERROR {spec.name} proposed a change but declares effect {spec.effect}"
+    if isinstance(value, Change) and spec.effect not in (Effect.CHANGE, Effect.EXECUTE):
+        raise ToolError(f"it proposed a change but declares effect {spec.effect}")
+    try:
+        if isinstance(value, Change):  # a copy that nobody else can alter after it was approved
+            return msgspec.json.decode(encode(value), type=Change)
+        seen = value if isinstance(value, Observation) else Observation(str(value))
+        plain_data = msgspec.to_builtins(seen, str_keys=True, enc_hook=plainest)
+        seen = msgspec.convert(plain_data, Observation)
+        return replace(seen, data=whole(seen.data))
+    except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
+        raise ToolError(f"it returned a value that is not well formed: {error}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Type and message; also of an exception whose message cannot be had."""
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def _not_finite(value: Json) -> bool:

@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
-from hostile import built
+from hostile import built, stamped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,12 +31,6 @@ from smoldebug.events import (
 from smoldebug.journal import Journal, find, new_run_id, read, runs_folder
 from smoldebug.records import Card, Change, ChangeKind, ObjectRef
 from smoldebug.untrusted import whole
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-def stamped(event: AnyEvent, seq: int = 0) -> Stamped:
-    return Stamped("7f3a1c", seq, float(seq), NOON, event)
 
 
 def written(path: Path, *events: AnyEvent) -> list[Stamped]:
