@@ -5,7 +5,7 @@ import pty
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 
 import pytest
@@ -42,14 +42,51 @@ def ask(*lines: str | None, view: Recording | None = None):
     return approver(view or Recording(), yes=False, read=typing(*lines))(CARD)
 
 
-@pytest.mark.parametrize("typed", ["y\n", "Y\n", "yes\n", " y \n"])
+@pytest.mark.parametrize("typed", ["y\n", "Y\n", "yes\n", " y \n", "Yes\r\n"])
 def test_yes_applies(typed):
     assert ask(typed).answer is Answer.YES
+
+
+@pytest.mark.parametrize("typed", ["yikes\n", "you sure?\n", "yy\n", "yes but\n", "\n", "ja\n"])
+def test_nothing_but_yes_is_a_yes(typed, capsys):
+    assert ask(typed).answer is Answer.NO, "it is asked again, and then there is silence"
+    assert "apply exactly the change shown" in capsys.readouterr().err
 
 
 def test_no_asks_for_the_reason():
     decision = ask("n\n", "wait for the DBA\n")
     assert (decision.answer, decision.reason) == (Answer.NO, "wait for the DBA")
+
+
+@pytest.mark.parametrize("silence", [None, "", "\n"])
+def test_a_no_without_a_reason_is_still_a_no(silence):
+    assert ask("no\n", silence).reason == ""
+    assert ask("no\n", silence).answer is Answer.NO
+
+
+def test_every_question_waits_the_same_five_minutes():
+    waited: list[float] = []
+    left = ["e\n", "?\n", "n\n", "why\n"]
+    approver(Recording(), yes=False, read=lambda s: (waited.append(s), left.pop(0))[1])(CARD)
+    assert waited == [300.0] * 4
+
+
+def test_the_screen_stands_still_while_it_is_asked():
+    states: list[bool] = []
+
+    class Drawing(Recording):
+        still = False
+
+        @contextmanager
+        def paused(self):
+            self.still = True
+            yield
+            self.still = False
+
+    view = Drawing()
+    approver(view, yes=False, read=lambda _: (states.append(view.still), "n\n")[1])(CARD)
+    assert states == [True, True]
+    assert not view.still
 
 
 @pytest.mark.parametrize("typed", [None, ""])
@@ -96,8 +133,31 @@ def keyboard():
 
 def test_a_typed_line_is_read(keyboard):
     hands, stream = keyboard
-    os.write(hands, b"y\n")
+    threading.Timer(0.1, os.write, (hands, b"y\n")).start()
     assert terminal(threading.Event(), stream)(5.0) == "y\n"
+
+
+def test_what_was_typed_before_the_question_is_no_answer_to_it(keyboard):
+    hands, stream = keyboard
+    os.write(hands, b"y\n")
+    threading.Timer(0.2, os.write, (hands, b"n\n")).start()
+    assert terminal(threading.Event(), stream)(5.0) == "n\n"
+
+
+def test_nothing_typed_in_time_is_nothing(keyboard):
+    assert terminal(threading.Event(), keyboard[1])(0.1) is None
+
+
+def test_a_line_without_its_end_is_no_answer(keyboard):
+    hands, stream = keyboard
+    threading.Timer(0.05, os.write, (hands, b"y")).start()
+    assert terminal(threading.Event(), stream)(0.3) is None
+
+
+def test_the_end_of_input_is_the_end(keyboard):
+    hands, stream = keyboard
+    threading.Timer(0.1, os.write, (hands, b"\x04")).start()
+    assert terminal(threading.Event(), stream)(5.0) == ""
 
 
 def test_ctrl_c_ends_the_wait_for_an_answer(keyboard):

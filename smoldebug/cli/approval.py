@@ -2,6 +2,7 @@
 
 import select
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def terminal(stop: threading.Event, stream: TextIO | None = None) -> Reader | No
         return None
 
     def read(seconds: float) -> str | None:
+        termios.tcflush(keyboard, termios.TCIFLUSH)  # typed before the question: no answer to it
         end = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < end:
             ready, _, _ = select.select([keyboard], [], [], 0.1)  # a signal does not end a select
@@ -66,16 +68,16 @@ class _Asker:
             typed = self._line(PROMPT)
             if not typed:
                 return Decision(Answer.NO, "operator", "no answer")
-            match typed.strip().lower()[:1]:
-                case "y":
+            match typed.strip().lower():  # whole words: "yikes" is no yes
+                case "y" | "yes":
                     return Decision(Answer.YES, "operator")
-                case "n":
+                case "n" | "no":
                     why = self._line("why not? > ") or ""
                     return Decision(Answer.NO, "operator", why.strip())
-                case "s":
+                case "s" | "suggest only":
                     self._suggest_only = True
                     return Decision(Answer.NO, "operator", "suggestions only in this run")
-                case "e":
+                case "e" | "evidence":
                     self._view.evidence(card.change.evidence)
                 case _:
                     sys.stderr.write(HELP)
