@@ -188,8 +188,8 @@ class _Cuttable(Model):
 
 def _cut_off(message: ChatMessage) -> bool:
     """Whether the provider ended the answer before the model did. What is left may parse and still
-    not be what was meant: `replicas: 2` of 20. smolagents never reads the reason; it is in `raw`,
-    which has OpenAI's shape for all but Bedrock. A model without `raw` is taken at its word."""
+    not be what was meant: `replicas: 2` of 20. smolagents never reads the reason; `raw` holds it,
+    in OpenAI's shape for every API model. A model without `raw` is taken at its word."""
     choices = getattr(message.raw, "choices", None) or [None]
     return getattr(choices[0], "finish_reason", None) in ("length", "content_filter")
 

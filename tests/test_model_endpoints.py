@@ -316,6 +316,19 @@ def test_a_missing_key_is_named(tmp_path, monkeypatch):
         build("hf/x", EXPERT)
 
 
+def test_an_api_base_that_is_no_url_is_refused():
+    with pytest.raises(UsageError, match="no http"):
+        build("hf/x", EXPERT, "localhost:8000/v1")
+
+
+@needs_openai
+def test_azure_says_what_it_lacks(monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_API_VERSION", raising=False)
+    with pytest.raises(UsageError, match="OPENAI_API_VERSION"):
+        build("azure/x", EXPERT, "http://127.0.0.1:9/")
+
+
 # --- the command line -----------------------------------------------------------------------
 
 

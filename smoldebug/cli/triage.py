@@ -48,7 +48,7 @@ def triage(
         typer.Option(
             "--model",
             "-m",
-            help="expert (default), openai/ID, hf/ID, litellm/ID, azure/ID, bedrock/ID, "
+            help="expert (default), openai/ID, hf/ID, litellm/ID, azure/ID, "
             "transformers/ID or scripted:FILE; several are a fallback chain, which always ends "
             "at the expert.",
         ),

@@ -13,8 +13,6 @@ from smoldebug.model.endpoint import RequestLimits, through
 from smoldebug.model.expert import ExpertModel
 
 KEYS = {"openai": "OPENAI_API_KEY", "hf": "HF_TOKEN", "azure": "AZURE_OPENAI_API_KEY"}
-
-
 LIMITS = RequestLimits()
 
 
@@ -34,10 +32,10 @@ def keys() -> Iterator[str]:
 
 
 def build(name: str, expert: Expert, api_base: str = "", limits: RequestLimits = LIMITS) -> Model:
-    """One model by name: expert, scripted:FILE, openai/ID, hf/ID, litellm/ID, azure/ID,
-    bedrock/ID or transformers/ID.
+    """One model by name: expert, scripted:FILE, openai/ID, hf/ID, litellm/ID, azure/ID
+    or transformers/ID. No bedrock: smolagents 1.26 reads a key that Bedrock's answers do not have.
 
-    Raises UsageError for an unknown provider, a missing extra or a missing key.
+    Raises UsageError for an unknown provider, a missing extra, a missing key or a bad `api_base`.
     """
     if name == "expert":
         return ExpertModel(expert)
@@ -50,6 +48,8 @@ def build(name: str, expert: Expert, api_base: str = "", limits: RequestLimits =
     if builder is None or not model_id:
         known = ", ".join(["expert", "scripted:FILE", *(f"{key}/ID" for key in PROVIDERS)])
         raise UsageError(f"unknown model {name!r}; known: {known}")
+    if api_base and not api_base.startswith(("http://", "https://")):
+        raise UsageError(f"--api-base is no http(s) URL: {api_base}")
     try:
         return builder(model_id, api_base, limits)
     except ImportError as error:
@@ -81,9 +81,12 @@ def _azure(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import AzureOpenAIModel
 
     key, endpoint = _key("azure", ""), api_base or None
-    model = AzureOpenAIModel(
-        model_id, azure_endpoint=endpoint, api_key=key, client_kwargs=_client(limits)
-    )
+    try:
+        model = AzureOpenAIModel(
+            model_id, azure_endpoint=endpoint, api_key=key, client_kwargs=_client(limits)
+        )
+    except ValueError as error:  # no endpoint or no version; the text names the variable
+        raise UsageError(f"azure/{model_id}: {error}") from error
     return through(model, limits)
 
 
@@ -120,12 +123,6 @@ def _litellm(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     return through(model, limits)
 
 
-def _bedrock(model_id: str, api_base: str, limits: RequestLimits) -> Model:
-    from smolagents import AmazonBedrockModel
-
-    return AmazonBedrockModel(model_id)
-
-
 def _transformers(model_id: str, api_base: str, limits: RequestLimits) -> Model:
     from smolagents import TransformersModel
 
@@ -137,6 +134,5 @@ PROVIDERS: dict[str, Callable[[str, str, RequestLimits], Any]] = {
     "hf": _hf,
     "litellm": _litellm,
     "azure": _azure,
-    "bedrock": _bedrock,
     "transformers": _transformers,
 }
