@@ -32,14 +32,16 @@ def smoldebug(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Completed:
 class Running:
     """A command that runs: what it said so far, and how it ended. Leaving the block ends it."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str], stdout: int | None = None
+    ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         with _ctrl_c_is_heard():
             self.process: Process = spawn(
                 [*SMOLDEBUG, *arguments],
                 cwd=str(cwd),
                 env=env,
-                stdout=self._out,
+                stdout=self._out if stdout is None else stdout,
                 stderr=self._err,
             )
 

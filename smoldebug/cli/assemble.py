@@ -107,7 +107,7 @@ def _crew(
 def _check_places(world: World, playbook: Playbook, options: Options) -> None:
     """A namespace or a named target that does not exist is a mistake to be told at once.
 
-    Raises UsageError for it, UnreachableError when the cluster does not answer.
+    Raises UsageError for it, UnreachableError when the cluster does not answer or knows us not.
     """
     places = [ObjectRef("Namespace", "", name) for name in playbook.scope.namespaces]
     if options.target:
@@ -118,7 +118,9 @@ def _check_places(world: World, playbook: Playbook, options: Options) -> None:
             world.cluster.get(place)
         except NotFound as error:
             raise UsageError(str(error), error.hint) from None
-        except AccessDenied:
+        except AccessDenied as error:
+            if not error.needs:
+                raise  # the credentials are no good: nothing at all would be seen
             continue  # not allowed to look: the run will say what it could not see
 
 
