@@ -76,12 +76,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def surge(shop: Shop) -> Iterator[Shop]:
     """The incident: checkout answers 502 now and then, because auth is saturated."""
     shop.break_("traffic-surge")
-    for app, says in (("auth", "worker pool exhausted"), ("checkout", " 502 upstream auth")):
-        before = logs(shop, app).count(says)
-        eventually(lambda a=app, s=says, b=before: logs(shop, a).count(s) > b, f"{app}: {says}")
+    until_said(shop, "auth", "worker pool exhausted")
+    until_said(shop, "checkout", " 502 upstream auth")
     yield shop
-    if control.find(shop.lab):
-        control.fix(shop.lab)
+    control.fix(shop.lab)
+
+
+def until_said(shop: Shop, app: str, words: str) -> None:
+    """Until an app's log says it once more than it does now."""
+    before = logs(shop, app).count(words)
+    eventually(lambda: logs(shop, app).count(words) > before, f"{app}: {words}")
 
 
 def logs(shop: Shop, app: str) -> str:
@@ -218,11 +222,26 @@ def test_a_demo_that_is_stopped_leaves_no_process_and_no_file(
 # --- the cluster goes away (last: it takes the lab of this file with it) --------------------
 
 
-def test_a_cluster_that_goes_away_ends_the_run_with_a_sentence(surge: Shop) -> None:
-    with surge.running(*SURGE, "-y", "--output", "plain") as run:
-        run.once(lambda run: "red " in run.stderr, "the first card")
-        control.stop(surge.lab)
-        code = run.ended()
-        assert code in (3, 8), run.stderr
+GATED = """\
+apiVersion: smoldebug.dev/v1
+name: gated
+goal:
+  all:
+    - command: {run: [sh, -c, "touch FOLDER/measured; until [ -e FOLDER/go ]; do sleep 0.02; done"]}
+    - rollout: {target: deployment/web}
+scope: {namespaces: [shop]}
+tools: {kubectl: {read: [pods, deployments, events]}, logs: {}}
+"""
+
+
+def test_a_cluster_that_goes_away_ends_the_run_with_a_sentence(shop: Shop) -> None:
+    shop.break_("command-not-found")
+    path = shop.folder / "gated.yaml"
+    path.write_text(GATED.replace("FOLDER", str(shop.folder)), encoding="utf-8")
+    with shop.running("triage", "-p", str(path), "--output", "plain") as run:
+        run.once(lambda _: (shop.folder / "measured").exists(), "the first measurement")
+        control.stop(shop.lab)
+        (shop.folder / "go").touch()
+        assert run.ended() == 3, run.stderr
         assert "Traceback" not in run.stderr
         assert "connection refused" in run.stdout
