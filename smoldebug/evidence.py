@@ -14,17 +14,18 @@ class EvidenceStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._items: dict[str, Evidence] = {}
+        self._last = 0  # highest number given
 
     def add(self, tool: str, arguments: Mapping[str, Json], observation: Observation) -> Evidence:
-        evidence = Evidence(
-            f"E{len(self._items) + 1}", tool, arguments, observation, self._clock.now()
-        )
+        self._last += 1
+        evidence = Evidence(f"E{self._last}", tool, arguments, observation, self._clock.now())
         self._items[evidence.id] = evidence
         return evidence
 
     def restore(self, evidence: Evidence) -> None:
         """Put back what a journal recorded."""
         self._items[evidence.id] = evidence
+        self._last = max(self._last, int(evidence.id.removeprefix("E")))
 
     def __iter__(self) -> Iterator[Evidence]:
         return iter(self._items.values())

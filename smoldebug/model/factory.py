@@ -13,6 +13,13 @@ from smoldebug.model.endpoint import RequestLimits, through
 from smoldebug.model.expert import ExpertModel
 
 KEYS = {"openai": "OPENAI_API_KEY", "hf": "HF_TOKEN", "azure": "AZURE_OPENAI_API_KEY"}
+PACKAGES = {
+    "openai": "smoldebug[openai]",
+    "azure": "smoldebug[openai]",
+    "litellm": "smoldebug[litellm]",
+    "transformers": "smolagents[transformers]",
+    "hf": "smolagents",
+}
 LIMITS = RequestLimits()
 
 
@@ -53,11 +60,8 @@ def build(name: str, expert: Expert, api_base: str = "", limits: RequestLimits =
     try:
         return builder(model_id, api_base, limits)
     except ImportError as error:
-        extra = provider if provider in ("openai", "litellm") else f"smolagents[{provider}]"
-        hint = f"smoldebug[{extra}]" if provider in ("openai", "litellm") else extra
-        raise UsageError(
-            f"{name} needs a package: {error}", hint=f"pip install '{hint}'"
-        ) from error
+        hint = f"pip install '{PACKAGES[provider]}'"
+        raise UsageError(f"{name} needs a package: {error}", hint) from error
 
 
 def _key(provider: str, api_base: str) -> str:

@@ -13,14 +13,32 @@ The file is YAML, a list of turns; after the last one it escalates:
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from smolagents import Model
 from smolagents.models import ChatMessage, MessageRole
 
 from smoldebug.errors import UsageError
 from smoldebug.model.messages import answer
+from smoldebug.records import Json
 
 Turn = dict[str, Any]
+KINDS = ("calls", "say", "raw", "fail")
+
+
+class _Raw(msgspec.Struct, forbid_unknown_fields=True):
+    tool: str
+    arguments: Json
+
+
+class _Turn(msgspec.Struct, forbid_unknown_fields=True):
+    """What a turn may hold; exactly one of KINDS."""
+
+    thought: str = ""
+    calls: list[dict[str, Json]] = []
+    say: Json = None
+    raw: _Raw | None = None
+    fail: Json = None
 
 
 class ScriptedFailure(RuntimeError):
@@ -60,9 +78,11 @@ def load(path: Path) -> ScriptedModel:
         turns = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read the script: {error}") from error
-    kinds = {"calls", "say", "raw", "fail"}
-    if not isinstance(turns, list) or not all(
-        isinstance(turn, dict) and len(kinds & turn.keys()) == 1 for turn in turns
-    ):
-        raise UsageError(f"{path}: every turn of a script has one of: {', '.join(sorted(kinds))}")
+    try:
+        msgspec.convert(turns, list[_Turn])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: not a script: {error}") from error
+    for number, turn in enumerate(turns, start=1):
+        if len(turn.keys() & set(KINDS)) != 1:
+            raise UsageError(f"{path}: turn {number} must have one of: {', '.join(KINDS)}")
     return ScriptedModel(turns, f"scripted:{path.name}")
