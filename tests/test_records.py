@@ -1,0 +1,57 @@
+"""The nouns everybody shares."""
+
+import dataclasses
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smoldebug import records
+from smoldebug.errors import UsageError
+from smoldebug.records import Change, ChangeKind, ObjectRef
+
+AUTH = ObjectRef("Deployment", "shop", "auth")
+parts = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=5)
+
+
+@given(parts, st.one_of(st.just(""), parts), parts)
+def test_a_reference_is_read_as_it_is_written(kind: str, namespace: str, name: str):
+    ref = ObjectRef(kind, namespace, name)
+    assert ObjectRef.parse(str(ref)) == ref
+
+
+@pytest.mark.parametrize("text", ["", "auth", "/", "Pod/", "/auth", "Pod//auth", "a/b/c/d", "a/b/"])
+def test_what_is_no_reference_is_refused(text: str):
+    with pytest.raises(UsageError, match="not KIND/NAMESPACE/NAME or KIND/NAME"):
+        ObjectRef.parse(text)
+
+
+def test_references_are_sorted_by_kind_namespace_and_name():
+    texts = ["Node/n1", "Deployment/shop/b", "Deployment/shop/a", "Deployment/eu/c"]
+    assert [str(ref) for ref in sorted(map(ObjectRef.parse, texts))] == [
+        "Deployment/eu/c",
+        "Deployment/shop/a",
+        "Deployment/shop/b",
+        "Node/n1",
+    ]
+
+
+def test_the_inverse_of_a_change_swaps_before_and_after_on_the_same_object():
+    change = Change(
+        ChangeKind.SCALE, AUTH, {"/a": 1}, {"/a": 2, "/b": 3}, "busy", uid="u1", settle=30
+    )
+    inverse = change.inverse()
+    assert (inverse.before, inverse.after) == (change.after, change.before)
+    assert (inverse.kind, inverse.target, inverse.uid) == (change.kind, AUTH, "u1")
+    assert (inverse.why, inverse.settle) == ("undo: busy", 30)
+    assert inverse.inverse().after == change.after
+
+
+RECORDS = [each for each in vars(records).values() if dataclasses.is_dataclass(each)]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_records_are_frozen_and_msgspec_knows_their_form(record: type):
+    assert record.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert msgspec.json.schema(record)
