@@ -175,7 +175,7 @@ class _Cuttable(Model):
         if done is None:
             raise TimeoutError(f"no answer within {limit:.0f} s")
         answer = done.result()
-        answer.content = answer.content or None  # providers refuse to read an empty text back
+        answer.content = _text(answer.content) or None  # an empty text is refused when sent back
         if _cut_off(answer):
             answer.tool_calls = None
         return answer
@@ -184,6 +184,15 @@ class _Cuttable(Model):
         if _cut_off(message):
             raise ValueError("it was cut off by the provider; NOTHING was executed. Be shorter.")
         return self._model.parse_tool_calls(message)
+
+
+def _text(content: Any) -> str:
+    """An answer's text, which some providers send in parts. It goes back to them with the next
+    request, so it must be encodable."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return plain("\n".join(part for part in parts if isinstance(part, str)))
+    return plain(content) if isinstance(content, str) else ""
 
 
 def _cut_off(message: ChatMessage) -> bool:
@@ -250,7 +259,9 @@ class _ToolCallingAgent(ToolCallingAgent):
             text = one_line(str(chat_message.content), 2000)
             yield Thought(turn, text, self.driver.model)
         calls = [
-            ToolCall(plain(call.function.name), whole(call.function.arguments), f"t{turn}c{number}")
+            ToolCall(
+                plain(call.function.name or ""), whole(call.function.arguments), f"t{turn}c{number}"
+            )
             for number, call in enumerate(chat_message.tool_calls or [])
         ]
         memory_step.tool_calls = calls

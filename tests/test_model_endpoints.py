@@ -192,6 +192,44 @@ def test_a_model_that_only_talks_is_told_so(tmp_path, provider, says):
         assert all(part["text"] for part in message["content"])  # providers refuse empty texts
 
 
+def named(name: Any, arguments: Any) -> Reply:
+    function = {"name": name, "arguments": arguments}
+    return completion({"content": None, "tool_calls": [{"id": "c1", "function": function}]})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        completion({"content": [{"type": "thinking"}, {"type": "text", "text": "Let me think."}]}),
+        completion({"content": 42}),
+        completion({"content": None}),
+        completion({"role": None, "content": "hi"}),
+        completion({"content": "broken \ud800 text"}),
+        completion({"content": "hi"}, usage={"prompt_tokens": "many", "completion_tokens": -3}),
+        named(None, "{}"),
+        named("look", None),
+        named("look", "3"),
+        named("look", "[" * 100_000),
+    ],
+    ids=lambda reply: str(reply.body["choices"][0]["message"])[:60],
+)
+def test_an_odd_answer_costs_a_turn_and_not_the_model(tmp_path, provider, reply):
+    with ModelServer([reply, REPAIR]) as server:
+        played = stage(tmp_path, provider, server)
+        assert played.play().status is ExitStatus.MET
+    assert played.ran == ["scale 2"]
+    assert len(server.asked) == 2
+    assert "failed" not in notes(played)
+
+
+@pytest.mark.parametrize("tool_calls", ["x", [{}], [{"id": "c1", "type": "function"}]], ids=str)
+def test_calls_of_no_known_shape_cost_the_model_and_not_the_run(tmp_path, provider, tool_calls):
+    with ModelServer([completion({"content": None, "tool_calls": tool_calls})]) as server:
+        played = stage(tmp_path, provider, server)
+        assert played.play().status is ExitStatus.MET
+    assert "model some-model failed, second goes on:" in notes(played)
+
+
 # --- endpoints that fail --------------------------------------------------------------------
 
 GATEWAY = Reply("<html>502 Bad Gateway</html>")

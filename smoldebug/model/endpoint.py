@@ -84,9 +84,13 @@ def _answer(send: Callable[..., Any], request: dict[str, Any]) -> Any:
         raise ValueError(f"the endpoint's answer is no JSON: {error}") from error
     if not getattr(response, "choices", None):
         raise ValueError(f"no chat completion in the endpoint's answer: {response}")
-    usage = response.usage
     response.usage = SimpleNamespace(
-        prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-        completion_tokens=getattr(usage, "completion_tokens", None) or 0,
+        prompt_tokens=_tokens(response.usage, "prompt_tokens"),
+        completion_tokens=_tokens(response.usage, "completion_tokens"),
     )
     return response
+
+
+def _tokens(usage: Any, name: str) -> int:
+    count = getattr(usage, name, None)
+    return max(0, count) if isinstance(count, int) else 0
