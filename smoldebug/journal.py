@@ -53,10 +53,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
+        new = not path.exists()
         self._chain = _cut_torn_line(path)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
-        _sync_folder(path.parent)
+        if new:
+            _sync_folder(path.parent)
 
     def append(self, stamped: Stamped) -> None:
         """Raises SmoldebugError when it cannot be written, e.g. because the disk is full."""

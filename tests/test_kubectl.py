@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldebug.kubectl import field_diff, kubectl_command, lookup, operations, summary
@@ -90,6 +90,7 @@ def test_the_inverse_takes_an_edit_back(given_edit: tuple[dict[str, Any], Change
     assert jsonpatch.apply_patch(changed, operations(edit.inverse())) == document
 
 
+@settings(max_examples=50)
 @given(edits())
 def test_the_patch_does_not_fit_when_a_field_it_changes_was_touched(
     given_edit: tuple[dict[str, Any], Change],
