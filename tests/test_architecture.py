@@ -30,6 +30,7 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def imports(tree: ast.Module) -> set[str]:
     """Every imported module; `from a import b` counts as `a` and as `a.b`."""
     found: set[str] = set()
@@ -41,6 +42,7 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
+@cache
 def calls(tree: ast.Module) -> set[str]:
     """Every called name as it is written: `time.sleep`, `open`."""
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -344,13 +344,13 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|38|9[0-7])[0-9;]*m")
 def test_a_terminal_that_wants_no_colour_gets_none(
     more: dict[str, str], forbidden: re.Pattern[str], here: Path
 ) -> None:
-    shown = on_terminal(_goal_holds(here), here, more)
+    shown = on_terminal(["check", *_goal_holds(here)[1:]], here, more)
     assert "MET" in shown
     assert not forbidden.search(shown)
 
 
 def test_a_terminal_gets_colours(here: Path) -> None:
-    assert COLOUR.search(on_terminal(_goal_holds(here), here, {"TERM": "xterm"}))
+    assert COLOUR.search(on_terminal(["check", *_goal_holds(here)[1:]], here, {"TERM": "xterm"}))
 
 
 def on_terminal(arguments: list[str], here: Path, more: dict[str, str]) -> str:

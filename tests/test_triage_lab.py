@@ -117,16 +117,17 @@ def test_without_a_terminal_the_change_waits_and_nothing_is_touched(surge: Shop)
     assert surge.spec("auth") == before
 
 
-def test_approval_never_investigates_and_changes_nothing(surge: Shop) -> None:
-    before = surge.spec("auth")
-    done = surge.smoldebug(*SURGE, "-y", "--approval", "never", "--output", "json")
+def test_approval_never_investigates_and_changes_nothing(shop: Shop) -> None:
+    shop.break_("command-not-found")
+    before = shop.spec("web")
+    arguments = ("triage", "deployment/web", "-n", "shop", "-y", "--approval", "never")
+    done = shop.smoldebug(*arguments, "--output", "json")
     told = document_of(done)
-    assert (done.code, told["mode"]) == (1, "never")
-    assert "auth is saturated" in told["hypotheses"][0]["claim"]
-    assert [(one["state"], one["decided_by"]) for one in told["changes"]] == [
+    assert (done.code, told["mode"], told["cause"]["confidence"]) == (1, "never", "likely")
+    assert {(one["state"], one["decided_by"]) for one in told["changes"]} == {
         ("refused", "playbook")
-    ]
-    assert surge.spec("auth") == before
+    }
+    assert shop.spec("web") == before
 
 
 # --- stopped in the middle ------------------------------------------------------------------
@@ -228,14 +229,14 @@ name: gated
 goal:
   all:
     - command: {run: [sh, -c, "touch FOLDER/measured; until [ -e FOLDER/go ]; do sleep 0.02; done"]}
-    - rollout: {target: deployment/web}
+    - rollout: {target: deployment/catalog}
 scope: {namespaces: [shop]}
 tools: {kubectl: {read: [pods, deployments, events]}, logs: {}}
 """
 
 
 def test_a_cluster_that_goes_away_ends_the_run_with_a_sentence(shop: Shop) -> None:
-    shop.break_("command-not-found")
+    shop.break_("image-not-found")
     path = shop.folder / "gated.yaml"
     path.write_text(GATED.replace("FOLDER", str(shop.folder)), encoding="utf-8")
     with shop.running("triage", "-p", str(path), "--output", "plain") as run:
