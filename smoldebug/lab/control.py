@@ -54,6 +54,8 @@ def start(folder: Path, *, port: int = 0, dies_with_parent: bool = False) -> Lab
     already or the machine cannot, UnreachableError when it does not come up.
     """
     folder = folder.absolute()
+    for pid in list(_started):
+        _signalled(pid, 0)  # waits for those that ended by themselves
     if _runs(folder):
         raise UsageError(f"a lab already runs in {folder}", "smoldebug lab down")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
