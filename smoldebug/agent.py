@@ -13,6 +13,7 @@ Private name touched: _finalize_step.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -208,6 +209,8 @@ class _ToolCallingAgent(ToolCallingAgent):
         from rich.console import Console
 
         self.driver = driver
+        self.tasks: list[TaskStep] = []
+        self.scanned = 0  # steps of the memory among which tasks have been looked for
         super().__init__(
             tools=[_Described(spec) for spec in driver.toolset.specs.values()],
             model=_Cuttable(driver),
@@ -222,14 +225,17 @@ class _ToolCallingAgent(ToolCallingAgent):
 
     def write_memory_to_messages(self, summary_mode: bool = False) -> list[ChatMessage]:
         """System prompt, every task, a note on what is missing, the last turns."""
-        tasks = [step for step in self.memory.steps if isinstance(step, TaskStep)]
-        turns = [step for step in self.memory.steps if not isinstance(step, TaskStep)]
-        shown = turns[-WINDOW:]
+        steps = self.memory.steps
+        self.tasks += [step for step in steps[self.scanned :] if isinstance(step, TaskStep)]
+        self.scanned = len(steps)  # looking at all of them each turn costs the square of the turns
+        tasks, recent = self.tasks, steps[-WINDOW - len(self.tasks) :]
+        shown = [step for step in recent if not isinstance(step, TaskStep)][-WINDOW:]
+        left_out = len(steps) - len(tasks) - len(shown)
         messages = self.memory.system_prompt.to_messages(summary_mode=summary_mode)
         for step in tasks:
             messages += step.to_messages(summary_mode=summary_mode)
-        if len(shown) < len(turns):
-            note = f"[{len(turns) - len(shown)} earlier turns left out; their evidence is kept]"
+        if left_out:
+            note = f"[{left_out} earlier turns left out; their evidence is kept]"
             part = [{"type": "text", "text": note}]
             messages.append(ChatMessage(role=MessageRole.USER, content=part))
         for step in shown:
@@ -237,8 +243,8 @@ class _ToolCallingAgent(ToolCallingAgent):
         return list(messages)
 
     def _finalize_step(self, memory_step: Any) -> None:
-        super()._finalize_step(memory_step)
-        if isinstance(memory_step, ActionStep):
+        if isinstance(memory_step, ActionStep):  # upstream's callbacks are not used here
+            memory_step.timing.end_time = time.time()
             memory_step.model_input_messages = None  # else memory grows with the square of turns
 
     def provide_final_answer(self, task: str) -> ChatMessage:

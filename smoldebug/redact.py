@@ -26,29 +26,46 @@ _ASSIGNED = re.compile(
     rf"(?P<sign>\s{{0,4}}[=:]\s{{0,4}}){_VALUE}"
 )
 _KEY = re.compile(rf"(?i){_WORD}(?P<rest>[\w.-]{{0,40}})$")
+# Each pattern with words of which its match holds one: most texts hold none, and are not searched.
+_NAMES = ("pass", "secret", "token", "key")
 _PATTERNS = (
-    re.compile(
-        r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?P<secret>(?:[^-]|-(?!----)){1,16384}(?=-----END)"
-        r"|(?:\s|\\[nr]){0,8}[A-Za-z0-9+/=]{40}[A-Za-z0-9+/=\s\\]*)"  # a log that is cut off
+    (
+        ("private key",),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
+            r"(?P<secret>(?:[^-]|-(?!----)){1,16384}(?=-----END)"
+            r"|(?:\s|\\[nr]){0,8}[A-Za-z0-9+/=]{40}[A-Za-z0-9+/=\s\\]*)"  # a log that is cut off
+        ),
     ),
-    # an environment variable as manifests hold it
-    re.compile(
-        rf"(?i)\bname(?:{_QUOTE})?:\s{{0,4}}(?:{_QUOTE})?[\w.-]{{0,60}}?{_WORD}[\w.-]{{0,40}}"
-        rf"(?:{_QUOTE})?,?\s{{0,40}}(?:{_QUOTE})?value(?:{_QUOTE})?:\s{{0,4}}{_VALUE}"
+    (
+        _NAMES,  # an environment variable as manifests hold it
+        re.compile(
+            rf"(?i)\bname(?:{_QUOTE})?:\s{{0,4}}(?:{_QUOTE})?[\w.-]{{0,60}}?{_WORD}[\w.-]{{0,40}}"
+            rf"(?:{_QUOTE})?,?\s{{0,40}}(?:{_QUOTE})?value(?:{_QUOTE})?:\s{{0,4}}{_VALUE}"
+        ),
     ),
-    _ASSIGNED,
-    re.compile(
-        r"://(?:\[secret:[0-9a-f]{4}\]|[^\s/:@?#\"'<>\\,\[])*:(?P<secret>[^\s/?#\"'<>\\,]+)@"
+    (_NAMES, _ASSIGNED),
+    (
+        ("://",),
+        re.compile(
+            r"://(?:\[secret:[0-9a-f]{4}\]|[^\s/:@?#\"'<>\\,\[])*:(?P<secret>[^\s/?#\"'<>\\,]+)@"
+        ),
     ),
-    re.compile(r"(?<![\w-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"),
-    re.compile(
-        rf"(?i)\bauthorization(?:{_QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{_QUOTE})?"
-        r"(?:bearer|basic|token)\s{1,4}(?P<secret>[^\s\"',\\]+)"
+    (("eyj",), re.compile(r"(?<![\w-])(?P<secret>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)")),
+    (
+        ("authorization",),
+        re.compile(
+            rf"(?i)\bauthorization(?:{_QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{_QUOTE})?"
+            r"(?:bearer|basic|token)\s{1,4}(?P<secret>[^\s\"',\\]+)"
+        ),
     ),
-    re.compile(r"(?i)\bbearer\s{1,4}(?P<secret>[\w.~+/-]{16,}=*)"),
-    re.compile(
-        r"\b(?P<secret>(?:gh[pousr]_|github_pat_|glpat-|xox[abeps]-|sk-|[rs]k_live_|hf_|npm_"
-        r"|dckr_pat_|A[KS]IA|AIza|ya29\.)[\w-]{12,})"
+    (("bearer",), re.compile(r"(?i)\bbearer\s{1,4}(?P<secret>[\w.~+/-]{16,}=*)")),
+    (
+        ("_", "-", "akia", "asia", "aiza", "ya29."),
+        re.compile(
+            r"\b(?P<secret>(?:gh[pousr]_|github_pat_|glpat-|xox[abeps]-|sk-|[rs]k_live_|hf_|npm_"
+            r"|dckr_pat_|A[KS]IA|AIza|ya29\.)[\w-]{12,})"
+        ),
     ),
 )
 # `secretName`, `token_ttl`, `PASSWORD_FILE`: about a secret, but not it
@@ -79,8 +96,10 @@ class Redactor:
         for value in sorted(self._values, key=len, reverse=True):
             if value in text:
                 text = text.replace(value, mask(value))
-        for pattern in _PATTERNS:
-            text = _masked(pattern, text)
+        folded = text.casefold()
+        for cues, pattern in _PATTERNS:
+            if any(cue in folded for cue in cues):
+                text = _masked(pattern, text)
         return text
 
     def json(self, value: Json) -> Json:

@@ -26,6 +26,23 @@ _INSTRUCTION = re.compile(
     r"|<\|\w{1,30}\|>|\[/?INST\]",  # the marks of chat templates
     re.IGNORECASE,
 )
+_CUES = frozenset(  # words without which no line matches: most texts have none of them
+    [
+        "ignore",
+        "disregard",
+        "forget",
+        "override",
+        "you",
+        "prompt",
+        "instructions",
+        "ai",
+        "assistant",
+        "language",
+        "agent",
+        "llm",
+        "inst",
+    ]
+)
 _FLAGS = 10  # lines; a log full of them is flagged no better by all
 
 
@@ -56,7 +73,10 @@ def one_line(text: str, limit: int = 200) -> str:
 
 def instruction_like(text: str) -> tuple[str, ...]:
     """The first lines that read like an instruction to an AI, shortened; shown as a warning."""
-    found = (one_line(line, 120) for line in plain(text).splitlines() if _INSTRUCTION.search(line))
+    clean = plain(text)
+    if "<|" not in clean and _CUES.isdisjoint(re.findall(r"[a-z]+", clean.casefold())):
+        return ()
+    found = (one_line(line, 120) for line in clean.splitlines() if _INSTRUCTION.search(line))
     return tuple(islice(found, _FLAGS))
 
 

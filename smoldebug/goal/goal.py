@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from smoldebug.clock import Clock
 from smoldebug.errors import AccessDenied, NotFound, SmoldebugError, UnreachableError, UsageError
@@ -23,6 +23,7 @@ from smoldebug.records import CheckResult, Fact, Json, Outcome, Verdict
 from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
 
+T = TypeVar("T")
 WORKERS = 8  # checks measured at the same time
 SAYS_LIMIT = 300  # characters of what a check says; much of it comes from the world
 ANY_OF = "any of: "  # before labels, so that a red line in a goal that is met explains itself
@@ -109,8 +110,7 @@ class Goal:
         """Take one sample now. What a check cannot see is in its result, never raised."""
         began = self._clock.monotonic()
         sample, self._samples = self._samples, self._samples + 1
-        with ThreadPoolExecutor(min(WORKERS, len(self._checks)), "check") as pool:
-            measured = list(pool.map(lambda check: _measure(check, sample), self._checks))
+        measured = _side_by_side(lambda check: _measure(check, sample), self._checks)
         results = tuple(result for result, _ in measured)
         self.unreachable = all(error is not None for _, error in measured)
         outcome = self._root.outcome(results)
@@ -180,6 +180,14 @@ def _distinct(checks: list[Check]) -> list[Check]:
         else check
         for check in checks
     ]
+
+
+def _side_by_side(measure: Callable[[Check], T], checks: Sequence[Check]) -> list[T]:
+    """Results in the order of the checks; a single one needs no thread."""
+    if len(checks) == 1:
+        return [measure(checks[0])]
+    with ThreadPoolExecutor(min(WORKERS, len(checks)), "check") as pool:
+        return list(pool.map(measure, checks))
 
 
 def _measure(check: Check, sample: int) -> tuple[CheckResult, UnreachableError | None]:
