@@ -340,6 +340,12 @@ def test_every_byte_that_would_be_sent_is_in_the_digest(other: Change):
     assert digest(replace(scale(), why="other", evidence=("E1",))) == digest(scale())
 
 
+def test_the_order_of_fields_is_not_in_the_digest():
+    one = replace(scale(), before={"/a": {"x": 1, "y": 2}, "/b": 2})
+    other = replace(scale(), before={"/b": 2, "/a": {"y": 2, "x": 1}})
+    assert digest(one) == digest(other)
+
+
 def test_a_change_that_was_altered_after_it_was_shown_is_not_sent():
     stage = Stage()
     after = {"/spec/replicas": 2}

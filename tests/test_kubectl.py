@@ -3,6 +3,7 @@
 import copy
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -206,6 +207,11 @@ def test_commands_people_know():
     assert kubectl_command(again, "eu") == (
         "kubectl --context eu -n shop rollout restart deployment/auth"
     )
+    back = Change(ChangeKind.ROLLBACK, AUTH, {"/t": 1}, {"/t": 2}, "bad", revision=3)
+    assert kubectl_command(back) == "kubectl -n shop rollout undo deployment/auth --to-revision=3"
+    assert kubectl_command(replace(back, revision=0)) == (
+        "kubectl -n shop rollout undo deployment/auth"
+    )
     node = Change(ChangeKind.PATCH_OBJECT, ObjectRef("Node", "", "n1"), {"/a": 1}, {"/a": 2}, "x")
     assert shlex.split(kubectl_command(node)) == [
         "kubectl", "patch", "node", "n1", "--type=json", "-p",
@@ -220,3 +226,5 @@ def test_the_summary_is_short():
     assert summary(change({}, {"/x/a~1b": "v"})) == "Deployment/shop/auth a/b none→v"
     long = change({"/spec/template": {}}, {"/spec/template": {"a": 1}}, kind=ChangeKind.ROLLBACK)
     assert summary(long) == "Deployment/shop/auth rollback"
+    mixed = change({"/x": {"a": 1}, "/y": 1}, {"/x": 2, "/y": 3})
+    assert summary(mixed) == "Deployment/shop/auth y 1→3"

@@ -26,7 +26,7 @@ SLEEP = ["sleep", "300"]
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where records are kept; the servers recorded there end with the test."""
     yield tmp_path
-    for record in tmp_path.glob("*.json"):
+    for record in tmp_path.rglob("*.json"):
         servers.end(record, grace=0.5)
 
 
@@ -220,7 +220,7 @@ def test_a_server_that_dies_at_once_has_its_last_words_told(folder: Path):
 
 def test_a_server_that_does_not_answer_does_not_hold(folder: Path):
     clock = FakeClock()
-    made = applier(folder, lambda url: False, clock)
+    made = applier(folder / "not" / "there" / "yet", lambda url: False, clock)
     assert made.apply(web(SLEEP), "").startswith("started pid")
     assert 5 <= clock.elapsed < 6
     assert not made.holds(web(SLEEP))
