@@ -26,17 +26,18 @@ def files(folder: Path) -> set[str]:
     }
 
 
-def expected() -> set[str]:
-    """What a wheel must hold, read off the checkout."""
+def expected(checkout: Path) -> set[str]:
+    """What a wheel must hold, read off a checkout."""
     shipped = {
-        f"smoldebug/_shipped/{kind}/{name}" for kind in SHIPPED for name in files(ROOT / kind)
+        f"smoldebug/_shipped/{kind}/{name}" for kind in SHIPPED for name in files(checkout / kind)
     }
-    return {f"smoldebug/{name}" for name in files(ROOT / "smoldebug")} | shipped
+    return {f"smoldebug/{name}" for name in files(checkout / "smoldebug")} | shipped
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`sdist/`: a source archive and the wheel made of it; `direct/`: a wheel of the checkout."""
+    """`checkout/`: a copy; `sdist/`: a source archive of it and the wheel made of that;
+    `direct/`: a wheel made of the copy."""
     folder = tmp_path_factory.mktemp("wheel")
     checkout = folder / "checkout"
     checkout.mkdir()
@@ -86,9 +87,9 @@ def test_every_package_is_listed_in_pyproject() -> None:
 @pytest.mark.parametrize("way", ["direct", "sdist"])
 def test_a_wheel_holds_what_the_checkout_holds(dist: Path, way: str) -> None:
     (wheel,) = (dist / way).glob("*.whl")
-    names = modules_and_data(wheel)
-    assert sorted(names - expected()) == [], "only in the wheel"
-    assert sorted(expected() - names) == [], "missing from the wheel"
+    names, wanted = modules_and_data(wheel), expected(dist / "checkout")
+    assert sorted(names - wanted) == [], "only in the wheel"
+    assert sorted(wanted - names) == [], "missing from the wheel"
 
 
 @pytest.mark.build
