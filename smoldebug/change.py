@@ -94,6 +94,7 @@ class Executor:
         self._playbook, self._appliers, self._approver = playbook, appliers, approver
         self._clock, self._context, self._run = clock, context, run
         self._guard = Guard(playbook)
+        self.shown: Callable[[str], str] = str  # what masks secrets on cards; `assemble` sets it
         self.applied: list[Card] = []  # in order; what undo goes through backwards
         self.waited = 0.0
         self._proposed = 0
@@ -141,9 +142,9 @@ class Executor:
         return Card(
             id=f"C{self._proposed}",
             change=change,
-            diff=preview.diff,
+            diff=self.shown(preview.diff),
             dry_run=preview.dry_run,
-            command=preview.command,
+            command=self.shown(preview.command),
             limits=self._guard.describe(change, self.changes),
             context=self._context,
             digest=digest(change),
@@ -221,14 +222,15 @@ def digest(change: Change) -> str:
 class KubeApplier:
     """JSON patches guarded by uid and by the before-values of exactly the fields touched."""
 
-    def __init__(self, cluster: Callable[[], Cluster]) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: str = "") -> None:
+        self._cluster, self._kubeconfig = cluster, kubeconfig
 
     def preview(self, change: Change) -> Preview:
         cluster = self._cluster()
         self._live(change)
         cluster.patch(change.target, operations(change), dry_run=True, note="dry run")
-        return Preview(field_diff(change), "accepted", kubectl_command(change, cluster.context))
+        command = kubectl_command(change, cluster.context, self._kubeconfig)
+        return Preview(field_diff(change), "accepted", command)
 
     def apply(self, change: Change, note: str) -> str:
         before = self._live(change)["metadata"].get("resourceVersion", "?")
@@ -341,10 +343,13 @@ def _argv(change: Change) -> str:
 
 
 def appliers(
-    cluster: Callable[[], Cluster], server: ServerApplier, command: CommandApplier
+    cluster: Callable[[], Cluster],
+    server: ServerApplier,
+    command: CommandApplier,
+    kubeconfig: str = "",
 ) -> dict[ChangeKind, Applier]:
     """Who carries out which kind. Kinds that later versions bring are missing on purpose."""
-    kube = KubeApplier(cluster)
+    kube = KubeApplier(cluster, kubeconfig)
     found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
     found[ChangeKind.PROCESS_RESTART] = server
     found[ChangeKind.RUN_COMMAND] = command

@@ -1,7 +1,7 @@
 """THE loop of one run: goal, agent turn, goal, ... as a generator of stamped events.
 
-    goal already met? -> say so, exit 0
-    first card: what changed, what is red (no model)
+    goal measured; first card: what changed, what is red (no model)
+    already met? -> say so, exit 0
     agent turn -> goal watched -> ... until met | limits | escalated | stopped
     not met -> undo what was changed -> goal again -> report
 
@@ -30,6 +30,7 @@ from smoldebug.events import (
 from smoldebug.goal import Goal
 from smoldebug.journal import Journal
 from smoldebug.playbook.models import RunPlan
+from smoldebug.playbook.rules import checks_of
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.records import Gap, Observation, Outcome, Verdict
 from smoldebug.status import PRECEDENCE, ExitStatus, worst
@@ -108,9 +109,12 @@ class _Run:
         yield self.ended(ending)
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
-        if (yield from self.watch(0.0)):
-            return Ending(ExitStatus.MET, "the goal already holds: nothing to do, nothing was done")
+        met = yield from self.measure()
         card = yield from self.look_first()
+        if met or (yield from self.go_on(0.0)):
+            return Ending(ExitStatus.MET, already_met(card))
+        if self.stopped():
+            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         playbook = self.plan.playbook
         task = task_text(self.plan, self.agent.executor, self.verdict, card)
         for item in self.agent.turns(
@@ -133,7 +137,7 @@ class _Run:
         if self.crew.first_card is None:
             return None
         card = self.crew.first_card()
-        self.gaps += card.gaps
+        self.gaps += [*card.gaps, *unmeasured(self.plan)]
         yield card
         yield self.record("first_card", first_card_text(card))
         return card
@@ -161,24 +165,31 @@ class _Run:
             self.agent.tell(goal_text(self.verdict))
         return None
 
+    def measure(self) -> Generator[AnyEvent, None, bool]:
+        self.verdict = self.goal.check()
+        yield GoalChecked(self.turn, self.verdict)
+        return self.verdict.outcome is Outcome.MET
+
     def watch(self, patience: float) -> Generator[AnyEvent, None, bool]:
-        """Measure the goal now, and again while it may become met: as long as samples hold, and
-        up to `patience` seconds for a change to take effect. Returns whether it is met."""
+        """Measure the goal now, then go on. Returns whether it is met."""
+        return (yield from self.measure()) or (yield from self.go_on(patience))
+
+    def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
+        """Measure while the goal may become met: as long as samples hold, and up to `patience`
+        seconds for a change to take effect."""
         until = self.clock.monotonic() + patience
-        said = False
-        while True:
-            self.verdict = self.goal.check()
-            yield GoalChecked(self.turn, self.verdict)
-            if self.verdict.outcome is Outcome.MET:
-                return True
-            hopeful = self.verdict.sample is Outcome.MET or self.clock.monotonic() < until
-            if not hopeful or self.out_of_time() or self.stopped():
-                return False
-            if patience and not said:
-                yield Waiting("watching the goal", patience)
-                said = True
+        if patience and not self.stopped():
+            yield Waiting("watching the goal", patience)
+        while self.hopeful(until) and not self.out_of_time() and not self.stopped():
             pause = min(self.goal.due_in(), max(0.05, self.time_left()))
             self.clock.sleep(pause, self.agent.signals.stop)
+            if (yield from self.measure()):
+                return True
+        return False
+
+    def hopeful(self, until: float) -> bool:
+        holds = self.verdict is not None and self.verdict.sample is Outcome.MET
+        return holds or self.clock.monotonic() < until
 
     def stopped(self) -> bool:
         return self.agent.signals.stop.is_set() or self.agent.signals.cut.is_set()
@@ -191,8 +202,11 @@ class _Run:
     def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
         """Take back what was changed, where the playbook says so, and measure the goal again."""
         executor = self.agent.executor
+        if ending.status is ExitStatus.INTERRUPTED:  # whoever stops it takes over
+            yield Note("stopped: what was changed stays, the report says how to take it back")
+            return ending
         if self.plan.playbook.on_failure not in ("undo", "rollback"):
-            yield Note(f"{len(executor.applied)} changes stay, as on_failure says", "warning")
+            yield Note("what was changed stays, as on_failure says", "warning")
             return ending
         yield Note("goal not met: taking back what was changed", "warning")
         clean = yield from executor.take_back()
@@ -216,6 +230,23 @@ class _Run:
             gaps=tuple(self.gaps),
             question=self.agent.notebook.question,
         )
+
+
+def already_met(card: FirstCard | None) -> str:
+    red = [fact for fact in card.red if fact.severity != "info"] if card else []
+    if not red:
+        return "the goal already holds: nothing to do, nothing was done"
+    more = f" and {len(red) - 1} more" if red[1:] else ""
+    return f"the goal already holds, so nothing was done; but this is red: {red[0].text}{more}"
+
+
+def unmeasured(plan: RunPlan) -> list[Gap]:
+    """A goal about objects alone says nothing of what customers see."""
+    kinds = ("http", "tcp", "metric", "ratio", "command", "python")
+    goal = plan.playbook.goal
+    if any(getattr(check, kind) for check in checks_of([*goal.all, *goal.any]) for kind in kinds):
+        return []
+    return [Gap("answers, error rate and latency", "this goal measures none of them")]
 
 
 def _known(status: ExitStatus) -> ExitStatus:

@@ -98,14 +98,14 @@ def test_not_met_within(server, tmp_path):
     assert result.stderr.count("NOT MET") >= 1
 
 
-def test_no_wait_measures_once_and_reports_progress(server, tmp_path):
+def test_no_wait_takes_one_sample_and_judges_it_alone(server, tmp_path):
     path = playbook(tmp_path, http_check(server), "  consecutive: 3\n")
     result = run("-p", path, "--no-wait", "--output", "json")
-    assert result.return_value == ExitStatus.NOT_MET
+    assert result.return_value == ExitStatus.MET
     document = json.loads(result.stdout)
     goal = document["goal"]
-    assert (goal["outcome"], goal["sample"]) == ("not met", "met")
-    assert (goal["streak"], goal["needed"], document["samples"]) == (1, 3, 1)
+    assert (goal["outcome"], goal["sample"]) == ("met", "met")
+    assert (goal["streak"], goal["needed"], document["samples"]) == (0, 1, 1)
     assert document["schema_version"] == 1
     assert goal["checks"][0] == {
         "check": "http /health = 200",

@@ -57,7 +57,7 @@ def pod(name: str, app: str, hash: str = "a", reason: str = "") -> dict[str, Any
             "spec": {"containers": [{"name": app}]}}  # fmt: skip
 
 
-def replicaset(app: str, hash: str, revision: int) -> dict[str, Any]:
+def replicaset(app: str, hash: str, revision: int, ready: int = 0) -> dict[str, Any]:
     found = meta(f"{app}-{hash}", app)
     found["labels"]["pod-template-hash"] = hash
     found["annotations"] = {"deployment.kubernetes.io/revision": str(revision)}
@@ -66,7 +66,8 @@ def replicaset(app: str, hash: str, revision: int) -> dict[str, Any]:
     template = {"metadata": {"labels": {"app": app, "pod-template-hash": hash}},
                 "spec": {"containers": [{"name": app, "image": f"{app}:{revision}"}]}}  # fmt: skip
     return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": found,
-            "spec": {"replicas": 1, "template": template}}  # fmt: skip
+            "spec": {"replicas": 1, "template": template},
+            "status": {"readyReplicas": ready}}  # fmt: skip
 
 
 def shop(*more: dict[str, Any]) -> list[dict[str, Any]]:
@@ -112,6 +113,7 @@ class Bench:
             "urls": (URL,),
             "tools": frozenset(self.toolset.specs),
             "allowed": frozenset(ChangeKind),
+            "traffic": True,
         }
         self.expert = Expert(self.evidence, Brief(**{**defaults, **brief}))
         self.calls: list[tuple[str, Any]] = []
@@ -237,9 +239,9 @@ def test_what_did_not_help_is_read_again_before_more_is_done():
     assert bench.asked[first:].count("fetch_logs") >= 2
 
 
-def crashing() -> Bench:
+def crashing(proven: int = 1) -> Bench:
     objects = shop(
-        replicaset("auth", "a", 1),
+        replicaset("auth", "a", 1, ready=proven),
         replicaset("auth", "b", 2),
         pod("auth-b-1", "auth", "b", "CrashLoopBackOff"),
     )
@@ -252,6 +254,22 @@ def test_a_new_revision_that_crashes_is_rolled_back():
     bench = crashing().play(6)
     assert bench.changes[0].kind is ChangeKind.ROLLBACK
     assert bench.cause.subject == "Deployment/shop/auth"
+
+
+def test_a_revision_that_nothing_proves_good_is_not_gone_back_to():
+    bench = crashing(proven=0).play()
+    assert bench.changes == []
+    assert bench.notebook.hypotheses[0].status == "testing"
+
+
+def test_a_goal_about_objects_alone_scales_nobody():
+    assert saturated(metrics=slow_auth(), traffic=False).play().changes == []
+
+
+def test_a_refused_connection_is_no_saturation():
+    refused = "ERROR upstream auth: connection refused"
+    bench = Bench(shop(), {"checkout-a-1": refused, "auth-a-1": EXHAUSTED}).play()
+    assert bench.changes == []
 
 
 def test_a_crashing_pod_without_an_earlier_revision_is_reported_only():

@@ -260,6 +260,19 @@ def test_the_first_ctrl_c_finishes_the_turn_and_reports(tmp_path):
     assert stage.ran == ["look a", "look b"]
 
 
+def test_what_an_operator_stops_stays_as_it_is_and_is_listed(tmp_path):
+    goal = models.Goal(all=[replicas_are(5)])
+    stage = Stage([scale_to(3), LOOK], tmp_path, goal=goal)
+    with stage.journal:
+        for item in stage.stream():
+            stage.seen.append(item)
+            if isinstance(item.event, ChangeSettled):
+                stage.signals.stop.set()
+    ended = stage.seen[-1].event
+    assert (ended.status, ended.usage.changes) == (ExitStatus.INTERRUPTED, 1)
+    assert stage.replicas == 3
+
+
 def test_the_second_ctrl_c_cuts_the_running_tool(tmp_path):
     stage = Stage([{"calls": [{"hang": {"seconds": 5.0}}, {"look": {"at": "b"}}]}], tmp_path)
     with stage.journal:

@@ -10,7 +10,12 @@ def main() -> None:
     """Entry point of the `smoldebug` and `kubectl-smoldebug` scripts."""
     os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # smolagents' import reads .env otherwise
     signal.signal(signal.SIGTERM, _interrupt)  # `finally` must run: a demo has a lab to end
-    sys.exit(program(sys.argv[1:]))
+    if "--debug" not in sys.argv:
+        sys.excepthook = _bug
+    try:
+        sys.exit(program(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the imports are still under way
+        sys.exit(complain("interrupted", "", 130))
 
 
 def program(arguments: list[str]) -> int:
@@ -32,6 +37,9 @@ def program(arguments: list[str]) -> int:
     except TyperException as error:  # bad flags: Typer's own words
         if debug:
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+            print(error, file=sys.stderr)  # noqa: T201
+            return ExitStatus.USAGE
         show = getattr(error, "format_message", None)
         return complain(show() if show else str(error), "smoldebug --help", ExitStatus.USAGE)
     except (Abort, KeyboardInterrupt):

@@ -8,11 +8,11 @@ from pathlib import Path
 from smoldebug.agent import Agent, Signals
 from smoldebug.change import Applier, Approver, CommandApplier, Executor, ServerApplier, appliers
 from smoldebug.cli.options import Options
+from smoldebug.cli.places import must_exist
 from smoldebug.cli.toolbox import metrics_url, toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
-from smoldebug.errors import AccessDenied, NotFound, UsageError
 from smoldebug.events import FirstCard, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal, red_lights
@@ -27,6 +27,7 @@ from smoldebug.run import Crew
 from smoldebug.signals.first_card import first_card
 from smoldebug.sources import targets
 from smoldebug.sources.http import service_of
+from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
 from smoldebug.toolset import Toolset
@@ -72,7 +73,9 @@ def _crew(
 ) -> Assembled:
     playbook, clock = plan.playbook, world.clock
     if world.has_cluster:
-        _check_places(world, playbook, options)
+        namespaces = playbook.scope.namespaces
+        here = options.namespace or next(iter(namespaces), "default")
+        must_exist(world, namespaces, options.target, here)
     context = world.cluster.context if world.has_cluster else ""
     run_id = new_run_id()
     folder = runs_folder() / run_id
@@ -80,8 +83,14 @@ def _crew(
     notebook = Notebook(evidence)
     tools = toolset(plan, options, world, evidence, notebook)
     executor = Executor(
-        playbook, _appliers(world, folder, clock), approver, clock, context=context, run=run_id
+        playbook,
+        _appliers(world, folder, clock, options.kubeconfig_path),
+        approver,
+        clock,
+        context=context,
+        run=run_id,
     )
+    executor.shown = tools.redactor.text
     look = _FirstLook(plan, world, clock) if world.has_cluster else None
     goal = Goal(
         plan,
@@ -104,26 +113,7 @@ def _crew(
 # --- what the playbook needs ----------------------------------------------------------------
 
 
-def _check_places(world: World, playbook: Playbook, options: Options) -> None:
-    """A namespace or a named target that does not exist is a mistake to be told at once.
-
-    Raises UsageError for it, UnreachableError when the cluster does not answer or knows us not.
-    """
-    places = [ObjectRef("Namespace", "", name) for name in playbook.scope.namespaces]
-    if options.target:
-        namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
-        places.append(targets.parse(options.target, namespace))
-    for place in places:
-        try:
-            world.cluster.get(place)
-        except NotFound as error:
-            raise UsageError(str(error), error.hint) from None
-        except AccessDenied as error:
-            if not error.needs:
-                raise  # the credentials are no good: nothing at all would be seen
-            continue  # not allowed to look: the run will say what it could not see
-
-
+TRAFFIC_CHECKS = ("http", "tcp", "metric", "ratio")
 CLUSTER_CHECKS = ("object", "rollout", "restarts", "findings")
 
 
@@ -181,10 +171,13 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
         limits=agent.usage,
         inputs=dict(plan.inputs),
         version=__version__,
+        kubeconfig=options.kubeconfig_path,
     )
 
 
-def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, Applier]:
+def _appliers(
+    world: World, folder: Path, clock: Clock, kubeconfig: str
+) -> Mapping[ChangeKind, Applier]:
     def answers(url: str) -> bool:
         from smoldebug.errors import SmoldebugError
 
@@ -194,7 +187,7 @@ def _appliers(world: World, folder: Path, clock: Clock) -> Mapping[ChangeKind, A
             return False
 
     server = ServerApplier(folder.parent.parent / "servers", clock, answers)
-    return appliers(lambda: world.cluster, server, CommandApplier(world.processes))
+    return appliers(lambda: world.cluster, server, CommandApplier(world.processes), kubeconfig)
 
 
 # --- what the expert and the goal are told --------------------------------------------------
@@ -206,7 +199,7 @@ def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
     change, limits = playbook.tools.change, playbook.limits.replicas
     urls = tuple(check.http.url for check in checks(playbook) if check.http and check.http.url)
     allowed = change.allow if change and playbook.scope.cluster != "read-only" else []
-    where = next(iter(playbook.scope.namespaces), namespace)
+    where, kubectl = next(iter(playbook.scope.namespaces), namespace), playbook.tools.kubectl
     return Brief(
         namespace=where,
         targets=tuple(_targets(plan, urls, where)),
@@ -216,6 +209,10 @@ def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
         max_factor=limits.max_factor,
         max_replicas=limits.max,
         servers=tuple(playbook.tools.process.servers) if playbook.tools.process else (),
+        kinds=frozenset(
+            map(kind_name, playbook.tools.kubectl.read if playbook.tools.kubectl else ())
+        ),
+        traffic=any(getattr(check, kind) for check in checks(playbook) for kind in TRAFFIC_CHECKS),
     )
 
 

@@ -1,6 +1,7 @@
 """`smoldebug check`: measure a playbook's goal. No model, no key, nothing is changed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ def check(
         bool,
         typer.Option(
             help="Measure until the goal is met or its `within` is over (5m where it has none); "
-            "--no-wait measures once."
+            "--no-wait takes one sample and judges that alone."
         ),
     ] = True,
     allow_code: AllowCode = False,
@@ -52,6 +53,7 @@ def check(
 ) -> int:
     """Measure whether a playbook's goal holds, without a model, and without changing anything."""
     from smoldebug.cli.options import load_plan
+    from smoldebug.cli.places import must_exist
     from smoldebug.cli.verdict import Told, status_of
     from smoldebug.clock import SystemClock
     from smoldebug.goal import Goal
@@ -70,6 +72,8 @@ def check(
         needs_cluster=needs_cluster,
     )
     try:
+        if needs_cluster:
+            must_exist(world, plan.playbook.scope.namespaces)
         where = world.cluster.context if needs_cluster else ""
         goal = Goal(
             plan,
@@ -80,11 +84,19 @@ def check(
         )
         told = Told(goal, plan, where, clock, output_format(output))
         patience = goal.within or PATIENCE + plan.playbook.goal.for_
-        verdict = _watch(goal, clock, patience if wait else 0.0, told)
+        verdict = _watch(goal, clock, patience, told) if wait else _once(goal, told)
     finally:
         world.close()
     told.ended(verdict)
     return status_of(verdict, goal.unreachable)
+
+
+def _once(goal: "Goal", told: "Told") -> "Verdict":
+    """A single sample, judged alone: it cannot say anything about a window."""
+    seen = goal.check()
+    verdict = replace(seen, outcome=seen.sample, streak=0, needed=1, held=0.0, hold_for=0.0)
+    told.sample(verdict)
+    return verdict
 
 
 def _watch(goal: "Goal", clock: "Clock", patience: float, told: "Told") -> "Verdict":

@@ -25,7 +25,7 @@ INPUTS = {"service": "checkout", "window": "10s"}  # a short window: a demo is n
 def demo(output: Output = None) -> int:
     """Start a practice cluster, break it, triage it with the built-in expert, tear it down.
 
-    The shop's customers triple their traffic; its auth service saturates, and checkout answers 502
+    The shop's customers almost quadruple; its auth service saturates, and checkout answers 502
     now and then. All of it is real: processes, HTTP, logs, metrics, the Kubernetes API. Changes
     are approved automatically, in the practice cluster only.
     """
@@ -41,8 +41,9 @@ def demo(output: Output = None) -> int:
             began = time.monotonic()
             info = control.start(place, dies_with_parent=True)
             say(f"up after {time.monotonic() - began:.1f} s; the shop serves its customers")
+            say(f"letting normal traffic run for {QUIET:.0f} s, so that slower can be seen")
             time.sleep(QUIET)
-            say("now three times as many customers arrive: checkout answers 502 now and then")
+            say("now almost four times as many customers arrive: checkout answers 502 now and then")
             control.break_(place, FAULT)
             time.sleep(LOUD)
             plan = load("triage-502", INPUTS)

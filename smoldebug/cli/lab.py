@@ -170,9 +170,9 @@ def faults() -> int:
 def _place(folder: Path | None) -> Path:
     if folder is not None:
         return folder.absolute()
-    from platformdirs import user_state_path
+    from smoldebug.journal import runs_folder
 
-    return user_state_path("smoldebug") / "lab"
+    return runs_folder().parent / "lab"
 
 
 def _stay(place: Path) -> None:

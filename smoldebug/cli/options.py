@@ -57,6 +57,11 @@ class Options:
     yes: bool = False
     command: str = "triage"
 
+    @property
+    def kubeconfig_path(self) -> str:
+        """Absolute, for commands that people paste elsewhere; "" when none was named."""
+        return str(Path(self.kubeconfig).expanduser().absolute()) if self.kubeconfig else ""
+
 
 def load_plan(
     playbook: str,

@@ -7,13 +7,13 @@ that is not confirmed, and escalates instead of guessing.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from smoldebug.diagnose import rollout, saturation, server
+from smoldebug.diagnose import overview, rollout, saturation, server
 from smoldebug.diagnose.picture import Assessment, Brief, Call, Picture
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Json
 
 Rule = Callable[[Picture], Iterator[Assessment]]
-RULES: Sequence[Rule] = (server.assess, rollout.assess, saturation.assess)
+RULES: Sequence[Rule] = (server.assess, overview.assess, rollout.assess, saturation.assess)
 READS_PER_TURN = 5  # independent reads go out together: a run is counted in turns
 
 
@@ -86,6 +86,8 @@ class Expert:
             if item.subject is None or not (item.supports or item.contradicts):
                 continue
             known = self._noted.get(item.claim)
+            if known is None and item.ruled_out:
+                continue  # nobody had suspected it
             if known and _weaker(item, known[1]):
                 continue  # it was the cause; a change that removes its signs does not deny it
             id = known[0] if known else f"H{len(self._noted) + 1}"
@@ -99,7 +101,8 @@ class Expert:
         open_ones = [item for item in found if item.supports and not item.ruled_out]
         what = ", ".join(dict.fromkeys(call.tool for call in reads))
         if not open_ones:
-            return f"nothing points anywhere yet: {what}"
+            red = Picture(self._evidence, self._brief).first_red()
+            return f"{red}: {what}" if red else f"nothing points anywhere yet: {what}"
         return f"maybe {open_ones[0].claim}: {what}"
 
     def _escalation(self) -> Json:
@@ -108,8 +111,10 @@ class Expert:
             claim = confirmed[0]
             question = f"What should be done: {claim}?"
             return {"reason": f"{claim}; {self._attempt()}", "question": question}
+        red = Picture(self._evidence, self._brief).first_red()
+        still = f"; red at first: {red}" if red else ""
         return {
-            "reason": "no cause was found in what could be seen",
+            "reason": f"no cause was found in what could be seen{still}",
             "question": "What else could it be, or what may be read in addition?",
         }
 

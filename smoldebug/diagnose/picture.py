@@ -35,6 +35,8 @@ class Brief:
     max_factor: float = 3.0
     max_replicas: int = 20
     servers: tuple[str, ...] = ()  # local servers of the playbook
+    kinds: frozenset[str] = frozenset()  # that may be read; empty: all
+    traffic: bool = False  # the goal measures answers, errors or latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,13 @@ class Picture:
         return [item for item in items if isinstance(item, dict)]
 
     def read(self, *kinds: str) -> tuple[Call, ...]:
-        """Calls that read those kinds in the run's namespace."""
+        """Calls that read those kinds in the run's namespace, as far as they may be read."""
+        may = self.brief.kinds or frozenset(kinds)
+        where = self.brief.namespace
         return tuple(
-            Call("get", {"kind": kind, "namespace": self.brief.namespace}) for kind in kinds
+            Call("get", {"kind": kind, "namespace": where})
+            for kind in kinds
+            if where and kind in may
         )
 
     def at_first(self, kind: str, called: str) -> Object | None:
@@ -113,10 +119,28 @@ class Picture:
                 return next((item for item in objects if name(item) == called), None)
         return None
 
-    def logs(self, workload: str) -> Call:
+    def logs(self, workload: str, since: str = "") -> Call:
         """The call that reads a Deployment's logs; after a change only what came since."""
         target = {"target": f"deployment/{workload}", "namespace": self.brief.namespace}
-        return Call("fetch_logs", {**target, "since": "20s"} if self._fresh_after else target)
+        since = "20s" if self._fresh_after else since
+        return Call("fetch_logs", {**target, "since": since} if since else target)
+
+    def on_first_card(self, about: str) -> list[Quote]:
+        """Lines of the first card about an object: why it is red, and what changed on it."""
+        found = self.fresh("first_card")
+        lines = found.observation.text.splitlines() if found else []
+        return [
+            Quote(found.id if found else "", line.removeprefix("- "))
+            for line in lines
+            if line.startswith("- ") and re.search(rf"(?<![\w-]){re.escape(about)}(?![\w-])", line)
+        ]
+
+    def first_red(self) -> str:
+        """The first red light of the first card, "" when nothing is red."""
+        found = self.evidence.latest("first_card")
+        _, _, red = found.observation.text.partition("red now:\n") if found else ("", "", "")
+        line = red.partition("\n")[0].removeprefix("- ")
+        return "" if line == "nothing seen" else line
 
     def row(self, kind: str, called: str) -> Quote | None:
         """The line of the object's table that shows it, for quoting."""

@@ -1,19 +1,20 @@
 """A new revision whose pods do not come up while an earlier revision exists: roll back first."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from smoldebug.diagnose.picture import Assessment, Call, Picture, labels, ready, ref_of
-from smoldebug.records import ChangeKind, Quote
-from smoldebug.signals.objects import Object, name, revision, revisions, status
+from smoldebug.records import ChangeKind, ObjectRef, Quote
+from smoldebug.signals.objects import Object, meta, name, revision, revisions, status
+from smoldebug.signals.times import when
 
+SERVED = 600.0  # seconds in service from which a revision counts as one that worked
 FAILED = ("CrashLoopBackOff", "Error", "ImagePullBackOff", "ErrImagePull", "RunContainerError",
           "CreateContainerConfigError", "CreateContainerError", "InvalidImageName")  # fmt: skip
 
 
 def assess(picture: Picture) -> Iterator[Assessment]:
     """One assessment per Deployment in question whose newest revision has failing pods."""
-    if "get" not in picture.brief.tools:
-        return
     for deployment in picture.in_question():
         failing = [(pod, why) for pod in picture.pods(deployment) if (why := _failure(pod))]
         if failing:
@@ -21,27 +22,45 @@ def assess(picture: Picture) -> Iterator[Assessment]:
 
 
 def _assess(picture: Picture, deployment: Object, failing: list[tuple[Object, str]]) -> Assessment:
-    called = name(deployment)
+    called, pods = name(deployment), [name(pod) for pod, _ in failing]
     known = revisions(deployment, picture.objects("ReplicaSet"))
-    newest = known[0] if known else None
-    new = [pod for pod, _ in failing if newest and _hash(pod) == _hash(newest)]
-    seen = tuple(row for pod, _ in failing if (row := picture.row("Pod", name(pod))))[:2]
-    error = _last_error(picture, called, {name(pod) for pod, _ in failing})
-    logs = picture.logs(called)
-    confirmed = bool(new) and len(known) > 1
-    works = [item for item in known[1:] if status(item).get("readyReplicas")]
+    new = [pod for pod, _ in failing if known and _hash(pod) == _hash(known[0])]
+    works = _worked(known)
     before = [row for item in works[:1] if (row := picture.row("ReplicaSet", name(item)))]
+    supports = (*_signs(picture, deployment, pods), *before, *_last_error(picture, called, pods))
+    confirmed = bool(new and works and supports)
+    logs = picture.logs(called)
     return Assessment(
         claim=f"the newest revision of {called} does not come up",
         subject=ref_of(deployment, "Deployment"),
-        supports=(*seen, *before, *([error] if error else [])),
-        confirmed=confirmed and bool(seen),
+        supports=supports,
+        confirmed=confirmed,
         needs=tuple(
             call for call in (*picture.read("ReplicaSet"), logs) if call.tool in picture.brief.tools
         ),
-        remedy=_rollback(picture, called, works or known[1:]) if confirmed else None,
+        remedy=_rollback(picture, called, works) if confirmed else None,
         because=f"{called} worked before its newest revision: restore first, understand later",
     )
+
+
+def _signs(picture: Picture, deployment: Object, pods: Sequence[str]) -> list[Quote]:
+    """A failing pod, why it is red, and what was changed on the Deployment."""
+    rows = [row for pod in pods[:2] if (row := picture.row("Pod", pod))]
+    red = picture.on_first_card(str(ObjectRef("Pod", picture.brief.namespace, pods[0])))
+    changed = picture.on_first_card(str(ref_of(deployment, "Deployment")))
+    return [*rows[:1], *red[:1], *changed[:1]]
+
+
+def _worked(known: Sequence[Object]) -> list[Object]:
+    """Earlier revisions of which something proves that they worked, newest first: they have ready
+    pods now, or were in service for a while before the next one came."""
+    proven = []
+    for newer, item in pairwise(known):
+        since, until = (when(meta(each).get("creationTimestamp")) for each in (item, newer))
+        served = (until - since).total_seconds() if since and until else 0.0
+        if status(item).get("readyReplicas") or served >= SERVED:
+            proven.append(item)
+    return proven
 
 
 def _failure(pod: Object) -> str:
@@ -61,15 +80,15 @@ def _hash(item: Object) -> str:
     return labels(item).get("pod-template-hash", "")
 
 
-def _last_error(picture: Picture, workload: str, pods: set[str]) -> Quote | None:
+def _last_error(picture: Picture, workload: str, pods: Sequence[str]) -> list[Quote]:
     for line in picture.lines(workload):
         if line.level in ("error", "fatal", "critical") and line.pod in pods:
-            return line.quote()
-    return None
+            return [line.quote()]
+    return []
 
 
 def _rollback(picture: Picture, called: str, earlier: Sequence[Object]) -> Call | None:
-    """To the first of these: earlier revisions, newest first, those with ready pods if any."""
+    """To the newest of the earlier revisions that worked."""
     if ChangeKind.ROLLBACK not in picture.brief.allowed:
         return None
     target = {"target": f"deployment/{called}", "namespace": picture.brief.namespace}

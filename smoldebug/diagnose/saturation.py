@@ -20,27 +20,24 @@ from smoldebug.records import ChangeKind, Quote
 from smoldebug.signals.objects import Object, name, spec
 
 FAILING = re.compile(
-    r"timed? ?out|timeout|deadline|refused|unavailable|reset|upstream|50[234]\b", re.IGNORECASE
+    r"timed? ?out|timeout|deadline|unavailable|too many|50[34]\b",
+    re.IGNORECASE,  # not "refused"
 )
 EXHAUSTED = re.compile(
     r"exhaust|saturat|overload|queue|backlog|too many|pool|at capacity|throttl", re.IGNORECASE
 )
+LATELY = "2m"  # what was logged before may be over
 STEP_UP = 2.0  # factor over its own quiet part (catalogue: latency "high")
 
 
 def assess(picture: Picture) -> Iterator[Assessment]:
-    """One assessment per dependency of the goal's workloads; before that, what must be read."""
-    if not picture.brief.namespace or "get" not in picture.brief.tools:
+    """One assessment per dependency of the goal's workloads, where the goal measures traffic."""
+    if not picture.brief.traffic:
         return
-    deployments = picture.target_deployments()
-    if not deployments or not picture.objects("Pod"):
-        kinds = ("Deployment", "Service", "Pod", "ConfigMap", "HorizontalPodAutoscaler")
-        yield Assessment("a workload or one of its dependencies fails", needs=picture.read(*kinds))
-        return
-    for caller in deployments:
+    for caller in picture.target_deployments():
         for service in picture.dependencies(caller):
             callee = picture.behind(service)
-            if callee is not None and callee is not caller:
+            if callee is not None and callee is not caller and picture.pods(callee):
                 yield _assess(picture, caller, callee, service)
 
 
@@ -70,7 +67,7 @@ def _assess(picture: Picture, caller: Object, callee: Object, service: str) -> A
 def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tuple[Call, ...]:
     """The caller's log first: it says whom it waits for. Then the callee's own signals."""
     calls = [
-        picture.logs(name(caller)),
+        picture.logs(name(caller), LATELY),
         *(Call("http_check", {"url": url}) for url in picture.brief.urls),
     ]
     if _blames(picture, name(caller), service):
@@ -80,7 +77,7 @@ def _needs(picture: Picture, caller: Object, callee: Object, service: str) -> tu
             if histogram
             else Call("query_prometheus", {"query": _names_query(service)})
         )
-        calls.append(picture.logs(name(callee)))
+        calls.append(picture.logs(name(callee), LATELY))
     return tuple(call for call in calls if call.tool in picture.brief.tools)
 
 
