@@ -209,9 +209,7 @@ def brief(plan: RunPlan, toolset: Toolset, namespace: str) -> Brief:
         max_factor=limits.max_factor,
         max_replicas=limits.max,
         servers=tuple(playbook.tools.process.servers) if playbook.tools.process else (),
-        kinds=frozenset(
-            map(kind_name, playbook.tools.kubectl.read if playbook.tools.kubectl else ())
-        ),
+        kinds=frozenset(map(kind_name, kubectl.read if kubectl else ())),
         traffic=any(getattr(check, kind) for check in checks(playbook) for kind in TRAFFIC_CHECKS),
     )
 
