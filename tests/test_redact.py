@@ -40,6 +40,8 @@ SECRET = [  # (line, what must not be left of it)
     ("GET /orders?user=1&access_token=a1b2c3d4&page=2", "a1b2c3d4"),
     ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG", "wJalrXUtnFEMI/K7MDENG"),
     ("SECRET_KEY_BASE: 5f2b9c", "5f2b9c"),
+    ("API_KEYS=ab12cd34,ef56", "ab12cd34"),
+    ("DB_PASSWORD=abcd", "abcd"),
     ("X-Vault-Token: hvs.CAESIJ", "hvs.CAESIJ"),
     ("clientSecret: abcdefgh", "abcdefgh"),
     ("--api-key=zzzz9999", "zzzz9999"),
@@ -195,6 +197,8 @@ def test_json_is_masked_by_value_and_by_key():
             "text": "pass is hunter22",
             "nested": [{"x": ("token=abc123",)}],
             "password": "swordfish",
+            "pin_token": "abc",
+            "api_key": "abcd",
             "secretName": "checkout-tls",
             "token": None,
             "env": [
@@ -210,6 +214,8 @@ def test_json_is_masked_by_value_and_by_key():
         "text": f"pass is {mask('hunter22')}",
         "nested": [{"x": [f"token={mask('abc123')}"]}],
         "password": mask("swordfish"),
+        "pin_token": "abc",
+        "api_key": mask("abcd"),
         "secretName": "checkout-tls",
         "token": None,
         "env": [
