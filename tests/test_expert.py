@@ -272,6 +272,28 @@ def test_a_refused_connection_is_no_saturation():
     assert bench.changes == []
 
 
+def resting(service: str) -> Bench:
+    objects = [item for item in shop() if item["metadata"]["name"] != f"{service}-a-1"]
+    index = next(
+        place
+        for place, item in enumerate(objects)
+        if (item["kind"], item["metadata"]["name"]) == ("Deployment", service)
+    )
+    objects[index]["spec"]["replicas"] = 0
+    refused = "ERROR upstream auth: connection refused"
+    return Bench(objects, {"checkout-a-1": refused}).play()
+
+
+def test_a_dependency_that_was_scaled_to_zero_gets_one_replica_back():
+    bench = resting("auth")
+    assert bench.changes[0].after == {"/spec/replicas": 1}
+    assert bench.cause.fault == "deployment-scaled-to-zero"
+
+
+def test_a_resting_workload_that_nobody_calls_is_left_alone():
+    assert resting("catalog").changes == []
+
+
 def test_a_crashing_pod_without_an_earlier_revision_is_reported_only():
     objects = shop(replicaset("auth", "b", 1), pod("auth-b-1", "auth", "b", "CrashLoopBackOff"))
     bench = Bench(objects, {"auth-b-1": "FATAL no config"}).play()

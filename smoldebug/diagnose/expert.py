@@ -7,13 +7,19 @@ that is not confirmed, and escalates instead of guessing.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from smoldebug.diagnose import overview, rollout, saturation, server
+from smoldebug.diagnose import overview, rollout, saturation, scaled_to_zero, server
 from smoldebug.diagnose.picture import Assessment, Brief, Call, Picture
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Json
 
 Rule = Callable[[Picture], Iterator[Assessment]]
-RULES: Sequence[Rule] = (server.assess, overview.assess, rollout.assess, saturation.assess)
+RULES: Sequence[Rule] = (
+    server.assess,
+    overview.assess,
+    scaled_to_zero.assess,
+    rollout.assess,
+    saturation.assess,
+)
 READS_PER_TURN = 5  # independent reads go out together: a run is counted in turns
 
 
