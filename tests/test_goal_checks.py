@@ -231,6 +231,13 @@ def test_ratio(bad, total, outcome, says):
     assert ratio(bad, total) == (outcome, says)
 
 
+def test_a_ratio_of_rates_says_per_second():
+    total = "sum(rate(http_requests_total[1m]))"
+    check = Check(ratio=RatioCheck(bad="bad", total=total, below=0.01))
+    found = measure(check, metrics=FakeMetrics({"bad": 1.0, total: 26.8}))
+    assert found.says == "3.73 % of 26.8/s"
+
+
 def test_ratio_label_names_the_status_class():
     bad = 'sum(rate(http_requests_total{code=~"5.."}[1m]))'
     found = measure(Check(ratio=RatioCheck(bad=bad, total="t", below=0.01)))

@@ -74,6 +74,12 @@ def test_a_container_in_trouble(state: Any, last: Any, words: str | None) -> Non
     assert found == ([f"Pod/shop/auth-1: {words}"] if words else [])
 
 
+def test_one_restart_is_not_many() -> None:
+    item = pod("auth-1", restarts=1)
+    item["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    assert red(Pod=[item]) == [("critical", "Pod/shop/auth-1: web CrashLoopBackOff, 1 restart")]
+
+
 def test_a_pod_nobody_can_place_and_one_that_is_not_ready() -> None:
     pending = pod("auth-2", ready=False)
     pending["status"] = {
@@ -131,9 +137,6 @@ def test_a_service_nobody_answers_for() -> None:
     line = ("critical", "Service/shop/auth: no ready endpoints")
     assert red(EndpointSlice=[slice_of("auth", {"auth-1": False}, 1)]) == [line]
     assert red(EndpointSlice=[slice_of("auth", {"auth-1": True}, 1)]) == []
-    idle = deployment(replicas=0)
-    told = "Service/shop/auth: no ready endpoints (its workload is scaled to zero)"
-    assert red(EndpointSlice=[slice_of("auth", {}, 1)], Deployment=[idle]) == [("warning", told)]
 
 
 def test_a_node_that_is_not_ready() -> None:
@@ -162,11 +165,11 @@ def test_the_first_card_over_real_http(tmp_path: Path) -> None:
     assert card.seconds < 2
 
 
-def test_ten_requests_for_one_namespace() -> None:
+def test_twelve_requests_for_one_namespace() -> None:
     cluster = FakeCluster([])
     first_card(cluster, ["shop"], FakeClock())
     assert sorted(request.kind for request in cluster.requests) == sorted(KINDS)
-    assert len(KINDS) == 10
+    assert len(KINDS) == 12
 
 
 def test_what_may_not_be_read_is_a_gap_and_the_rest_is_told() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from clusters import autoscaler, deployment
 
+from smoldebug.signals.first_card import KINDS
 from smoldebug.signals.what_changed import what_changed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -71,13 +72,39 @@ def test_a_rollback_is_dated_by_when_it_was_done() -> None:
     [fact] = what_changed({"Deployment": [undone], "ReplicaSet": sets}, NOW, 3600)
     assert fact.text == "Deployment/shop/auth: image auth:2 → auth:1 (revision 5)"
     assert fact.at == NOW - timedelta(minutes=3)
-    event = {
-        "message": "Scaled up replica set auth-5 to 2",
-        "lastTimestamp": ago(2),
-        "involvedObject": {},
-    }
-    objects = {"Deployment": [undone], "ReplicaSet": sets, "Event": [event]}
+    events = [scaled("down", "auth-4", 2), scaled("up", "auth-5", 1)]
+    objects = {"Deployment": [undone], "ReplicaSet": sets, "Event": events}
     assert what_changed(objects, NOW, 3600)[0].at == NOW - timedelta(minutes=2)
+
+
+def scaled(how: str, replica_set: str, minutes: float) -> Any:
+    about = {"kind": "Deployment", "namespace": "shop", "name": "auth"}
+    message = f"Scaled {how} replica set {replica_set} from 0 to 2"
+    return {"message": message, "lastTimestamp": ago(minutes), "involvedObject": about}
+
+
+def test_more_replicas_long_after_a_rollback_are_no_rollout() -> None:
+    sets = [revision(5, 500), revision(4, 400, env=[{"name": "KEY"}])]
+    undone = managed(deployment(), "kubectl", 2, "template")
+    undone["metadata"]["managedFields"][0]["time"] = ago(0.2)  # the same hand set replicas since
+    progress = {"type": "Progressing", "status": "True", "lastUpdateTime": ago(2)}
+    undone = {**undone, "status": {"conditions": [progress]}}
+    objects = {"Deployment": [undone], "ReplicaSet": sets, "Event": [scaled("up", "auth-5", 0.2)]}
+    [fact] = what_changed(objects, NOW, 3600)
+    assert fact.text == "Deployment/shop/auth: env KEY removed (revision 5)"
+    assert fact.at == NOW - timedelta(minutes=2)
+
+
+def test_services_and_network_policies_name_who_edited_them() -> None:
+    edited = [
+        managed({"kind": kind, "metadata": {"name": "auth", "namespace": "shop"}}, "ci-bot", 4, key)
+        for kind, key in (("Service", "selector"), ("NetworkPolicy", "ingress"))
+    ]
+    assert {"Service", "NetworkPolicy"} <= set(KINDS)
+    assert told(Service=edited[:1], NetworkPolicy=edited[1:]) == [
+        "Service/shop/auth: selector set by ci-bot",
+        "NetworkPolicy/shop/auth: ingress set by ci-bot",
+    ]
 
 
 def test_only_the_window_counts_and_the_newest_comes_first() -> None:

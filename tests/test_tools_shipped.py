@@ -116,6 +116,15 @@ def test_logs_are_folded_into_a_line_per_shape(logs: Bench) -> None:
     ]
 
 
+def test_a_log_that_was_not_read_whole_says_so(logs: Bench) -> None:
+    text = logs.text("fetch_logs", target="pod/auth-1", lines=2)
+    head = "Pod/shop/auth-1: 2 lines (the newest 2 lines of each), 2 shapes, from auth-1/web"
+    assert text.splitlines()[0] == head
+    searched = logs.text("fetch_logs", target="pod/auth-1", lines=2, grep="pool")
+    assert "1 line (the newest 2 lines of each), 1 shape, from" in searched
+    assert "newest" not in logs.text("fetch_logs", target="pod/auth-1", grep="pool")
+
+
 def test_logs_can_be_searched_and_only_the_previous_read(logs: Bench) -> None:
     assert logs.data("fetch_logs", target="auth", grep="POOL|bind")["lines"] == 2
     assert logs.data("fetch_logs", target="auth", previous="only")["lines"] == 1
@@ -149,7 +158,7 @@ def test_a_range_says_since_when() -> None:
     points = tuple((1767268800.0 + 10 * index, 0.08 if index < 12 else 6.9) for index in range(18))
     bench = Bench(metrics=FakeMetrics({"p99": [Series({"job": "auth"}, points)]}))
     text = bench.text("query_prometheus", query="p99", range="3m")
-    says = "rose from 0.08 to 6.9 (×86) since 12:02:00 UTC"
+    says = "p99 rose from 0.08 to 6.9 (×86) since 12:02:00 UTC"
     assert text.splitlines() == [
         "SERIES        LAST  MIN   MAX",
         '{job="auth"}  6.9   0.08  6.9',
@@ -158,6 +167,18 @@ def test_a_range_says_since_when() -> None:
     onset = bench.data("query_prometheus", query="p99", range="3m")["onset"]
     assert onset["says"] == says
     assert onset["factor"] > 80
+
+
+def test_what_rose_has_a_name_and_a_unit() -> None:
+    query = 'sum by (pod) (rate(errors_total{app="auth"}[1m]))'
+    points = tuple((1767268800.0 + 10 * index, 0.25 if index < 12 else 1.5) for index in range(18))
+    series = [Series({"pod": "a"}, points), Series({"pod": "b"}, points[:3])]
+    onset = Bench(metrics=FakeMetrics({query: series})).data(
+        "query_prometheus", query=query, range="3m"
+    )["onset"]
+    assert onset["says"] == (
+        'errors_total {pod="a"} rose from 0.25 to 1.5/s (×6) since 12:02:00 UTC'
+    )
 
 
 def test_numbers_that_json_has_not_become_null() -> None:
@@ -209,6 +230,21 @@ def test_objects_as_a_table_whose_first_word_is_the_name(
     kubectl: Bench, kind: str, row: list[str]
 ) -> None:
     assert kubectl.text("get", kind=kind).splitlines()[1].split() == row
+
+
+def test_what_is_not_ready_stands_first() -> None:
+    waiting = pod("web-1", ready=False)
+    done = pod("job-1", ready=False)
+    done["status"]["phase"] = "Succeeded"
+    bench = Bench(cluster=FakeCluster([done, pod("a"), pod("b", restarts=1), waiting]))
+    rows = bench.text("get", kind="pods").splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["web-1", "b", "a", "job-1"]
+    assert [item["metadata"]["name"] for item in bench.data("get", kind="pods")["objects"]] == [
+        "web-1", "b", "a", "job-1",
+    ]  # fmt: skip
+    fine = {**deployment("fine", replicas=1), "status": {"availableReplicas": 1}}
+    workloads = Bench(cluster=FakeCluster([fine, deployment("stuck")]))
+    assert workloads.text("get", kind="deploy").splitlines()[1].startswith("stuck ")
 
 
 def test_secrets_never_leave(kubectl: Bench) -> None:
@@ -289,7 +325,9 @@ def replica_set(number: int, image: str) -> Any:
 
 
 def test_a_rollback_takes_the_template_of_the_revision_before() -> None:
-    live = with_uid(deployment(image="auth:2"))
+    live = with_uid(
+        deployment(image="auth:2"), annotations={"deployment.kubernetes.io/revision": "3"}
+    )
     sets = [replica_set(1, "auth:0"), replica_set(2, "auth:1"), replica_set(3, "auth:2")]
     bench = Bench(cluster=FakeCluster([live, *sets]))
     change = bench.change("rollback", target="deployment/auth")
@@ -297,6 +335,7 @@ def test_a_rollback_takes_the_template_of_the_revision_before() -> None:
     assert change.after == {"/spec/template": deployment(image="auth:1")["spec"]["template"]}
     older = bench.change("rollback", target="auth", revision=1)
     assert older.expects == "pods of revision 1: auth:0"
+    assert (older.revision, older.inverse().revision) == (1, 3)
     assert "revisions: 3, 2, 1" in bench.refusal("rollback", target="auth", revision=7, why="E1")
     assert "already" in bench.refusal("rollback", target="auth", revision=3, why="E1")
 

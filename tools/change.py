@@ -112,6 +112,7 @@ def rollback(
         expects=f"pods of revision {_number(old)}: {_images(template)}",
         uid=_uid(item),
         revision=_number(old),
+        from_revision=_number(item),
     )
 
 

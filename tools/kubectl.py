@@ -8,8 +8,9 @@ import yaml
 
 from smoldebug.records import ObjectRef, Observation
 from smoldebug.signals.objects import condition, containers, meta, ref, spec, status, template
-from smoldebug.signals.tables import columns, pairs, pod_state, table, trimmed
+from smoldebug.signals.tables import columns, pairs, pod_state, table, trimmed, unready_first
 from smoldebug.signals.times import age, when
+from smoldebug.signals.words import count
 from smoldebug.sources import targets
 from smoldebug.sources.kinds import find, kind_name
 from smoldebug.toolset import ToolContext, tool
@@ -44,7 +45,7 @@ def get(
         return Observation(
             f"no {kind} in {where or 'the cluster'}", {"objects": []}, "object", subject
         )
-    shown = items[:OBJECTS]
+    shown = unready_first(items)[:OBJECTS]
     text = table(kind, shown, ctx.world.clock.now())
     gaps: list[str] = []
     if len(items) > OBJECTS:
@@ -107,7 +108,7 @@ def rollout_status(ctx: ToolContext, target: str, namespace: str = "") -> Observ
     complete = observed and updated >= wanted and available >= wanted and old <= 0
     state = "complete" if complete else "not complete"
     text = f"{where}: {state}: {wanted} wanted, {updated} updated, {available} available"
-    text += f", {old} old ones left" if old > 0 else ""
+    text += f", {count(old, 'old pod')} left" if old > 0 else ""
     progress = condition(item, "Progressing")
     if not complete and progress:
         text += f"; {progress.get('reason')}: {progress.get('message')}"

@@ -11,6 +11,7 @@ from smoldebug.errors import SmoldebugError, ToolError
 from smoldebug.records import Observation
 from smoldebug.signals.log_shapes import Shape, log_shapes
 from smoldebug.signals.times import seconds
+from smoldebug.signals.words import count
 from smoldebug.sources import targets
 from smoldebug.toolset import ToolContext, tool
 
@@ -66,30 +67,35 @@ def fetch_logs(
             )
         except SmoldebugError as error:
             return error
-        return "\n".join(line for line in text.splitlines() if _matches(line, grep))
+        return text
 
     with ThreadPoolExecutor(4) as pool:
         answers = dict(zip(wanted, pool.map(read, wanted), strict=True))
     gaps = [f"{log}: {text}" for log, text in answers.items() if isinstance(text, SmoldebugError)]
     texts = {str(log): text for log, text in answers.items() if isinstance(text, str)}
+    cut = any(len(text.splitlines()) >= most for text in texts.values())
     if not texts:
         raise ToolError(f"no log of {ref} can be read: {'; '.join(gaps) or 'no such container'}")
-    gaps += [f"{len(pods) - PODS} more pods were not read"] if len(pods) > PODS else []
-    return _observation(str(ref), texts, gaps, pods)
+    gaps += [f"{count(len(pods) - PODS, 'more pod')}"] if len(pods) > PODS else []
+    texts = {log: _matching(text, grep) for log, text in texts.items()}
+    return _observation(str(ref), texts, gaps, pods, most if cut else 0)
 
 
 def _observation(
-    ref: str, texts: dict[str, str], gaps: list[str], pods: list[dict[str, Any]]
+    ref: str, texts: dict[str, str], gaps: list[str], pods: list[dict[str, Any]], limit: int
 ) -> Observation:
+    """`limit`: how many lines of each log were read, 0 when that was all of them."""
     shapes = log_shapes(texts)
-    count = sum(len(text.splitlines()) for text in texts.values())
-    head = f"{ref}: {count} lines, {len(shapes)} shapes, from {', '.join(texts)}"
+    lines = sum(len(text.splitlines()) for text in texts.values())
+    read = f" (the newest {count(limit, 'line')} of each)" if limit else ""
+    head = f"{ref}: {count(lines, 'line')}{read}, {count(len(shapes), 'shape')}"
+    head += f", from {', '.join(texts)}"
     rows = [head, *(_row(shape) for shape in shapes[:SHOWN])]
     if len(shapes) > SHOWN:
-        rows.append(f"... {len(shapes) - SHOWN} more shapes; narrow it with grep or since")
+        rows.append(f"... {count(len(shapes) - SHOWN, 'more shape')}; narrow it with grep or since")
     rows += [f"not read: {gap}" for gap in gaps]
     data = {
-        "lines": count,
+        "lines": lines,
         "shapes": [{**_plain(shape), "pod": shape.source.partition("/")[0]} for shape in shapes],
         "pods": [{"name": _name(pod), "restarts": _restarts(pod)} for pod in pods],
     }
@@ -106,8 +112,10 @@ def _plain(shape: Shape) -> dict[str, Any]:
     return found
 
 
-def _matches(line: str, grep: str) -> bool:
-    return not grep or any(word in line.lower() for word in grep.lower().split("|") if word)
+def _matching(text: str, grep: str) -> str:
+    words = [word for word in grep.lower().split("|") if word]
+    lines = text.splitlines()
+    return "\n".join(x for x in lines if not grep or any(word in x.lower() for word in words))
 
 
 # --- which containers -------------------------------------------------------------------------

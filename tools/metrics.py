@@ -5,7 +5,7 @@ from math import isfinite, isinf
 from typing import Any
 
 from smoldebug.records import Observation
-from smoldebug.signals.metrics import Onset, worst
+from smoldebug.signals.metrics import Onset, subject, unit, worst
 from smoldebug.signals.tables import columns
 from smoldebug.signals.times import seconds
 from smoldebug.sources.world import Series
@@ -34,7 +34,7 @@ def query_prometheus(ctx: ToolContext, query: str, range: str = "", step: str = 
         series = metrics.range(query, span, seconds(step) if step else span / POINTS)
         step_up = worst(series)
     series = sorted(series, key=_last, reverse=True)
-    onset = _onset(*step_up, several=len(series) > 1) if step_up else None
+    onset = _onset(query, *step_up, several=len(series) > 1) if step_up else None
     data = {
         "query": query,
         "series": [{"labels": dict(item.labels), "points": _points(item)} for item in series],
@@ -66,19 +66,19 @@ def _row(item: Series, ranged: bool) -> tuple[str, ...]:
     return _labels(item), last, *(_number(pick(values)) if values else "-" for pick in (min, max))
 
 
-def _onset(item: Series, step: Onset, *, several: bool) -> dict[str, Any]:
+def _onset(query: str, item: Series, step: Onset, *, several: bool) -> dict[str, Any]:
     at = datetime.fromtimestamp(step.at or 0, UTC)
     word = "rose" if step.factor > 1 else "fell"
     times = "from nothing" if isinf(step.factor) else f"×{step.factor:.2g}"
-    which = f"{_labels(item)} " if several else ""
-    values = f"from {_number(step.baseline)} to {_number(step.now)}"
+    which = subject(query) + (f" {_braces(item)}" if several else "")
+    values = f"from {_number(step.baseline)} to {_number(step.now)}{unit(query)}"
     return {
         "labels": dict(item.labels),
         "baseline": step.baseline,
         "now": step.now,
         "factor": min(step.factor, FROM_ZERO),
         "at": step.at,
-        "says": f"{which}{word} {values} ({times}) since {at:%H:%M:%S} UTC",
+        "says": f"{which} {word} {values} ({times}) since {at:%H:%M:%S} UTC",
     }
 
 
@@ -92,9 +92,12 @@ def _last(item: Series) -> float:
 
 
 def _labels(item: Series) -> str:
+    return f"{item.labels.get('__name__', '')}{_braces(item)}" or "value"
+
+
+def _braces(item: Series) -> str:
     rest = [f'{key}="{value}"' for key, value in item.labels.items() if key != "__name__"]
-    braces = f"{{{','.join(rest)}}}" if rest else ""
-    return f"{item.labels.get('__name__', '')}{braces}" or "value"
+    return f"{{{','.join(rest)}}}" if rest else ""
 
 
 def _number(value: float) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from smoldebug.errors import UsageError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.playbook.models import MetricCheck, RatioCheck
+from smoldebug.signals.metrics import metric_name, unit
 from smoldebug.sources.world import Series, World
 from smoldebug.untrusted import one_line
 
@@ -66,7 +67,7 @@ def _ratio(check: RatioCheck, bounds: Bounds, world: World, sample: int) -> Meas
     if not math.isfinite(value):
         return inconclusive("bad/total is not a number")
     judge = met if _within(value, bounds) else not_met
-    return judge(f"{value * 100:.3g} % of {total:.3g}", value)
+    return judge(f"{value * 100:.3g} % of {total:.3g}{unit(check.total)}", value)
 
 
 def _bounds(check: MetricCheck | RatioCheck) -> Bounds:
@@ -88,18 +89,6 @@ def value_of(series: Series) -> float:
 def _which(series: Series, of: int) -> str:
     labels = ", ".join(f"{name}={value}" for name, value in sorted(series.labels.items()))
     return f" for {one_line(labels, 80)}" if of > 1 and labels else ""
-
-
-# --- names for labels: cosmetic, so a guess at PromQL is enough -------------------------------
-
-_WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "offset", "bool"}
-
-
-def metric_name(query: str) -> str:
-    """The metric a query is about, as far as a look can tell: `http_requests_total`."""
-    bare = re.sub(r"\"[^\"]*\"|'[^']*'|\b(?:by|without|on|ignoring)\s*\([^)]*\)", "", query)
-    names = re.findall(r"[a-zA-Z_:][\w:]*(?!\w)(?!\s*\()", re.sub(r"{[^}]*}|\[[^]]*\]", " ", bare))
-    return next((name for name in names if name not in _WORDS), one_line(query, 40))
 
 
 def _bad_name(query: str) -> str:

@@ -22,6 +22,8 @@ NAMESPACED = (
     "HorizontalPodAutoscaler",
     "EndpointSlice",
     "ConfigMap",
+    "Service",
+    "NetworkPolicy",
 )
 KINDS = (*NAMESPACED, "Node")  # each is one list request
 PARALLEL = 5

@@ -1,5 +1,8 @@
-"""When did a series step up (or down)? Robust against spikes, noise and an earlier incident."""
+"""When did a series step up (or down)? Robust against spikes, noise and an earlier incident.
 
+And what a query is about, in a word."""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,6 +10,7 @@ from math import inf, isfinite
 from statistics import median
 
 from smoldebug.sources.world import Series
+from smoldebug.untrusted import one_line
 
 FEWEST = 6  # points below which nothing is said
 STEP = 1.5  # factor between before and now from which it is a step
@@ -79,3 +83,34 @@ def worst(series: Sequence[Series]) -> tuple[Series, Onset] | None:
     """The series that stepped most, up before down; None when none did."""
     found = [(item, step) for item in series if (step := onset(item.points)) and step.at]
     return max(found, key=lambda pair: pair[1].factor, default=None)
+
+
+# --- words for a query: cosmetic, so a guess at PromQL is enough ------------------------------
+
+_WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "offset", "bool"}
+_QUANTILE = re.compile(r"\bhistogram_quantile\(\s*0?\.(\d{1,4})\b")
+
+
+def metric_name(query: str) -> str:
+    """The metric a query is about, as far as a look can tell: `http_requests_total`."""
+    names = re.findall(r"[a-zA-Z_:][\w:]*(?!\w)(?!\s*\()", _bare(query))
+    return next((name for name in names if name not in _WORDS), one_line(query, 40))
+
+
+def subject(query: str) -> str:
+    """What a query's value is: `p99 of http_request_seconds`, `errors_total`."""
+    named, quantile = metric_name(query), _QUANTILE.search(query)
+    return f"p{quantile[1]:0<2} of {named.removesuffix('_bucket')}" if quantile else named
+
+
+def unit(query: str) -> str:
+    """`/s` for a rate, else "": a quotient of rates, and a quantile over them, is none."""
+    bare = _bare(query)
+    rate = re.search(r"\bi?rate\s*\(", bare)
+    return "/s" if rate and "/" not in bare and not _QUANTILE.search(query) else ""
+
+
+def _bare(query: str) -> str:
+    """Without texts, selectors, ranges and grouping labels."""
+    grouping = r"\"[^\"]*\"|'[^']*'|\b(?:by|without|on|ignoring)\s*\([^)]*\)"
+    return re.sub(r"{[^}]*}|\[[^]]*\]", " ", re.sub(grouping, "", query))

@@ -70,3 +70,12 @@ def revisions(deployment: Object, replica_sets: Iterable[Object]) -> list[Object
 def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str] | None) -> bool:
     """Whether a non-empty label selector of equalities matches."""
     return bool(selector) and (selector or {}).items() <= (labels or {}).items()
+
+
+def wanted(workload: Object) -> int:
+    """How many pods a Deployment, StatefulSet or DaemonSet should have."""
+    if workload.get("kind") == "DaemonSet":
+        found = status(workload).get("desiredNumberScheduled") or 0
+    else:
+        found = spec(workload).get("replicas", 1)
+    return found if isinstance(found, int) else 1

@@ -8,18 +8,18 @@ from smoldebug.signals.objects import (
     Object,
     condition,
     meta,
-    name,
     ref,
     spec,
     status,
-    template,
+    wanted,
 )
+from smoldebug.signals.services import STARTING_SECONDS, WORKLOADS, red_services
 from smoldebug.signals.times import when
+from smoldebug.signals.words import count
 from smoldebug.untrusted import one_line
 
 EVENT_SECONDS = 600.0  # a warning older than this is history
 SETTLED_SECONDS = 60.0  # after which a ready pod's last warning is over
-STARTING_SECONDS = 60.0  # a pod may be not ready that long
 RESTART_SECONDS = 600.0  # a restart within this is news
 SEVERITIES = ("critical", "warning", "info")
 
@@ -35,7 +35,7 @@ def what_is_red(objects: Mapping[str, Sequence[Object]], now: datetime) -> list[
         *_workloads(objects, now),
         *pods,
         *_autoscalers(objects.get("HorizontalPodAutoscaler", ())),
-        *_services(objects),
+        *red_services(objects, now),
     ]
     facts += _events(objects, {fact.ref for fact in pods}, now)
     return sorted(facts, key=lambda fact: SEVERITIES.index(fact.severity))
@@ -59,29 +59,27 @@ def _nodes(nodes: Iterable[Object]) -> Iterator[Fact]:
 
 
 def _workloads(objects: Mapping[str, Sequence[Object]], now: datetime) -> Iterator[Fact]:
-    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+    for kind in WORKLOADS:
         for item in objects.get(kind, ()):
-            wanted, available = _counts(item)
-            if wanted <= available:
+            pods, there = wanted(item), available(item)
+            if pods <= there:
                 continue
             at = when(condition(item, "Available").get("lastTransitionTime"))
-            text = f"{ref(item)}: {available} of {wanted} available{_stuck(item)}"
+            text = f"{ref(item)}: {there} of {pods} available{_stuck(item)}"
             young = _younger(item, now, STARTING_SECONDS)
-            severity = "critical" if available == 0 and not young else "warning"
+            severity = "critical" if there == 0 and not young else "warning"
             yield Fact(text, str(ref(item)), at, severity)
 
 
-def _counts(item: Object) -> tuple[int, int]:
-    """Wanted and available pods."""
-    if item.get("kind") == "DaemonSet":
-        found = status(item)
-        return _number(found.get("desiredNumberScheduled")), _number(found.get("numberAvailable"))
-    wanted = spec(item).get("replicas")
+def available(item: Object) -> int:
+    """How many pods of a workload are available."""
     found = status(item)
-    available = found.get("availableReplicas")
-    if available is None and item.get("kind") == "StatefulSet":
-        available = found.get("readyReplicas")  # before 1.22
-    return (1 if wanted is None else _number(wanted)), _number(available)
+    if item.get("kind") == "DaemonSet":
+        return _number(found.get("numberAvailable"))
+    pods = found.get("availableReplicas")
+    if pods is None and item.get("kind") == "StatefulSet":
+        pods = found.get("readyReplicas")  # before 1.22
+    return _number(pods)
 
 
 def _stuck(item: Object) -> str:
@@ -150,7 +148,7 @@ def _container(container: Object, now: datetime) -> _Red | None:
     if waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
         why = one_line(str(waiting.get("message") or ""), 160)
         before = f", last exit {_ending(last)}" if last else ""
-        text = f"{container.get('name')} {waiting['reason']}{before}, {restarts} restarts"
+        text = f"{container.get('name')} {waiting['reason']}{before}, {count(restarts, 'restart')}"
         text += f": {why}" if why and not last else ""
         return "critical", text, when(last.get("finishedAt"))
     ended = state.get("terminated") or {}
@@ -196,36 +194,6 @@ def _autoscalers(items: Iterable[Object]) -> Iterator[Fact]:
             yield Fact(text, str(ref(item)), at, "warning")
 
 
-def _services(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
-    """Services none of whose endpoints is ready, by their EndpointSlices."""
-    ready: dict[tuple[str, str], int] = {}
-    for item in objects.get("EndpointSlice", ()):
-        service = (meta(item).get("labels") or {}).get("kubernetes.io/service-name")
-        if service:
-            key = (str(meta(item).get("namespace") or ""), str(service))
-            ready[key] = ready.get(key, 0) + sum(
-                (endpoint.get("conditions") or {}).get("ready") is not False
-                for endpoint in item.get("endpoints") or []
-            )
-    idle = _scaled_to_zero(objects)
-    for (namespace, service), count in sorted(ready.items()):
-        if count == 0:
-            where, meant = f"Service/{namespace}/{service}", (namespace, service) in idle
-            why = " (its workload is scaled to zero)" if meant else ""
-            severity = "warning" if meant else "critical"
-            yield Fact(f"{where}: no ready endpoints{why}", where, None, severity)
-
-
-def _scaled_to_zero(objects: Mapping[str, Sequence[Object]]) -> set[tuple[str, str]]:
-    """Names of workloads that have no pods because somebody said so."""
-    return {
-        (str(meta(item).get("namespace") or ""), name(item))
-        for kind in ("Deployment", "StatefulSet")
-        for item in objects.get(kind, ())
-        if spec(item).get("replicas") == 0 and template(item)
-    }
-
-
 def _events(objects: Mapping[str, Sequence[Object]], told: set[str], now: datetime) -> list[Fact]:
     """Current warnings, one line per object and reason, unless the object's own line says it."""
     alive = {str(ref(pod)): pod for pod in objects.get("Pod", ())}
@@ -256,9 +224,9 @@ def _over(pod: Object | None, at: datetime, age: float) -> bool:
 
 
 def _event(where: str, at: datetime, event: Object) -> Fact:
-    count = _number(event.get("count")) or 1
+    times = _number(event.get("count")) or 1
     words = one_line(str(event.get("message") or ""), 160)
-    return Fact(f"{where}: {event.get('reason')} ×{count}: {words}", where, at, "warning")
+    return Fact(f"{where}: {event.get('reason')} ×{times}: {words}", where, at, "warning")
 
 
 def _about(event: Object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from smoldebug.records import Json
 from smoldebug.signals.objects import (
     Object,
+    condition,
     containers,
     meta,
     name,
@@ -15,8 +16,10 @@ from smoldebug.signals.objects import (
     spec,
     status,
     template,
+    wanted,
 )
-from smoldebug.signals.red import container_statuses
+from smoldebug.signals.red import available, container_statuses
+from smoldebug.signals.services import WORKLOADS
 from smoldebug.signals.times import age, when
 from smoldebug.untrusted import one_line
 
@@ -47,6 +50,22 @@ def table(kind: str, items: Sequence[Object], now: datetime) -> str:
         where = [meta(item).get("namespace")] if several else []
         rows.append((name(item), *where, *row(item), made))
     return columns(rows)
+
+
+def unready_first(items: Sequence[Object]) -> list[Object]:
+    """What needs attention on top: not ready, then restarted; otherwise in the order given."""
+    return sorted(items, key=lambda item: (not _unready(item), -_restarts(item)))
+
+
+def _unready(item: Object) -> bool:
+    if item.get("kind") in WORKLOADS:
+        return wanted(item) > available(item)
+    done = status(item).get("phase") == "Succeeded"
+    return not done and condition(item, "Ready").get("status", "True") != "True"
+
+
+def _restarts(item: Object) -> int:
+    return sum(entry.get("restartCount") or 0 for entry in container_statuses(item))
 
 
 def trimmed(item: Object) -> dict[str, Json]:
@@ -91,8 +110,7 @@ def pod_state(pod: Object) -> str:
 def _pod(pod: Object) -> Sequence[Any]:
     running = status(pod).get("containerStatuses") or []
     ready = f"{sum(bool(item.get('ready')) for item in running)}/{len(running)}"
-    restarts = sum(item.get("restartCount") or 0 for item in running)
-    return ready, pod_state(pod), restarts, spec(pod).get("nodeName")
+    return ready, pod_state(pod), _restarts(pod), spec(pod).get("nodeName")
 
 
 def _workload(item: Object) -> Sequence[Any]:

@@ -96,20 +96,26 @@ def _rolled_out(
     deployment: Object, sets: Sequence[Object], events: Iterable[Object]
 ) -> datetime | None:
     """When the newest revision began: its ReplicaSet's birth. An old ReplicaSet taken up again (an
-    undo) is dated by the last edit of the template, its scaling up or the rollout's progress."""
+    undo) is dated by the scaling down of the one before it. Its own scaling up may be nothing but
+    more replicas; without such an event it is the edit of the template or the rollout's progress,
+    whichever came first: another edit by the same hand renews either."""
     born = [when(meta(item).get("creationTimestamp")) for item in sets]
     reused = any(other and born[0] and other > born[0] for other in born[1:])
     if not reused:
         return born[0]
-    times = [at for at, _, fields in _edits(deployment) if "template" in fields]
-    grown = f"Scaled up replica set {name(sets[0])} "
-    times += [
+    shrunk = f"Scaled down replica set {name(sets[1])} "
+    replaced = [
         at
         for event in events
-        if str(event.get("message")).startswith(grown) and (at := when(event.get("lastTimestamp")))
+        if str(event.get("message")).startswith(shrunk) and (at := when(event.get("lastTimestamp")))
     ]
+    if replaced:
+        return max(replaced)
+    edited = [at for at, _, fields in _edits(deployment) if "template" in fields]
     progress = when(condition(deployment, "Progressing").get("lastUpdateTime"))
-    return max([*times, *([progress] if progress else [])], default=born[0])
+    return min(
+        [*([max(edited)] if edited else []), *([progress] if progress else [])], default=born[0]
+    )
 
 
 def _differences(old: Object, new: Object) -> list[str]:
