@@ -132,10 +132,12 @@ class Agent:
         return one_line(text, 300)
 
     def _events(self, stream: Iterator[Any]) -> Iterator[AnyEvent | TurnEnded]:
+        ended: ActionStep | None = None
         for item in stream:
             if isinstance(item, AnyEvent):
                 yield item
-            elif isinstance(item, ActionStep):
+            elif isinstance(item, ActionStep) and item is not ended:  # the last one comes twice
+                ended = item
                 yield from self._turn_ended(item)
 
     def _turn_ended(self, step: ActionStep) -> Iterator[AnyEvent | TurnEnded]:

@@ -5,7 +5,6 @@ import http.client
 import http.server
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import pytest
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
+from realkubectl import KUBECTL, needs_kubectl
 
 from smoldebug.clock import SystemClock
 from smoldebug.lab.apierror import ApiError
@@ -780,12 +780,6 @@ def test_routes_of_the_labs_own(start: Callable[..., Lab]):
 
 # -- kubectl
 
-KUBECTL = shutil.which("kubectl")
-needs_kubectl = [
-    pytest.mark.kubectl,
-    pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl on the PATH"),
-]
-
 
 class Kubectl:
     def __init__(self, lab: Lab, folder: pathlib.Path) -> None:
@@ -813,7 +807,7 @@ def kubectl(lab: Lab, tmp_path: pathlib.Path) -> Kubectl:
 
 
 class TestKubectl:
-    pytestmark = needs_kubectl
+    pytestmark = [pytest.mark.kubectl, needs_kubectl]
 
     def test_get_prints_the_columns_of_each_kind(self, lab: Lab, kubectl: Kubectl):
         container = {"name": "web", "ready": False, "restartCount": 2, "image": "web:1"}

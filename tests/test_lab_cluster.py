@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,14 +13,13 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 from labkit import eventually
+from realkubectl import needs_kubectl
 
 from smoldebug.errors import UsageError
 from smoldebug.lab import control
 from smoldebug.lab.control import LabInfo
 from smoldebug.lab.faults import EDITS
 from smoldebug.sources.process import LocalProcesses
-
-needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl here")
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,7 @@ def test_out_of_turns_is_a_limit_and_asks_the_model_nothing_more(tmp_path):
     ended = stage.play()
     assert ended.status is ExitStatus.LIMIT
     assert "limits.max_steps reached: 3" in ended.reason
+    assert (ended.usage.turns, len(stage.events(GoalChecked))) == (3, 4)
     assert len(stage.model.asked) == 3
 
 
