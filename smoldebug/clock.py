@@ -52,7 +52,9 @@ class FakeClock:
 
 
 def duration(seconds: float) -> str:
-    """`0.4s`, `44s`, `2m31s`, `10m`, `1h`, `1h02m`."""
+    """`20ms`, `0.4s`, `44s`, `2m31s`, `10m`, `1h`, `1h02m`."""
+    if 0 < seconds < 0.1:
+        return f"{max(1, round(1000 * seconds))}ms"
     if seconds < 10:
         return f"{round(seconds, 1):g}s"
     minutes, rest = divmod(round(seconds), 60)

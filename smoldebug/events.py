@@ -45,6 +45,7 @@ class RunStarted(Event, frozen=True):
     limits: Usage
     inputs: Mapping[str, Json] = {}
     version: str = ""
+    kubeconfig: str = ""  # its path where one was named: commands for people need it too
 
 
 class GoalChecked(Event, frozen=True):

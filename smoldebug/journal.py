@@ -5,10 +5,12 @@ and of the bytes of the record: whoever edits a line breaks it there. A torn las
 was killed while writing) is left out on reading and cut off before appending again.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -57,6 +59,8 @@ class Journal:
         self._chain = _cut_torn_line(path)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
+        with suppress(OSError):  # a file system without locks: the run just looks killed
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if new:
             _sync_folder(path.parent)
 
@@ -98,6 +102,16 @@ def read(path: Path) -> list[Stamped]:
         if item.chain != chain:
             raise UsageError(f"{path}:{number}: the journal's hash chain is broken")
     return found
+
+
+def is_open(path: Path) -> bool:
+    """Whether a process holds the journal open: the lock goes with it, however it ends."""
+    with suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def find(prefix: str) -> Path:

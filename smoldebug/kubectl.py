@@ -77,10 +77,11 @@ def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
     return yaml.safe_dump({path: values[path]}, sort_keys=True).splitlines()
 
 
-def kubectl_command(change: Change, context: str = "") -> str:
-    """What a person would type for the same effect."""
+def kubectl_command(change: Change, context: str = "", kubeconfig: str = "") -> str:
+    """What a person would type for the same effect, in any shell."""
     target = change.target
-    where = [*(["--context", context] if context else [])]
+    where = ["--kubeconfig", kubeconfig] if kubeconfig else []
+    where += ["--context", context] if context else []
     where += ["-n", target.namespace] if target.namespace else []
     kind = target.kind.lower()
     if change.kind is ChangeKind.SCALE:

@@ -133,6 +133,18 @@ class Hypothesis:
     subject: str = ""  # the object it is about: Deployment/shop/auth
     fault: str = ""  # catalogue slug, where one fits
 
+    @property
+    def certainty(self) -> str:
+        """The word people read: open, testing, possible, likely or ruled out.
+
+        A confirmed one is likely when words of at least two pieces of evidence are verified and
+        nothing speaks against it, else possible: nobody here is ever sure.
+        """
+        if self.status != "confirmed":
+            return self.status
+        cited = {quote.evidence for quote in self.supports if quote.verified}
+        return "likely" if len(cited) >= 2 and not self.contradicts else "possible"
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -182,7 +194,8 @@ class Change:
     no_undo: str = ""
     uid: str = ""  # of the target when it was read; another uid is another object
     evidence: tuple[str, ...] = ()
-    revision: int = 0  # a rollback's; 0: the one before, which its inverse goes back to
+    revision: int = 0  # a rollback's; 0: the one before
+    from_revision: int = 0  # a rollback's: the current one, which its inverse goes back to
     settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
 
     def inverse(self) -> "Change":
@@ -193,6 +206,7 @@ class Change:
             after=self.before,
             why=f"undo: {self.why}",
             uid=self.uid,
+            revision=self.from_revision,
             settle=self.settle,
         )
 
@@ -210,6 +224,15 @@ class Decision:
     answer: Answer
     by: str
     reason: str = ""
+
+    def __str__(self) -> str:
+        """`approved by operator`, `refused by operator: too risky`, `waits for a yes: ...`."""
+        said = {
+            Answer.YES: f"approved by {self.by}",
+            Answer.NO: f"refused by {self.by}",
+            Answer.PENDING: "waits for a yes",
+        }[self.answer]
+        return f"{said}: {self.reason}" if self.reason else said
 
 
 @dataclass(frozen=True, slots=True)

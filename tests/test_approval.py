@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
 
 from smoldebug.cli.approval import approver, terminal
+from smoldebug.clock import FakeClock
 from smoldebug.records import Answer, Card, Change, ChangeKind, ObjectRef
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
@@ -69,6 +71,22 @@ def test_every_question_waits_the_same_five_minutes():
     left = ["e\n", "?\n", "n\n", "why\n"]
     approver(Recording(), yes=False, read=lambda s: (waited.append(s), left.pop(0))[1])(CARD)
     assert waited == [300.0] * 4
+
+
+def test_every_question_says_when_silence_becomes_a_no(capsys):
+    clock = FakeClock(datetime(2026, 11, 20, 15, 2, 48, tzinfo=UTC))
+    left = ["?\n", "y\n"]
+
+    def read(_: float) -> str:
+        clock.sleep(61)
+        return left.pop(0)
+
+    approver(Recording(), yes=False, read=read, clock=clock)(CARD)
+    said = [line for line in capsys.readouterr().err.splitlines() if "is a no" in line]
+    assert said == [
+        "no answer until 15:07:48 UTC (5m) is a no",
+        "no answer until 15:08:49 UTC (5m) is a no",
+    ]
 
 
 def test_the_screen_stands_still_while_it_is_asked():

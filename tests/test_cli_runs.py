@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 from recorded_run import recorded_run
@@ -15,6 +18,7 @@ from smoldebug.errors import UsageError
 from smoldebug.events import Stamped
 from smoldebug.journal import Journal
 from smoldebug.report import handover, markdown
+from smoldebug.status import ExitStatus
 
 GOLDEN = Path(__file__).parent / "golden"
 Run = Callable[..., Result]
@@ -50,28 +54,50 @@ def test_list_says_what_became_of_each_run_newest_first(home: Path, runs: Run):
     keep(home, "bbbbbb", recorded_run()[:20])
     rows = json.loads(runs("list", "--output", "json").stdout)
     assert [(row["run"], row["outcome"], row["changes"]) for row in rows] == [
-        ("bbbbbb", "interrupted", 0),
+        ("bbbbbb", "killed", 0),
         ("aaaaaa", "met", 1),
     ]
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_a_table_has_a_line_for_each_run_that_can_be_read_and_copied(
+    home: Path, runs: Run, monkeypatch: pytest.MonkeyPatch, columns: str
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    keep(home, "aaaaaa", recorded_run())
+    begun = recorded_run()[0]
+    context = "arn:aws:eks:eu-central-1:123456789012:cluster/production-europe"
+    long = replace(begun, event=msgspec.structs.replace(begun.event, context=context))
+    keep(home, "bbbbbb", [long, *recorded_run()[1:]], age=60)
     lines = runs("list").stdout.splitlines()
-    assert lines[0].split() == [
-        "RUN",
-        "BEGAN",
-        "PLAYBOOK",
-        "CONTEXT",
-        "OUTCOME",
-        "CHANGES",
-        "SECONDS",
+    assert [re.split("  +", line) for line in lines] == [
+        ["RUN", "BEGAN (UTC)", "PLAYBOOK", "CONTEXT", "OUTCOME", "CHANGES", "TOOK"],
+        ["aaaaaa", "11-20 02:13:41", "triage-502", "prod-eu", "met", "1", "44s"],
+        ["bbbbbb", "11-20 02:13:41", "triage-502", context, "met", "1", "44s"],
     ]
-    assert lines[2].split() == [
-        "aaaaaa",
-        "2026-11-20T02:13:41+00:00",
-        "triage-502",
-        "prod-eu",
-        "met",
-        "1",
-        "44.18",
-    ]
+
+
+def test_a_run_is_running_as_long_as_its_process_has_the_journal(home: Path, runs: Run):
+    with Journal(home / "runs" / "aaaaaa" / "journal.jsonl") as journal:
+        for item in recorded_run()[:20]:
+            journal.append(item)
+        assert state(runs) == ("running", None)
+        assert "still going on" in runs("show", "last").stderr
+    assert state(runs) == ("killed", None)
+    assert "still going on" not in runs("show", "last").stderr
+
+
+def test_a_run_that_was_stopped_is_interrupted(home: Path, runs: Run):
+    *rest, last = recorded_run()
+    stopped = {"status": ExitStatus.INTERRUPTED, "outcome": "not met"}
+    event = msgspec.structs.replace(last.event, **stopped)
+    keep(home, "aaaaaa", [*rest, replace(last, event=event)])
+    assert state(runs) == ("interrupted", 130)
+
+
+def state(runs: Run) -> tuple[str, int | None]:
+    (row,) = json.loads(runs("list", "--output", "json").stdout)
+    return row["outcome"], row["exit_code"]
 
 
 def test_list_takes_a_limit_and_says_when_there_is_nothing(home: Path, runs: Run):
@@ -114,7 +140,7 @@ def test_a_killed_run_is_shown_with_a_torn_last_line(home: Path, runs: Run):
     with path.open("ab") as file:
         file.write(b'{"prev": "0')
     told = runs("show", "last").stdout
-    assert told.startswith("VERDICT   Interrupted")
+    assert told.startswith("VERDICT   Unfinished: killed")
     assert "look whether C1 took effect" in told
 
 

@@ -203,6 +203,12 @@ def test_the_command_is_safe_to_paste(kind: ChangeKind, text: str):
 def test_commands_people_know():
     two = Change(ChangeKind.SCALE, AUTH, {"/spec/replicas": 1}, {"/spec/replicas": 2}, "busy")
     assert kubectl_command(two) == "kubectl -n shop scale deployment/auth --replicas=2"
+    assert kubectl_command(two, "lab", "/tmp/a b") == (
+        "kubectl --kubeconfig '/tmp/a b' --context lab -n shop scale deployment/auth --replicas=2"
+    )
+    back = Change(ChangeKind.ROLLBACK, AUTH, {}, {}, "bad", revision=4, from_revision=7)
+    assert kubectl_command(back).endswith("rollout undo deployment/auth --to-revision=4")
+    assert kubectl_command(back.inverse()).endswith("--to-revision=7")
     again = Change(ChangeKind.RESTART, AUTH, {}, {"/a": "now"}, "stuck")
     assert kubectl_command(again, "eu") == (
         "kubectl --context eu -n shop rollout restart deployment/auth"

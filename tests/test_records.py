@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from smoldebug import records
 from smoldebug.errors import UsageError
-from smoldebug.records import Change, ChangeKind, ObjectRef
+from smoldebug.records import (
+    Answer,
+    Change,
+    ChangeKind,
+    Decision,
+    Hypothesis,
+    ObjectRef,
+    Quote,
+)
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
 parts = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=5)
@@ -35,6 +43,28 @@ def test_references_are_sorted_by_kind_namespace_and_name():
         "Deployment/shop/b",
         "Node/n1",
     ]
+
+
+def test_a_decision_reads_as_who_decided_what_and_why():
+    assert str(Decision(Answer.YES, "operator", "-y")) == "approved by operator: -y"
+    assert str(Decision(Answer.NO, "operator")) == "refused by operator"
+    nobody = Decision(Answer.PENDING, "nobody", "no terminal to ask on")
+    assert str(nobody) == "waits for a yes: no terminal to ask on"
+
+
+@pytest.mark.parametrize(
+    ("status", "cited", "against", "word"),
+    [
+        ("confirmed", {"E1": True, "E2": True}, (), "likely"),
+        ("confirmed", {"E1": True, "E2": False}, (), "possible"),
+        ("confirmed", {"E1": True, "E2": True}, (Quote("E3", "but"),), "possible"),
+        ("testing", {"E1": True, "E2": True}, (), "testing"),
+        ("ruled out", {}, (), "ruled out"),
+    ],
+)
+def test_a_hypothesis_is_as_certain_as_its_quotes(status, cited, against, word):
+    supports = tuple(Quote(id, "words", verified) for id, verified in cited.items())
+    assert Hypothesis("H1", "slow", status, supports, against).certainty == word
 
 
 def test_the_inverse_of_a_change_swaps_before_and_after_on_the_same_object():

@@ -150,7 +150,7 @@ def test_a_killed_run_is_interrupted_and_its_sent_change_unknown():
     )
     assert found["changes"][0]["state"] == "unknown"
     by_heading = {section.heading: section.lines for section in sections(killed)}
-    assert by_heading["VERDICT"][0].startswith("Interrupted")
+    assert by_heading["VERDICT"][0].startswith("Unfinished: killed, or still running")
     assert "look whether C1 took effect on Deployment/shop/auth" in by_heading["NEXT"][0]
     assert any("--replicas=1" in line for line in by_heading["CHANGED"])
 
@@ -211,6 +211,18 @@ def test_other_fields_are_undone_by_a_patch():
     )
 
 
+def test_the_undo_names_the_kubeconfig_of_the_run():
+    begun = msgspec.structs.replace(start(), kubeconfig="/tmp/lab.yaml")
+    events = (begun, proposed(), ChangeSettled("C1", "verified", ""))
+    found = document([stamped(event) for event in events])["changes"][0]
+    assert found["undo"].startswith("kubectl --kubeconfig /tmp/lab.yaml --context prod-eu ")
+
+
+def test_a_rollback_is_undone_to_the_revision_it_left():
+    back = {"kind": ChangeKind.ROLLBACK, "revision": 4, "from_revision": 7}
+    assert undo_of(**back).endswith("rollout undo deployment/auth --to-revision=7")
+
+
 def test_a_change_without_an_inverse_says_why():
     assert undo_of(no_undo="a restart is over") == "cannot be taken back: a restart is over"
 
@@ -223,22 +235,57 @@ def test_a_change_that_was_taken_back_needs_no_undo():
         "C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · undone",
         "as before",
     )
+    assert found["VERDICT"][-1].endswith("1 change, undone")
 
 
-def test_a_refused_change_was_never_made():
-    no = Decision(Answer.NO, "operator", "not on a Friday")
-    found = told(proposed(), ChangeDecided("C1", "", no), ended(ExitStatus.NOT_MET))
-    assert found["CHANGED"] == (
-        "C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · refused by operator: not on a Friday",
+NO = Decision(Answer.NO, "operator", "not on a Friday")
+NOBODY = Decision(Answer.PENDING, "nobody", "no terminal to ask on, and no -y")
+BY_HAND = "kubectl --context prod-eu -n shop scale deployment/auth --replicas=3"
+
+
+@pytest.mark.parametrize(
+    ("became", "words"),
+    [
+        ([ChangeDecided("C1", "", NO)], "refused by operator: not on a Friday"),
+        ([ChangeDecided("C1", "", replace(NO, reason=""))], "refused by operator"),
+        (
+            [ChangeDecided("C1", "", NOBODY)],
+            "waits for a yes: no terminal to ask on, and no -y",
+        ),
+        ([], "not decided"),
+        ([ChangeDecided("C1", "", YES)], "approved, but never sent"),
+        (
+            [ChangeDecided("C1", "", YES), ChangeSettled("C1", "failed", "quota exceeded")],
+            "failed: quota exceeded",
+        ),
+    ],
+)
+def test_what_was_not_applied_is_proposed_with_the_command_by_hand(
+    became: list[AnyEvent], words: str
+):
+    events = (proposed(), *became, ended(ExitStatus.NOT_MET))
+    found = told(*events)
+    assert found["CHANGED"] == ("nothing",)
+    assert found["PROPOSED"] == (
+        f"C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · {words}",
+        "by hand it is:",
+        f"$ {BY_HAND}",
     )
-    assert "0 changes" in found["VERDICT"][-1]
+    assert found["VERDICT"][-1].endswith("0 changes")
+    chat = handover([stamped(event) for event in (start(), *events)]).splitlines()
+    at = chat.index("changed: nothing")
+    assert chat[at + 1].startswith("proposed: scale Deployment/shop/auth")
+    assert chat[at + 2] == f"  by hand: $ {BY_HAND}"
 
 
-def test_a_waiting_change_tells_what_to_type():
-    pending = Decision(Answer.PENDING, "nobody", "no terminal")
-    found = told(proposed(), ChangeDecided("C1", "", pending), ended(ExitStatus.NEEDS_APPROVAL))
-    command = "$ kubectl --context prod-eu -n shop scale deployment/auth --replicas=3"
-    assert command in found["NEXT"]
+def test_what_was_applied_is_not_proposed():
+    found = told(proposed(), ChangeDecided("C1", "", YES), ChangeSettled("C1", "verified", ""))
+    assert "PROPOSED" not in found
+
+
+def test_a_waiting_change_says_how_to_approve_it():
+    found = told(proposed(), ChangeDecided("C1", "", NOBODY), ended(ExitStatus.NEEDS_APPROVAL))
+    assert found["NEXT"] == ("approve C1: run it again at a terminal or with -y",)
 
 
 def test_nothing_changed_is_said():
@@ -254,6 +301,14 @@ def test_gaps_are_listed_once():
     assert told(card, ended(ExitStatus.NOT_MET, gaps=(gap,)))["NOT SEEN"] == (
         "node metrics: forbidden: get nodes/metrics",
     )
+
+
+def test_the_handover_tells_gaps_of_one_reason_once():
+    gaps = tuple(Gap(f"metric {n}", "no Prometheus was given") for n in range(5))
+    events = (start(), ended(ExitStatus.NOT_MET, gaps=gaps))
+    text = handover([stamped(event) for event in events])
+    assert text.count("not seen:") == 1
+    assert text.count("no Prometheus was given") == 1
 
 
 def test_the_question_of_an_escalation_comes_first_in_next():

@@ -48,7 +48,7 @@ def test_a_step_shows_the_tool_its_arguments_the_result_the_time_and_the_evidenc
             stamped(ToolAnswered(1, "t1c0", "check_server", True, seen.text, 0.01, "E1", seen)),
         ]
     )
-    line = "step 1  check_server name=web -> Error: connection refused  (0.01 s, E1)"
+    line = "step 1  check_server name=web -> Error: connection refused  (10ms, E1)"
     assert line in err.splitlines()
 
 
@@ -57,8 +57,9 @@ def test_evidence_can_be_read_in_full_before_a_decision():
     for item in recorded_run():
         view.show(item)
     before = len(err.getvalue())
-    view.evidence(["E3", "E99"])
+    view.evidence(["E2", "E3", "E99"])
     told = err.getvalue()[before:]
+    assert 'query=histogram_quantile(0.99, rate(request_seconds_bucket{job="auth"}[1m]))' in told
     assert "  ×287  pool exhausted" not in told.splitlines()[0]
     assert "pool exhausted (20/20), request queued" in told
     assert "E99" in told

@@ -6,9 +6,11 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TextIO
 
 from smoldebug.change import Approver
+from smoldebug.clock import Clock, SystemClock, duration
 from smoldebug.records import Answer, Card, Decision
 from smoldebug.view import View
 
@@ -19,19 +21,18 @@ y  apply exactly the change shown above; what undoes it is recorded first
 n  do not apply it; your reason is told to the model
 e  show the evidence it rests on
 s  suggest only: refuse this change and every later one of this run
-Nothing typed for five minutes is a no.
 """
 Reader = Callable[[float], str | None]
 
 
-def approver(view: View, *, yes: bool, read: Reader | None) -> Approver:
+def approver(view: View, *, yes: bool, read: Reader | None, clock: Clock | None = None) -> Approver:
     """How changes are approved: `yes` answers for the operator (-y), `read` gets a line typed
     within so many seconds (None: timed out, "" at end of input); without it nobody can answer."""
     if yes:
         return lambda card: Decision(Answer.YES, "operator", "-y")
     if read is None:
         return lambda card: Decision(Answer.PENDING, "nobody", "no terminal to ask on, and no -y")
-    return _Asker(view, read)
+    return _Asker(view, read, clock or SystemClock())
 
 
 def terminal(stop: threading.Event, stream: TextIO | None = None) -> Reader | None:
@@ -53,8 +54,8 @@ def terminal(stop: threading.Event, stream: TextIO | None = None) -> Reader | No
 
 
 class _Asker:
-    def __init__(self, view: View, read: Reader) -> None:
-        self._view, self._read = view, read
+    def __init__(self, view: View, read: Reader, clock: Clock) -> None:
+        self._view, self._read, self._clock = view, read, clock
         self._suggest_only = False
 
     def __call__(self, card: Card) -> Decision:
@@ -83,6 +84,8 @@ class _Asker:
                     sys.stderr.write(HELP)
 
     def _line(self, prompt: str) -> str | None:
+        until = self._clock.now() + timedelta(seconds=TIME_LIMIT)
+        sys.stderr.write(f"no answer until {until:%H:%M:%S} UTC ({duration(TIME_LIMIT)}) is a no\n")
         sys.stderr.write(prompt)
         sys.stderr.flush()
         return self._read(TIME_LIMIT)

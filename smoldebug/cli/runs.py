@@ -11,7 +11,9 @@ import typer
 if TYPE_CHECKING:
     from smoldebug.events import Stamped
 
-COLUMNS = ("run", "began", "playbook", "context", "outcome", "changes", "seconds")
+COLUMNS = ("RUN", "BEGAN (UTC)", "PLAYBOOK", "CONTEXT", "OUTCOME", "CHANGES", "TOOK")
+UNWRAPPED = ("RUN", "BEGAN (UTC)", "CHANGES", "TOOK")
+PIPE = 1000  # columns: whoever reads a pipe wants whole lines
 
 app = typer.Typer(help="List and show earlier runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -54,7 +56,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="Most runs to list, newest first.")] = 20,
     output: Annotated[ListFormat, typer.Option("--output", "-o")] = ListFormat.TABLE,
 ) -> None:
-    """List runs, newest first: id, when, playbook, outcome, changes, seconds."""
+    """List runs, newest first: id, when, playbook, outcome, changes, how long they took."""
     rows = [_row(path) for path in _newest(limit)]
     if output is ListFormat.JSON:
         from smoldebug.view.jsonl import dumps
@@ -77,7 +79,10 @@ def show(
     from smoldebug import journal, report
     from smoldebug.view import OutputFormat, open_view, output_format
 
-    events = journal.read(journal.find(run) / "journal.jsonl")
+    path = journal.find(run) / "journal.jsonl"
+    events = journal.read(path)
+    if journal.is_open(path):
+        typer.echo("this run is still going on; so far:", err=True)
     if output is ShowFormat.MARKDOWN:
         _write(report.markdown(events))
     elif output is ShowFormat.HANDOVER:
@@ -110,26 +115,31 @@ def _newest(limit: int) -> Iterator[Path]:
 def _row(path: Path) -> dict[str, Any]:
     """One run in short; a journal that cannot be read is listed as such."""
     from smoldebug.errors import UsageError
-    from smoldebug.journal import read
+    from smoldebug.journal import is_open, read
 
     try:
-        return _summary(path.parent.name, read(path))
+        running = is_open(path)  # before reading: one that ends in between has its end then
+        return _summary(path.parent.name, read(path), running)
     except UsageError as error:
         return {"run": path.parent.name, "outcome": f"unreadable: {error}"}
 
 
-def _summary(run: str, events: "list[Stamped]") -> dict[str, Any]:
+def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]:
     from smoldebug.report.story import story
+    from smoldebug.status import ExitStatus
 
     told = story(events)
+    outcome = told.outcome if told.status is not ExitStatus.INTERRUPTED else "interrupted"
+    if not told.ended:
+        outcome = "running" if running else "killed"
     return {
         "run": run,
         "began": told.began.isoformat(timespec="seconds") if told.began else "",
         "playbook": told.started.playbook if told.started else "",
         "context": told.started.context if told.started else "",
-        "outcome": told.outcome if told.ended else "interrupted",
-        "exit_code": int(told.status),
-        "changes": sum(change.touched for change in told.changes.values()),
+        "outcome": outcome,
+        "exit_code": int(told.status) if told.ended else None,
+        "changes": len(told.applied),
         "seconds": told.seconds,
     }
 
@@ -142,10 +152,36 @@ def _table(rows: list[dict[str, Any]]) -> None:
     from smoldebug.untrusted import one_line
     from smoldebug.view.stream import encodable
 
+    out = encodable(sys.stdout)
+    width = None if sys.stdout.isatty() else PIPE
+    console = Console(file=out, width=width, markup=False, highlight=False, emoji=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in COLUMNS:
-        right = name in ("changes", "seconds")
-        table.add_column(name.upper(), justify="right" if right else "left", overflow="fold")
+        right = name in ("CHANGES", "TOOK")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=name in UNWRAPPED,
+        )
     for row in rows:
-        table.add_row(*(Text(one_line(str(row.get(name, "")))) for name in COLUMNS))
-    Console(file=encodable(sys.stdout), markup=False, highlight=False, emoji=False).print(table)
+        table.add_row(*(Text(one_line(cell)) for cell in _cells(row)))
+    with console.capture() as drawn:
+        console.print(table)
+    out.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """As in COLUMNS; of an unreadable run only its id and why are known."""
+    from smoldebug.clock import duration
+
+    began = row.get("began", "")
+    return [
+        row["run"],
+        began[5:19].replace("T", " "),
+        row.get("playbook", ""),
+        row.get("context", ""),
+        row["outcome"],
+        str(row.get("changes", "")),
+        duration(row["seconds"]) if "seconds" in row else "",
+    ]

@@ -1,4 +1,8 @@
-"""The JSON document of a run: what `--output json` prints. Its fields are an API."""
+"""The JSON document of a run: what `--output json` prints. Its fields are an API.
+
+`hypotheses[].status` is what the investigator settled on; the word that people read, and
+`cause.confidence`, follow from it and from the quotes (`Hypothesis.certainty`).
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,9 +1,9 @@
-"""The handover: at most 15 lines for chat. Known, ruled out, changed, open, question."""
+"""The handover: at most 15 lines for chat. Known, ruled out, changed, proposed, open, question."""
 
 from collections.abc import Iterable
 
 from smoldebug.events import Stamped
-from smoldebug.report.sections import next_steps, ruled_out
+from smoldebug.report.sections import gaps, next_steps, ruled_out
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     cause,
@@ -18,7 +18,7 @@ from smoldebug.report.words import (
 from smoldebug.untrusted import one_line
 
 LIMIT = 15  # lines
-EACH = 3  # lines of one kind; more are counted
+EACH = 2  # lines of one kind; more are counted
 WIDTH = 300  # characters of a line; commands are longer where they must be
 
 
@@ -26,8 +26,7 @@ def handover(events: Iterable[Stamped]) -> str:
     """Plain text, one fact per line."""
     told = story(events)
     lines = [_headline(told), *_cause(told), *_some("ruled out", ruled_out(told)), *_changes(told)]
-    gaps = [f"{gap.what}: {gap.why}" for gap in told.gaps]
-    lines += _some("not seen", gaps) if gaps else []
+    lines += [*_proposed(told), *_some("not seen", gaps(told))]
     lines += _some("open", [line for line in next_steps(told) if not line.startswith("$ ")])
     return "\n".join(lines[:LIMIT]) + "\n"
 
@@ -47,10 +46,19 @@ def _cause(told: Story) -> list[str]:
 
 def _changes(told: Story) -> list[str]:
     lines = []
-    for change in list(told.changes.values())[-2:]:
+    for change in told.applied[-2:]:
         made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
         lines += [made, *([f"  undo: {undo_words(change)}"] if change.stands else [])]
     return lines or ["changed: nothing"]
+
+
+def _proposed(told: Story) -> list[str]:
+    """The last change that was not made: the ones before it came to nothing earlier."""
+    if not told.proposed:
+        return []
+    change = told.proposed[-1]
+    words = f"proposed: {summary(change.card.change)} ({state_words(change)})"
+    return [one_line(words, WIDTH), f"  by hand: $ {change.card.command}"]
 
 
 def _some(label: str, lines: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The final report in short: VERDICT, CAUSE, CHANGED, NOT SEEN, RULED OUT, NEXT, CHECKED.
+"""The final report in short: VERDICT, CAUSE, CHANGED, PROPOSED, NOT SEEN, RULED OUT, NEXT, CHECKED.
 
 A line that starts with `$ ` is a command to copy. Text from the world is plain and on one line.
 """
@@ -38,7 +38,8 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("VERDICT", _verdict(told)),
             ("CAUSE", _cause(told)),
             ("CHANGED", changed(told)),
-            ("NOT SEEN", _gaps(told)),
+            ("PROPOSED", proposed(told)),
+            ("NOT SEEN", gaps(told)),
             ("RULED OUT", ruled_out(told)),
             ("NEXT", next_steps(told)),
             ("CHECKED", [checked(told)]),
@@ -47,7 +48,7 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
     ]
 
 
-def _gaps(told: Story) -> list[str]:
+def gaps(told: Story) -> list[str]:
     """One line for each reason, with all it hides."""
     by_reason: dict[str, list[str]] = {}
     for gap in told.gaps:
@@ -87,16 +88,23 @@ def _cause(told: Story) -> list[str]:
 
 
 def changed(told: Story) -> list[str]:
-    """Every proposed change, what became of it, and how to take it back while it stands."""
-    if not told.changes:
-        return ["nothing"]
+    """Every change that was made, what became of it, and how to take it back while it stands."""
     lines = []
-    for change in told.changes.values():
+    for change in told.applied:
         lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
         if change.detail and change.state != "verified":
             lines.append(change.detail)
         if change.stands:
             lines += ["to take it back:", undo_words(change)]
+    return lines or ["nothing"]
+
+
+def proposed(told: Story) -> list[str]:
+    """Every change that was not made, why not, and how a person makes it."""
+    lines = []
+    for change in told.proposed:
+        lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
+        lines += ["by hand it is:", f"$ {change.card.command}"]
     return lines
 
 
@@ -134,7 +142,7 @@ _FAILING = (
 def _next_for(change: ChangeStory, status: ExitStatus) -> list[str]:
     target = change.card.change.target
     if change.state == "waiting":
-        return [f"{change.card.id} waits for a yes; by hand it is:", f"$ {change.card.command}"]
+        return [f"approve {change.card.id}: run it again at a terminal or with -y"]
     if change.state == "unknown":
         return [f"look whether {change.card.id} took effect on {target}: nothing says so"]
     if change.state in ("undo failed", "cannot be undone"):

@@ -58,6 +58,7 @@ class ChangeStory:
     """
 
     card: Card
+    kubeconfig: str = ""
     state: str = "proposed"
     detail: str = ""
     decision: Decision | None = None
@@ -101,6 +102,15 @@ class Story:
     def outcome(self) -> str:
         """met, not met or inconclusive; "unknown" for a killed run."""
         return self.ended.outcome if self.ended else "unknown"
+
+    @property
+    def applied(self) -> list[ChangeStory]:
+        return [change for change in self.changes.values() if change.touched]
+
+    @property
+    def proposed(self) -> list[ChangeStory]:
+        """What was proposed and not applied."""
+        return [change for change in self.changes.values() if not change.touched]
 
     @property
     def gaps(self) -> list[Gap]:
@@ -194,16 +204,20 @@ def _hypotheses(told: Story, found: tuple[Hypothesis, ...], elapsed: float) -> N
 def _change(told: Story, event: AnyEvent) -> None:
     match event:
         case ChangeProposed(card=card):
-            told.changes[card.id] = ChangeStory(card)
+            told.changes[card.id] = _named(told, card)
         case ChangeDecided():
             if change := told.changes.get(event.card):
                 change.decision = event.decision
                 change.state = _DECIDED[event.decision.answer]
         case ChangeIntended(card=card):
-            told.changes.setdefault(card.id, ChangeStory(card)).state = "unknown"
+            told.changes.setdefault(card.id, _named(told, card)).state = "unknown"
         case ChangeSettled():
             if change := told.changes.get(event.card):
                 change.state, change.detail = event.state, event.detail
+
+
+def _named(told: Story, card: Card) -> ChangeStory:
+    return ChangeStory(card, told.started.kubeconfig if told.started else "")
 
 
 _DECIDED = {"yes": "approved", "no": "refused", "pending": "waiting"}

@@ -59,7 +59,6 @@ def _change(event: AnyEvent) -> Iterator[str]:
         case ChangeProposed(card=card):
             yield f"{card.id} proposed: {summary(card.change)}"
         case ChangeDecided(decision=decision):
-            reason = f": {decision.reason}" if decision.reason else ""
-            yield f"{event.card} {decision.answer.value} by {decision.by}{reason}"
+            yield f"{event.card} {decision}"
         case ChangeSettled():
             yield f"{event.card} {event.state}: {event.detail}"

@@ -25,7 +25,7 @@ _STATUS = {
 
 def verdict_words(told: Story) -> str:
     if told.ended is None:
-        return "Interrupted: the journal has no end"
+        return "Unfinished: killed, or still running"
     if told.status is ExitStatus.NOT_MET and told.ended.question:
         return "Not fixed; handed over to a human"
     if told.status is not ExitStatus.MET:
@@ -40,20 +40,15 @@ def verdict_words(told: Story) -> str:
 def cause(told: Story) -> tuple[str, list[Hypothesis]]:
     """LIKELY, POSSIBLE or UNKNOWN, and the hypotheses that the word is about.
 
-    Likely: confirmed, with verified quotes from at least two pieces of evidence and nothing that
-    contradicts it. A hypothesis nobody confirmed is possible once one of its quotes is verified.
+    A hypothesis that nobody confirmed is possible once one of its quotes is verified.
     """
+    if likely := [item for item in told.hypotheses if item.certainty == "likely"]:
+        return "LIKELY", likely
     confirmed = [item for item in told.hypotheses if item.status == "confirmed"]
-    if any(_likely(item) for item in confirmed):
-        return "LIKELY", [item for item in confirmed if _likely(item)]
     candidates = confirmed or [
         item for item in told.hypotheses if item.status != "ruled out" and verified(item.supports)
     ]
     return ("POSSIBLE" if candidates else "UNKNOWN"), candidates
-
-
-def _likely(item: Hypothesis) -> bool:
-    return len({quote.evidence for quote in verified(item.supports)}) >= 2 and not item.contradicts
 
 
 def verified(quotes: tuple[Quote, ...]) -> list[Quote]:
@@ -102,11 +97,14 @@ def summary(change: Change) -> str:
 
 
 def state_words(change: ChangeStory) -> str:
-    """`verified`, or `refused by operator: too risky`."""
-    decision = change.decision
-    if change.state in ("refused", "waiting") and decision:
-        return ": ".join(filter(None, (f"{change.state} by {decision.by}", decision.reason)))
-    return change.state
+    """`verified`; of one that was not applied why: `refused by operator: too risky`."""
+    if change.state in ("refused", "waiting"):
+        return str(change.decision)
+    if change.state == "failed":
+        return f"failed: {change.detail}"
+    return {"approved": "approved, but never sent", "proposed": "not decided"}.get(
+        change.state, change.state
+    )
 
 
 def undo_words(change: ChangeStory) -> str:
@@ -116,7 +114,7 @@ def undo_words(change: ChangeStory) -> str:
         return f"cannot be taken back: {made.no_undo}"
     if made.kind not in KUBE_KINDS:
         return "its inverse is in the journal"
-    return f"$ {kubectl_command(made.inverse(), change.card.context)}"
+    return f"$ {kubectl_command(made.inverse(), change.card.context, change.kubeconfig)}"
 
 
 def cause_words(told: Story) -> str:
@@ -136,12 +134,18 @@ def goal_words(verdict: Verdict) -> str:
 
 
 def used(told: Story) -> str:
-    """`44s · 6 steps · 1 change · $0.11`."""
-    changed = sum(change.touched for change in told.changes.values())
-    parts = [duration(told.seconds), count(told.usage.turns, "step"), count(changed, "change")]
+    """`44s · 6 steps · 1 change, undone · $0.11`."""
+    parts = [duration(told.seconds), count(told.usage.turns, "step"), _changes(told)]
     if told.usage.cost:
         parts.append(f"${told.usage.cost:.2f}")
     return " · ".join(parts)
+
+
+def _changes(told: Story) -> str:
+    made, undone = len(told.applied), sum(change.state == "undone" for change in told.applied)
+    if not undone:
+        return count(made, "change")
+    return f"{count(made, 'change')}, {'undone' if undone == made else f'{undone} undone'}"
 
 
 def count(number: int, noun: str) -> str:

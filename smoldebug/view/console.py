@@ -35,6 +35,7 @@ from smoldebug.records import Answer, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
 from smoldebug.view.card import approval_card
 from smoldebug.view.phrases import (
+    Recorded,
     age,
     arguments,
     cited,
@@ -43,7 +44,6 @@ from smoldebug.view.phrases import (
     ended,
     is_note,
     measured,
-    recorded,
     result,
 )
 from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
@@ -63,8 +63,8 @@ class ConsoleView:
         self._pinned = Pinned(clock)
         self._live: Live | None = None
         self._calls: dict[str, Any] = {}
-        self._evidence: dict[str, ToolAnswered] = {}
-        self._statuses: dict[str, str] = {}
+        self._evidence = Recorded()
+        self._hypotheses: dict[str, str] = {}
         self._goal = ""
         self._verdict_style = "bold"
 
@@ -85,9 +85,9 @@ class ConsoleView:
                 self._start()
 
     def evidence(self, ids: Sequence[str]) -> None:
-        for id, tool, text in recorded(self._evidence, ids):
-            title = Text(one_line(f" {id} {tool} "))
-            self._print(Panel(Text(text, overflow="fold"), title=title, title_align="left"))
+        for title, text in self._evidence.read(ids):
+            words = Text(text, overflow="fold")
+            self._print(Panel(words, title=Text(f" {title} "), title_align="left"))
 
     def closing(self, sections: Sequence[Section]) -> None:
         self._stop()
@@ -183,20 +183,20 @@ class ConsoleView:
         self._calls[event.call] = event.arguments
 
     def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> None:
-        self._evidence[event.evidence.id] = event.answer()
+        self._evidence.add(event.answer(), event.evidence.arguments)
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
+        sent = self._calls.pop(event.call, None)
         if event.evidence:
-            self._evidence[event.evidence] = event
-        symbol, style = ("✓", "green") if event.ok else ("✗", "red")
-        sent = arguments(self._calls.pop(event.call, None))
+            self._evidence.add(event, sent)
         if is_note(event):
             return
+        symbol, style = ("✓", "green") if event.ok else ("✗", "red")
         left = Text.assemble(
             f"{event.turn:>3} ",
             (f"{symbol} ", style),
             (one_line(event.tool), "bold"),
-            (f" {sent}", "dim"),
+            (f" {arguments(sent)}", "dim"),
         )
         cite = Text.assemble(
             f"  {duration(event.seconds):>5}  ", (f"{one_line(event.evidence):<4}", "cyan")
@@ -220,28 +220,25 @@ class ConsoleView:
 
     def _hypothesis(self, event: HypothesesChanged, stamped: Stamped) -> None:
         for item in event.hypotheses:
-            known = self._statuses.get(item.id)
-            self._statuses[item.id] = item.status
-            if known != item.status and item.status in ("confirmed", "ruled out"):
-                symbol, style = HYPOTHESIS[item.status]
-                quotes = item.contradicts if item.status == "ruled out" else item.supports
-                words = one_line(f"{item.id} {item.status}: {item.claim}  {cited(quotes)}", 300)
+            word = item.certainty
+            known = self._hypotheses.get(item.id)
+            self._hypotheses[item.id] = word
+            if known != word and word in ("likely", "possible", "ruled out"):
+                symbol, style = HYPOTHESIS[word]
+                quotes = item.contradicts if word == "ruled out" else item.supports
+                words = one_line(f"{item.id} {word}: {item.claim}  {cited(quotes)}", 300)
                 self._row(symbol, style, Text(words, style=style))
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
         self._print(approval_card(event.card, self._pinned.goal))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
-        decision = event.decision
         symbol, style = {
             Answer.YES: ("✓", "green"),
             Answer.NO: ("✗", "red"),
             Answer.PENDING: ("?", "yellow"),
-        }[decision.answer]
-        word = {Answer.YES: "approved", Answer.NO: "refused", Answer.PENDING: "left open"}
-        reason = f": {decision.reason}" if decision.reason else ""
-        words = f"{event.card} {word[decision.answer]} by {decision.by}{reason}"
-        self._row(symbol, style, Text(one_line(words, 400)))
+        }[event.decision.answer]
+        self._row(symbol, style, Text(one_line(f"{event.card} {event.decision}", 400)))
 
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> None:
         good = event.state in ("applied", "verified", "undone")

@@ -111,8 +111,8 @@ def _thousands(tokens: int) -> str:
 
 
 def ended(usage: Usage, seconds: float) -> str:
-    """`44s · 6 steps · 1 change · $0.11`."""
-    parts = [duration(seconds), count(usage.turns, "step"), count(usage.changes, "change")]
+    """`44s · 6 steps · $0.11`; what was changed, the report says."""
+    parts = [duration(seconds), count(usage.turns, "step")]
     return " · ".join([*parts, f"${usage.cost:.2f}"] if usage.cost else parts)
 
 
@@ -120,17 +120,27 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def recorded(
-    answers: Mapping[str, ToolAnswered], ids: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Id, tool and text of each piece of evidence that somebody wants to read before deciding."""
-    for id in ids:
-        answer = answers.get(id)
-        seen = answer.observation if answer else None
-        text = seen.text if seen else answer.text if answer else "not recorded"
-        yield id, answer.tool if answer else "", clip(plain(text), EVIDENCE)
-    if not ids:
-        yield "evidence", "", "the change cites none"
+class Recorded:
+    """The evidence of a run, for somebody who wants to read it before deciding."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[ToolAnswered, str]] = {}
+
+    def add(self, answer: ToolAnswered, sent: Json) -> None:
+        self._answers[answer.evidence] = answer, arguments(sent, EVIDENCE)
+
+    def read(self, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """`E2 query_prometheus` and its text: what was asked, then what was seen."""
+        for id in ids:
+            if id not in self._answers:
+                yield one_line(id), "not recorded"
+                continue
+            answer, asked = self._answers[id]
+            text = answer.observation.text if answer.observation else answer.text
+            both = (asked, clip(plain(text), EVIDENCE))
+            yield one_line(f"{id} {answer.tool}"), "\n".join(filter(None, both))
+        if not ids:
+            yield "evidence", "the change cites none"
 
 
 def age(fact: Fact, now: datetime) -> str:

@@ -39,10 +39,11 @@ GOAL = {
 HYPOTHESIS = {
     "open": ("○", ""),
     "testing": ("●", "cyan"),
-    "confirmed": ("✓", "bold green"),
+    "likely": ("✓", "bold green"),
+    "possible": ("✓", "green"),
     "ruled out": ("✗", "dim"),
 }
-_ORDER = ("confirmed", "testing", "open", "ruled out")
+_ORDER = ("likely", "possible", "testing", "open", "ruled out")
 CLOSE = 0.8  # share of a limit from which it is shown as a warning
 OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this panel
 
@@ -62,7 +63,7 @@ class Pinned:
         self._run = ""
         self._started: RunStarted | None = None
         self._verdict: Verdict | None = None
-        self._checked = 0.0
+        self._checked, self._checked_at = 0.0, clock.now()
         self._usage, self._usage_at = Usage(), clock.monotonic()
         self._hypotheses: tuple[Hypothesis, ...] = ()
         self._doing, self._since, self._until = "", clock.monotonic(), 0.0
@@ -74,7 +75,7 @@ class Pinned:
                 self._run, self._started = stamped.run, started
                 self._usage, self._usage_at = started.limits, now
             case GoalChecked(verdict=verdict):
-                self._verdict, self._checked = verdict, now
+                self._verdict, self._checked, self._checked_at = verdict, now, stamped.at
             case TurnStarted(usage=usage) | RunEnded(usage=usage):
                 self._usage, self._usage_at = usage, now
             case ChangeSettled(state="verified"):
@@ -93,9 +94,13 @@ class Pinned:
 
     @property
     def goal(self) -> Text:
-        """The goal in one line, for places where this panel is not."""
-        state = goal_state(self._verdict) if self._verdict else Text("not measured yet")
-        return Text.assemble(state, self._age())
+        """The goal as it stood when it was measured last, for places where this panel is not."""
+        words = one_line(self._started.goal, 300) if self._started else ""
+        if self._verdict is None:
+            return Text(f"{words}\nnot measured yet")
+        when = f"  measured {self._checked_at:%H:%M:%S} UTC, next after the answer"
+        said = measured(self._verdict)
+        return Text.assemble(words, "\n", goal_state(self._verdict), (when, "dim"), f"\n{said}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -163,13 +168,13 @@ class Pinned:
         title = " HYPOTHESES" + (f"  (and {more} more)" if more > 0 else "")
         table.add_row(*(Text(cell, style="dim") for cell in (title, "for", "against", "")))
         for item in found[:room]:
-            symbol, style = HYPOTHESIS.get(item.status, ("○", ""))
+            symbol, style = HYPOTHESIS.get(item.certainty, ("○", ""))
             claim = one_line(f"{item.id}  {item.claim}", 200)
             table.add_row(
                 Text(f" {symbol} {claim}", style=style),
                 Text(cited(item.supports)[1:-1] or "–", style=style),
                 Text(cited(item.contradicts)[1:-1] or "–", style=style),
-                Text(one_line(item.status, 20), style=style),
+                Text(one_line(item.certainty, 20), style=style),
             )
         return table
 
@@ -204,7 +209,7 @@ def _doing(event: AnyEvent) -> str | None:
 
 
 def _rank(item: Hypothesis) -> int:
-    return _ORDER.index(item.status) if item.status in _ORDER else len(_ORDER)
+    return _ORDER.index(item.certainty) if item.certainty in _ORDER else len(_ORDER)
 
 
 def fit(text: Text, width: int) -> Text:

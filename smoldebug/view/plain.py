@@ -27,6 +27,7 @@ from smoldebug.records import Fact, Section
 from smoldebug.untrusted import one_line, plain
 from smoldebug.view.phrases import (
     MODES,
+    Recorded,
     age,
     arguments,
     back_to,
@@ -35,7 +36,6 @@ from smoldebug.view.phrases import (
     goal_word,
     is_note,
     measured,
-    recorded,
     result,
     window,
 )
@@ -55,7 +55,7 @@ class PlainView:
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
         self._out, self._err = encodable(stdout), encodable(stderr)
         self._calls: dict[str, Any] = {}
-        self._evidence: dict[str, ToolAnswered] = {}
+        self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
 
@@ -70,8 +70,8 @@ class PlainView:
         yield
 
     def evidence(self, ids: Sequence[str]) -> None:
-        for id, tool, text in recorded(self._evidence, ids):
-            self._line(f"{one_line(id)}  {one_line(tool)}")
+        for title, text in self._evidence.read(ids):
+            self._line(title)
             self._line("\n".join(f"  {line}" for line in text.splitlines()))
 
     def closing(self, sections: Sequence[Section]) -> None:
@@ -130,28 +130,28 @@ class PlainView:
         yield from ()
 
     def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> Iterator[str]:
-        self._evidence[event.evidence.id] = event.answer()
+        self._evidence.add(event.answer(), event.evidence.arguments)
         yield from ()
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
+        sent = self._calls.pop(event.call, None)
         if event.evidence:
-            self._evidence[event.evidence] = event
-        sent = arguments(self._calls.pop(event.call, None))
+            self._evidence.add(event, sent)
         if is_note(event):
             return
-        what = one_line(f"{event.tool} {sent}", 300)
+        what = one_line(f"{event.tool} {arguments(sent)}", 300)
         cite = f", {event.evidence}" if event.evidence else ""
-        told = f"{' | '.join(result(event))}  ({event.seconds:.2f} s{one_line(cite)})"
+        told = f"{' | '.join(result(event))}  ({duration(event.seconds)}{one_line(cite)})"
         yield f"step {event.turn}  {what} -> {told}"
         for line in event.flags:
             yield f"  warning: reads like an instruction to an AI, kept as data: {one_line(line)}"
 
     def _hypothesis(self, event: HypothesesChanged, stamped: Stamped) -> Iterator[str]:
         for item in event.hypotheses:
-            if self._hypotheses.get(item.id) != item.status:
-                self._hypotheses[item.id] = item.status
+            if self._hypotheses.get(item.id) != item.certainty:
+                self._hypotheses[item.id] = item.certainty
                 quotes = item.contradicts if item.status == "ruled out" else item.supports
-                yield one_line(f"{item.id} {item.status}: {item.claim}  {cited(quotes)}", 300)
+                yield one_line(f"{item.id} {item.certainty}: {item.claim}  {cited(quotes)}", 300)
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> Iterator[str]:
         card, change = event.card, event.card.change
@@ -174,9 +174,7 @@ class PlainView:
                 yield f"  {name:8}{one_line(text, 2000)}"
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> Iterator[str]:
-        decision = event.decision
-        why = f": {decision.reason}" if decision.reason else ""
-        yield f"change  {one_line(f'{event.card} {decision.answer} by {decision.by}{why}', 300)}"
+        yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
 
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> Iterator[str]:
         yield f"change  {one_line(f'{event.card} {event.state}: {event.detail}', 300)}"
