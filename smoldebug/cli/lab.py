@@ -43,7 +43,9 @@ Examples:
 
   smoldebug lab break traffic-surge
 
-  smoldebug triage -p triage-502 --set service=checkout --kubeconfig $(smoldebug lab kubeconfig)
+  export KUBECONFIG=$(smoldebug lab kubeconfig)
+
+  smoldebug triage -p triage-502 --set service=checkout
 """
 FIX_EXAMPLES = """\
 Examples:

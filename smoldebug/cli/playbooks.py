@@ -37,7 +37,7 @@ Examples:
 LINT_EXAMPLES = """\
 Examples:
 
-  smoldebug playbooks lint                              # every *.yaml in ./playbooks
+  smoldebug playbooks lint                  # every *.yaml in ./playbooks
 
   smoldebug playbooks lint my-playbook.yaml other.yaml
 

@@ -25,7 +25,7 @@ Examples:
 
   smoldebug triage -p ./mine.yaml --model openai/gpt-oss-20b --api-base URL
 
-  smoldebug triage -p ./mine.yaml -y --output json --report markdown=report.md
+  smoldebug triage -p ./mine.yaml -y -o json --report markdown=report.md
 
 Exit status: 0 met, 1 not met, 2 usage, 3 inconclusive, 4 not met and undone, 5 undo failed,
 6 a limit, 7 needs approval, 8 unreachable, 130 interrupted.
