@@ -1,5 +1,6 @@
 """The command line as a whole: every mistake is a sentence, every ending its exit status."""
 
+import json
 import os
 import re
 import signal
@@ -18,7 +19,8 @@ from commands import FOREIGN, Running, environment, smoldebug
 from smoldebug import __version__
 from smoldebug.cli import main, program
 from smoldebug.errors import UsageError
-from smoldebug.events import RunEnded, from_line
+from smoldebug.events import RunEnded, RunStarted, from_line
+from smoldebug.journal import find, read
 from smoldebug.sources import servers
 from smoldebug.sources.process import LocalProcesses
 from smoldebug.status import ExitStatus
@@ -315,6 +317,20 @@ def test_every_exit_status_is_what_some_run_ends_with(
     ended = [event.status for event in events if isinstance(event, RunEnded)]
     before_anything_ran = status in (ExitStatus.USAGE, ExitStatus.UNREACHABLE)
     assert ended == ([] if before_anything_ran else [status])
+
+
+def test_commands_for_people_name_the_kubeconfig_that_was_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with practice(here, deployment("checkout", replicas=1)):
+        *arguments, _ = _change_does_not_help(here)
+        program([*arguments, "kubeconfig", "--output", "json"])
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    kubectl = f"kubectl --kubeconfig {here / 'kubeconfig'} --context lab -n shop "
+    assert change["command"] == f"{kubectl}scale deployment/checkout --replicas=2"
+    begun = read(find("last") / "journal.jsonl")[0].event
+    assert isinstance(begun, RunStarted)
+    assert begun.kubeconfig == str(here / "kubeconfig")
 
 
 # --- a process of its own -------------------------------------------------------------------

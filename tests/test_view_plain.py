@@ -59,7 +59,10 @@ def test_evidence_can_be_read_in_full_before_a_decision():
     before = len(err.getvalue())
     view.evidence(["E2", "E3", "E99"])
     told = err.getvalue()[before:]
-    assert 'query=histogram_quantile(0.99, rate(request_seconds_bucket{job="auth"}[1m]))' in told
+    assert (
+        'asked: query=histogram_quantile(0.99, rate(request_seconds_bucket{job="auth"}[1m]))'
+        in told
+    )
     assert "  ×287  pool exhausted" not in told.splitlines()[0]
     assert "pool exhausted (20/20), request queued" in told
     assert "E99" in told

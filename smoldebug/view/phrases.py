@@ -127,7 +127,8 @@ class Recorded:
         self._answers: dict[str, tuple[ToolAnswered, str]] = {}
 
     def add(self, answer: ToolAnswered, sent: Json) -> None:
-        self._answers[answer.evidence] = answer, arguments(sent, EVIDENCE)
+        asked = arguments(sent, EVIDENCE)
+        self._answers[answer.evidence] = answer, f"asked: {asked}\n" if asked else ""
 
     def read(self, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
         """`E2 query_prometheus` and its text: what was asked, then what was seen."""
@@ -137,8 +138,7 @@ class Recorded:
                 continue
             answer, asked = self._answers[id]
             text = answer.observation.text if answer.observation else answer.text
-            both = (asked, clip(plain(text), EVIDENCE))
-            yield one_line(f"{id} {answer.tool}"), "\n".join(filter(None, both))
+            yield one_line(f"{id} {answer.tool}"), asked + clip(plain(text), EVIDENCE)
         if not ids:
             yield "evidence", "the change cites none"
 
