@@ -287,6 +287,14 @@ def test_an_unknown_name_says_what_is_close_and_where_it_looked(folders):
     assert e.value.hint == "looked in near, far"
 
 
+def test_a_file_that_is_right_here_is_given_by_its_path(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-playbook.yaml").write_bytes(MINIMAL)
+    with pytest.raises(PlaybookError, match="no such playbook: my-playbook") as e:
+        find("my-playbook", folders)
+    assert e.value.hint == "a file is given by its path: ./my-playbook.yaml"
+
+
 def test_a_pipe_is_no_playbook(folders):
     import os
 

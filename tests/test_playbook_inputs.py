@@ -180,3 +180,13 @@ def test_a_value_cannot_widen_a_target(tmp_path, value):
     )
     with pytest.raises(PlaybookError, match="a value here must be a name"):
         load(str(path), {"x": value})
+
+
+def test_a_wrong_value_is_blamed_once_and_not_on_the_file():
+    says = "^target: expected KIND/NAME, as in deployment/checkout, got 'checkout'$"
+    with pytest.raises(UsageError, match=says):
+        load("triage", {"target": "checkout", "namespace": "shop"})
+    with pytest.raises(UsageError, match="^target: expected one of Deployment, .* got 'pod'$"):
+        load("triage", {"target": "pod/checkout-1", "namespace": "shop"})
+    with pytest.raises(UsageError, match="^namespace: not a namespace: 'Shop'$"):
+        load("triage", {"namespace": "Shop"})

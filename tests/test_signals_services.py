@@ -114,6 +114,7 @@ def test_a_caller_without_pods_calls_nobody() -> None:
 def test_a_selector_that_selects_nobody_is_critical() -> None:
     wrong = service()
     wrong["spec"]["selector"] = {"app": "auht"}
+    wrong["metadata"]["creationTimestamp"] = ago(5)
     objects = {"Service": [wrong], "Deployment": [deployment()], "Pod": [pod("auth-1")]}
     assert red(EndpointSlice=EMPTY, **objects) == [
         ("critical", "Service/shop/auth: no ready endpoints")
@@ -127,6 +128,13 @@ def test_pods_that_are_starting_are_no_emergency(age: float, severity: str) -> N
     objects = {"Service": [service()], "Pod": [starting], "Deployment": [deployment()]}
     slices = [slice_of("auth", {"auth-1": False}, 8080)]
     assert [found for found, _ in red(EndpointSlice=slices, **objects)] == [severity]
+
+
+def test_a_workload_without_pods_yet_is_no_emergency() -> None:
+    fresh = deployment()
+    fresh["metadata"]["creationTimestamp"] = ago(5)
+    objects = {"Service": [service()], "Pod": [], "Deployment": [fresh]}
+    assert [found for found, _ in red(EndpointSlice=EMPTY, **objects)] == ["warning"]
 
 
 def test_the_service_of_a_job_that_is_done_is_quiet() -> None:

@@ -49,11 +49,14 @@ def find(name_or_path: str, search: Sequence[Place] | None = None) -> Path:
     for entry in found:
         if entry.name == name_or_path:
             return entry.path
+    said = f"no such playbook: {one_line(name_or_path, 80)}"
+    for suffix in SUFFIXES:
+        if _is_file(Path(name_or_path + suffix)):
+            meant = one_line(f"./{name_or_path}{suffix}", 80)
+            raise PlaybookError(said, hint=f"a file is given by its path: {meant}")
     looked = ", ".join(place.label for place in (places() if search is None else search))
     close = did_you_mean(name_or_path, [entry.name for entry in found])
-    raise PlaybookError(
-        f"no such playbook: {one_line(name_or_path, 80)}{close}", hint=f"looked in {looked}"
-    )
+    raise PlaybookError(f"{said}{close}", hint=f"looked in {looked}")
 
 
 def available(search: Sequence[Place] | None = None) -> list[Listed]:

@@ -99,11 +99,15 @@ class Refused(Exception):
 
 
 class Substitution:
-    """Puts values into a tree. What cannot be put in is a problem, at its place."""
+    """Puts values into a tree. What cannot be put in is a problem, at its place.
+
+    `whole` names the input of each key (`goal.all[0].rollout.target`) that is nothing but one.
+    """
 
     def __init__(self, find: Callable[[str], tuple[Json, bool] | None], known: Sequence[str]):
         self.problems: list[Problem] = []
         self.used: set[str] = set()
+        self.whole: dict[str, str] = {}
         self._find, self._known = find, known
 
     def tree(self, node: Node, path: Path = ()) -> Node:
@@ -118,8 +122,7 @@ class Substitution:
                 try:
                     return self._scalar(node, path)
                 except Refused as error:
-                    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
-                    self.problems.append(Problem(node.at, key.lstrip("."), str(error)))
+                    self.problems.append(Problem(node.at, _key(path), str(error)))
                     return Given(node.at, node.text, sample=True)
         return node
 
@@ -130,6 +133,7 @@ class Substitution:
         if whole := _EXPRESSION.fullmatch(node.text):
             value, sample = self._look_up(whole)
             _check_whole(value, path)
+            self.whole[_key(path)] = whole[2]
             return Given(node.at, value, sample)
         text, end, sampled = "", 0, False
         for match in _EXPRESSION.finditer(node.text):
@@ -158,6 +162,10 @@ class Substitution:
             if not _is_clean(text_of(item)):
                 raise Refused(f"a value with a control character: {one_line(text_of(item), 60)!r}")
         return value, sample
+
+
+def _key(path: Path) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
 
 
 def _no_expression(literal: str) -> None:

@@ -102,7 +102,7 @@ def require_supported(plan: RunPlan) -> None:
 
 def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     """Read one file as far as it can be read. Raises PlaybookError when it is no YAML, and
-    UsageError for overrides that are unknown or of the wrong type."""
+    UsageError for overrides that are unknown, of the wrong type or wrong where they land."""
     from smoldebug.playbook.parse import MAX_BYTES, parse  # PyYAML: only when a file is read
 
     file = str(path)
@@ -117,6 +117,7 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     problems = [*problems, *substitution.problems, *converter.problems]
     if playbook is not None and not problems:
         problems += _hints(path, playbook, converter.marks)
+    _blame(problems, substitution.whole, overrides or {})
     if problems:
         return Draft(file, tuple(sorted(set(problems))), marks=converter.marks)
     plan = RunPlan(
@@ -128,6 +129,16 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     )
     unused = tuple(name for name in playbook.inputs if name not in substitution.used)
     return Draft(file, (), plan, tuple(values.missing), unused, converter.marks)
+
+
+def _blame(
+    problems: Sequence[Problem], whole: Mapping[str, str], overrides: Mapping[str, str]
+) -> None:
+    """Raises UsageError where values of the command line are all that is wrong."""
+    named = [(whole.get(problem.key), problem.says) for problem in problems]
+    if named and all(name in overrides for name, _ in named):
+        name, says = named[0]
+        raise UsageError(f"{name}: {one_line(says, 400)}")
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -109,7 +109,8 @@ def _workload(check: RolloutCheck | RestartsCheck, report: Report) -> None:
     if not check.target:
         return
     if len(rest) not in (1, 2) or not all(map(_PART.fullmatch, rest)):
-        report("target", f"expected Kind/namespace/name or Kind/name, got {check.target!r}")
+        example = f"deployment/{check.target}" if not rest else "deployment/checkout"
+        report("target", f"expected KIND/NAME, as in {example}, got {check.target!r}")
     elif kind_name(kind) not in _WORKLOADS:
         report("target", f"expected one of {', '.join(_WORKLOADS)}, got {kind!r}")
 

@@ -162,8 +162,8 @@ class _Seen:
             return "info", f"{says} (its workload is scaled to zero)"
         if pods and not own and all(_finished(pod) for pod in pods):
             return None  # of a Job that is done
-        young = [service] if service and not pods else [p for p in pods if not _finished(p)]
-        starting = bool(young) and all(map(self._young, young))
+        awaited = [pod for pod in pods if not _finished(pod)] or own
+        starting = bool(awaited) and all(map(self._young, awaited))
         return "warning" if starting else "critical", says
 
     def _young(self, item: Object) -> bool:
