@@ -84,8 +84,8 @@ def test_every_question_says_when_silence_becomes_a_no(capsys):
     approver(Recording(), yes=False, read=read, clock=clock)(CARD)
     said = [line for line in capsys.readouterr().err.splitlines() if "is a no" in line]
     assert said == [
-        "no answer until 15:07:48 UTC (5m) is a no",
-        "no answer until 15:08:49 UTC (5m) is a no",
+        "C1 scale Deployment/shop/auth: no answer until 15:07:48 UTC (5m) is a no",
+        "C1 scale Deployment/shop/auth: no answer until 15:08:49 UTC (5m) is a no",
     ]
 
 

@@ -12,6 +12,7 @@ from typing import TextIO
 from smoldebug.change import Approver
 from smoldebug.clock import Clock, SystemClock, duration
 from smoldebug.records import Answer, Card, Decision
+from smoldebug.untrusted import one_line
 from smoldebug.view import View
 
 TIME_LIMIT = 300.0  # seconds until silence counts as no
@@ -66,14 +67,14 @@ class _Asker:
 
     def _ask(self, card: Card) -> Decision:
         while True:
-            typed = self._line(PROMPT)
+            typed = self._line(card, PROMPT)
             if not typed:
                 return Decision(Answer.NO, "operator", "no answer")
             match typed.strip().lower():  # whole words: "yikes" is no yes
                 case "y" | "yes":
                     return Decision(Answer.YES, "operator")
                 case "n" | "no":
-                    why = self._line("why not? > ") or ""
+                    why = self._line(card, "why not? > ") or ""
                     return Decision(Answer.NO, "operator", why.strip())
                 case "s" | "suggest only":
                     self._suggest_only = True
@@ -83,9 +84,10 @@ class _Asker:
                 case _:
                     sys.stderr.write(HELP)
 
-    def _line(self, prompt: str) -> str | None:
+    def _line(self, card: Card, prompt: str) -> str | None:
         until = self._clock.now() + timedelta(seconds=TIME_LIMIT)
-        sys.stderr.write(f"no answer until {until:%H:%M:%S} UTC ({duration(TIME_LIMIT)}) is a no\n")
-        sys.stderr.write(prompt)
+        what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 120)
+        limit = f"no answer until {until:%H:%M:%S} UTC ({duration(TIME_LIMIT)}) is a no"
+        sys.stderr.write(f"{what}: {limit}\n{prompt}")
         sys.stderr.flush()
         return self._read(TIME_LIMIT)
