@@ -131,6 +131,10 @@ def test_json_text_is_read_as_json():
     assert bench.ran[0]["count"] == 3
 
 
+def test_null_beside_a_number_is_no_nan():
+    assert Bench().call({"name": "x", "limits": None, "labels": None, "ratio": 0.25}).ok
+
+
 @pytest.mark.parametrize("nothing", [None, {}, "", "{}"])
 def test_a_tool_without_arguments_takes_none(nothing: Any):
     assert Bench().toolset.call("plain", nothing).text == "hello"
