@@ -140,7 +140,7 @@ def deployment(name="auth", wanted=3, updated=3, available=3, total=None, **stat
         (deployment(), ""),
         (deployment(wanted=0, updated=0, available=0), ""),
         (deployment(updated=1, available=1), "1 of 3 updated"),
-        (deployment(total=4), "1 old replicas left"),
+        (deployment(total=4), "1 old replica left"),
         (deployment(available=2), "2 of 3 available"),
         (deployment(observedGeneration=0), "its controller has not seen the latest spec yet"),
         (

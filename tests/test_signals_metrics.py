@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.signals.metrics import onset, worst
+from smoldebug.signals.metrics import metric_name, onset, subject, unit, worst
 from smoldebug.sources.world import Series
 
 
@@ -80,3 +80,28 @@ def test_any_series_is_read(values: list[float]) -> None:
     found = onset(points(*values))
     if found and found.at is not None:
         assert found.at in [at for at, _ in points(*values)]
+
+
+P99 = "histogram_quantile(0.99, sum by (le) (rate(http_request_seconds_bucket[1m])))"
+
+
+@pytest.mark.parametrize(
+    ("query", "says", "per"),
+    [
+        ('sum(rate(errors_total{job="a/b"}[1m]))', "errors_total", "/s"),
+        ("sum(increase(errors_total[1m]))", "errors_total", ""),
+        ("sum(rate(bad_total[1m])) / sum(rate(all_total[1m]))", "bad_total", ""),
+        (P99, "p99 of http_request_seconds", ""),
+        ("histogram_quantile(0.5, x_bucket)", "p50 of x", ""),
+        ("sum by (pod) (container_memory_bytes)", "container_memory_bytes", ""),
+        ("1 + 1", "1 + 1", ""),
+        ("", "", ""),
+    ],
+)
+def test_what_a_query_is_about(query: str, says: str, per: str) -> None:
+    assert (subject(query), unit(query)) == (says, per)
+
+
+@given(st.text(max_size=60))
+def test_any_text_has_a_name(text: str) -> None:
+    assert len(metric_name(text)) <= len(text)

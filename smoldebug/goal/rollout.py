@@ -9,6 +9,7 @@ from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, no
 from smoldebug.goal.objects import dig, ref_of
 from smoldebug.playbook.models import RolloutCheck
 from smoldebug.records import ObjectRef
+from smoldebug.signals.words import count
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.world import Object
 
@@ -104,7 +105,7 @@ def _deployment(item: Object) -> str:
     if updated < wanted:
         return f"{updated} of {wanted} updated"
     if status("replicas") > updated:
-        return f"{status('replicas') - updated} old replicas left"
+        return f"{count(status('replicas') - updated, 'old replica')} left"
     return _available(status("availableReplicas"), wanted)
 
 
