@@ -313,7 +313,8 @@ class _ToolCallingAgent(ToolCallingAgent):
         if outcome.state in ("verified", "unknown"):
             self.driver.changed = True
             self.driver.notebook.patience = change.settle
-        evidence = self._record(call, change, outcome.state, plain(outcome.text))
+        text = self.driver.toolset.redactor.text(plain(outcome.text))
+        evidence = self._record(call, change, outcome.state, text)
         return Answer(outcome.state == "verified", evidence.observation.text, seconds, evidence)
 
     def _record(self, call: ToolCall, change: Change, state: str, text: str) -> Evidence:

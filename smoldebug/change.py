@@ -30,6 +30,7 @@ from smoldebug.events import (
     ChangeIntended,
     ChangeProposed,
     ChangeSettled,
+    UndoIntended,
 )
 from smoldebug.guard import Guard, asks
 from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, lookup, operations, summary
@@ -128,10 +129,14 @@ class Executor:
         clean = True
         while self.applied:
             card = self.applied.pop()
+            yield UndoIntended(card.id)
             state, detail = self._undo(card)
             clean = clean and state == "undone"
-            yield ChangeSettled(card.id, state, detail)
+            yield self._settled(card, state, detail)
         return clean
+
+    def _settled(self, card: Card, state: str, detail: str) -> ChangeSettled:
+        return ChangeSettled(card.id, state, self.shown(detail))
 
     def _card(self, change: Change) -> Card:
         applier = self._appliers.get(change.kind)
@@ -171,19 +176,19 @@ class Executor:
         try:
             detail = applier.apply(change, f"{self._run} {card.id}".strip())
         except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
-            yield ChangeSettled(card.id, "failed", str(error))
+            yield self._settled(card, "failed", str(error))
             return Outcome("failed", f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
             if not self._holds(change):
                 self.applied.append(card)
-                yield ChangeSettled(card.id, "unknown", str(error))
+                yield self._settled(card, "unknown", str(error))
                 return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
             detail = f"no answer, but it took: {error}"
         self.applied.append(card)
         if not self._holds(change):
-            yield ChangeSettled(card.id, "unknown", f"{detail}; read back something else")
+            yield self._settled(card, "unknown", f"{detail}; read back something else")
             return Outcome("unknown", "sent, but reading it back shows something else", card)
-        yield ChangeSettled(card.id, "verified", detail)
+        yield self._settled(card, "verified", detail)
         return Outcome("verified", f"applied and verified: {summary(change)} ({detail})", card)
 
     def _undo(self, card: Card) -> tuple[str, str]:

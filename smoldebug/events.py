@@ -128,6 +128,12 @@ class ChangeIntended(Event, frozen=True):
     undo: Json  # the inverse Change, or null
 
 
+class UndoIntended(Event, frozen=True):
+    """Written and fsynced before the inverse of a change is sent."""
+
+    card: str
+
+
 class ChangeSettled(Event, frozen=True):
     """How a change ended: applied, verified, failed, undone, unknown."""
 
@@ -174,6 +180,7 @@ AnyEvent = (
     | ChangeProposed
     | ChangeDecided
     | ChangeIntended
+    | UndoIntended
     | ChangeSettled
     | Waiting
     | Note

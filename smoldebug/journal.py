@@ -16,7 +16,14 @@ from pathlib import Path
 import msgspec
 
 from smoldebug.errors import SmoldebugError, UsageError
-from smoldebug.events import ChangeIntended, Stamped, encode, from_line, to_line
+from smoldebug.events import (
+    ChangeIntended,
+    Stamped,
+    UndoIntended,
+    encode,
+    from_line,
+    to_line,
+)
 from smoldebug.untrusted import whole
 
 GENESIS = "0" * 64
@@ -47,9 +54,9 @@ class _Line(msgspec.Struct):
 class Journal:
     """Appends the events of one run. Only its owner may read it: evidence is in there.
 
-    A ChangeIntended is on the disk (fsync) when `append` returns: what undoes a change is safe
-    before the change is sent. Everything else is handed to the system, so that a killed process
-    loses nothing.
+    An intent (to change, to undo) is on the disk (fsync) when `append` returns: what undoes a
+    change is safe before the change is sent. Everything else is handed to the system, so that a
+    killed process loses nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +79,7 @@ class Journal:
         try:
             while line:
                 line = line[self._file.write(line) :]
-            if isinstance(stamped.event, ChangeIntended):
+            if isinstance(stamped.event, ChangeIntended | UndoIntended):
                 os.fsync(self._file.fileno())
         except OSError as error:
             raise SmoldebugError(f"cannot write the journal: {error}") from error

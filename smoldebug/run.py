@@ -61,7 +61,12 @@ def run(plan: RunPlan, crew: Crew, started: RunStarted) -> Iterator[Stamped]:
     stamp = Stamp(crew.run, crew.clock)
     for event in _Run(plan, crew, started).events():
         stamped = stamp(event)
-        crew.journal.append(stamped)
+        try:
+            crew.journal.append(stamped)
+        except SmoldebugError:  # a full disk: what cannot be recorded must not stay done
+            if plan.playbook.on_failure in ("undo", "rollback"):
+                list(crew.agent.executor.take_back())
+            raise
         yield stamped
 
 

@@ -34,6 +34,7 @@ from smoldebug.events import (
     ChangeIntended,
     ChangeProposed,
     ChangeSettled,
+    UndoIntended,
 )
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook import models
@@ -127,7 +128,12 @@ class Stage:
             assert self.execute(change)[1].state == "verified"
 
     def take_back(self) -> tuple[list[Any], bool]:
-        return played(self.executor.take_back())
+        """How each undo ended, and whether all is back. Its intent must come before it."""
+        events, clean = played(self.executor.take_back())
+        intents, settled = events[::2], events[1::2]
+        assert [type(event) for event in intents] == [UndoIntended] * len(settled)
+        assert [event.card for event in intents] == [event.card for event in settled]
+        return settled, clean
 
     @property
     def sent(self) -> list[Any]:
@@ -216,7 +222,7 @@ def test_an_undo_is_not_gone_on_with_after_the_stream_is_closed(index: int):
     stage = Stage()
     stage.apply(scale(), scale(target=PAY), scale(2, 3))
     stream = stage.executor.take_back()
-    for _ in range(index + 1):
+    for _ in range(2 * (index + 1)):  # an intent and an end each
         next(stream)
     before = list(stage.cluster.requests)
     stream.close()
@@ -472,6 +478,15 @@ def test_everything_is_taken_back_newest_first_and_read_back():
     assert stage.replicas == 1
     assert stage.executor.changes == []
     assert stage.take_back() == ([], True), "once is enough"
+
+
+def test_nothing_is_undone_before_the_intent_is_recorded():
+    stage = Stage()
+    stage.apply(scale())
+    stream = stage.executor.take_back()
+    assert next(stream) == UndoIntended("C1")
+    stream.close()
+    assert stage.replicas == 2
 
 
 def test_an_added_field_is_removed_again():

@@ -1,9 +1,12 @@
 """The loop as an operator sees it: only the goal ends a run as met."""
 
+from dataclasses import replace
+
 import pytest
 from crews import AUTH, ESCALATE, LOOK, Stage, deployment, replicas_are, scale_to
 
 from smoldebug import journal
+from smoldebug.errors import SmoldebugError
 from smoldebug.events import (
     ChangeDecided,
     ChangeIntended,
@@ -333,4 +336,26 @@ def test_a_failure_after_a_change_still_takes_it_back(tmp_path):
     goal = models.Goal(all=[replicas_are(5)])
     stage = Stage([scale_to(3), {"fail": "503"}], tmp_path, goal=goal)
     assert stage.play().status is ExitStatus.UNDONE
+    assert stage.replicas == 1
+
+
+# --- a disk that fills ----------------------------------------------------------------------
+
+
+def test_what_cannot_be_recorded_does_not_stay_done(tmp_path):
+    class Full(journal.Journal):
+        full = False
+
+        def append(self, stamped):
+            if self.full:
+                raise SmoldebugError("cannot write the journal: no space left")
+            super().append(stamped)
+            self.full = isinstance(stamped.event, ChangeSettled)
+
+    stage = Stage([scale_to(3), LOOK], tmp_path, goal=models.Goal(all=[replicas_are(5)]))
+    stage.journal.close()
+    with Full(tmp_path / "other" / "journal.jsonl") as full:
+        stage.crew = replace(stage.crew, journal=full)
+        with pytest.raises(SmoldebugError, match="no space left"):
+            list(stage.stream())
     assert stage.replicas == 1

@@ -13,6 +13,7 @@ from smoldebug.cli.toolbox import metrics_url, toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
+from smoldebug.errors import SmoldebugError
 from smoldebug.events import FirstCard, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal, red_lights
@@ -23,6 +24,7 @@ from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Check, Playbook, RunPlan
 from smoldebug.playbook.rules import checks_of
 from smoldebug.records import ChangeKind, Fact, Json, ObjectRef, Usage
+from smoldebug.redact import Redactor
 from smoldebug.run import Crew
 from smoldebug.signals.first_card import first_card
 from smoldebug.sources import targets
@@ -84,7 +86,7 @@ def _crew(
     tools = toolset(plan, options, world, evidence, notebook)
     executor = Executor(
         playbook,
-        _appliers(world, folder, clock, options.kubeconfig_path),
+        _appliers(world, folder, options.kubeconfig_path, tools.redactor),
         approver,
         clock,
         context=context,
@@ -176,18 +178,17 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
 
 
 def _appliers(
-    world: World, folder: Path, clock: Clock, kubeconfig: str
+    world: World, folder: Path, kubeconfig: str, redactor: Redactor
 ) -> Mapping[ChangeKind, Applier]:
     def answers(url: str) -> bool:
-        from smoldebug.errors import SmoldebugError
-
         try:
             return world.http.get(url, timeout=1).status < 500
         except SmoldebugError:
             return False
 
-    server = ServerApplier(folder.parent.parent / "servers", clock, answers)
-    return appliers(lambda: world.cluster, server, CommandApplier(world.processes), kubeconfig)
+    server = ServerApplier(folder.parent.parent / "servers", world.clock, answers)
+    command = CommandApplier(world.processes, redactor)
+    return appliers(lambda: world.cluster, server, command, kubeconfig)
 
 
 # --- what the expert and the goal are told --------------------------------------------------

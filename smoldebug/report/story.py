@@ -20,6 +20,7 @@ from smoldebug.events import (
     ToolAnswered,
     ToolCalled,
     TurnStarted,
+    UndoIntended,
 )
 from smoldebug.records import (
     Card,
@@ -211,6 +212,9 @@ def _change(told: Story, event: AnyEvent) -> None:
                 change.state = _DECIDED[event.decision.answer]
         case ChangeIntended(card=card):
             told.changes.setdefault(card.id, _named(told, card)).state = "unknown"
+        case UndoIntended():
+            if change := told.changes.get(event.card):
+                change.state = "unknown"
         case ChangeSettled():
             if change := told.changes.get(event.card):
                 change.state, change.detail = event.state, event.detail

@@ -133,20 +133,21 @@ class _Seen:
         ]
 
     @cached_property
-    def _pods_in(self) -> dict[str, list[Object]]:
-        found: dict[str, list[Object]] = {}
+    def _labelled(self) -> dict[tuple[str, str, str], list[Object]]:
+        """Pods by namespace and each of their labels: thousands are not searched per Service."""
+        found: dict[tuple[str, str, str], list[Object]] = {}
         for pod in self.objects.get("Pod", ()):
             if not meta(pod).get("deletionTimestamp"):
-                found.setdefault(_key(pod)[0], []).append(pod)
+                for label, value in (meta(pod).get("labels") or {}).items():
+                    found.setdefault((_key(pod)[0], label, value), []).append(pod)
         return found
 
     def pods(self, key: Key) -> list[Object]:
-        selector = spec(self.services.get(key, {})).get("selector")
-        return [
-            pod
-            for pod in self._pods_in.get(key[0], ())
-            if selects(selector, meta(pod).get("labels"))
-        ]
+        """The pods a Service selects, without those that are being deleted."""
+        selector = spec(self.services.get(key, {})).get("selector") or {}
+        groups = [self._labelled.get((key[0], *pair), []) for pair in selector.items()]
+        fewest = min(groups, key=len, default=[])
+        return [pod for pod in fewest if selects(selector, meta(pod).get("labels"))]
 
     # --- what is wrong with a Service: (severity, text) -----------------------------------------
 
