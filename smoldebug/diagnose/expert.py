@@ -29,6 +29,13 @@ class Move:
     calls: list[tuple[str, Json]] = field(default_factory=list)
 
 
+_BECAME = {  # what became of a change, by its state; else its own words say it
+    "verified": "what was tried did not help",
+    "unknown": "whether what was tried took effect is not known",
+    "declined": "the proposed change was declined",
+}
+
+
 class Expert:
     """Chooses the moves of one run from its evidence store."""
 
@@ -131,8 +138,7 @@ class Expert:
         for item in reversed(list(self._evidence)):
             if item.observation.source == "change":
                 state = (item.observation.data or {}).get("state")
-                done = state in ("verified", "unknown")
-                return "what was tried did not help" if done else item.observation.text
+                return _BECAME.get(state, item.observation.text)
         return "no change could be made"
 
 
