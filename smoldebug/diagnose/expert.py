@@ -137,7 +137,7 @@ class Expert:
             return "nothing may be changed here"
         for item in reversed(list(self._evidence)):
             if item.observation.source == "change":
-                state = (item.observation.data or {}).get("state")
+                state = str((item.observation.data or {}).get("state"))
                 return _BECAME.get(state, item.observation.text)
         return "no change could be made"
 
