@@ -9,7 +9,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -234,8 +234,10 @@ class KubeApplier:
         cluster = self._cluster()
         self._live(change)
         cluster.patch(change.target, operations(change), dry_run=True, note="dry run")
-        command = kubectl_command(change, cluster.context, self._kubeconfig)
-        return Preview(field_diff(change), "accepted", command)
+        masks = Redactor()
+        told = replace(change, before=masks.fields(change.before), after=masks.fields(change.after))
+        command = kubectl_command(told, cluster.context, self._kubeconfig)
+        return Preview(field_diff(told), "accepted", command)
 
     def apply(self, change: Change, note: str) -> str:
         before = self._live(change)["metadata"].get("resourceVersion", "?")

@@ -8,7 +8,7 @@ readable (`secretName: tls`, `invalid token: signature`): a mask there hides the
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from smoldebug.records import Json
 
@@ -112,6 +112,13 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.json(item) for item in value]
         return value
+
+    def fields(self, values: Mapping[str, Json]) -> dict[str, Json]:
+        """The same for values by JSON pointer, whose last part tells what is secret."""
+        return {path: self._named(path.rpartition("/")[2], values[path]) for path in values}
+
+    def _named(self, name: str, value: Json) -> Json:
+        return self.json({name: value})[name]
 
     def _member(self, parent: dict[str, Json], key: str) -> Json:
         item = self.json(parent[key])

@@ -1,5 +1,6 @@
 """Reports: verdict first, nothing that was not seen, and every change with what undoes it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,23 @@ def test_a_change_with_fields_nobody_foresaw_is_still_told():
     card = replace(proposed().card, change=odd)
     found = told(ChangeProposed(card), ChangeSettled("C1", "verified", ""))
     assert "its inverse is in the journal" in found["CHANGED"]
+
+
+def test_a_secret_in_what_a_change_replaces_is_in_no_report():
+    path = "/spec/template/metadata/annotations/db-password"
+    auth = ObjectRef("Deployment", "shop", "auth")
+    change = Change(
+        ChangeKind.PATCH_OBJECT, auth, {path: "hunter2hunter2"}, {path: "swordfish99"}, "rotate"
+    )
+    run = []
+    for item in recorded_run():
+        event = item.event
+        card = getattr(event, "card", "")
+        if not isinstance(card, str):
+            event = msgspec.structs.replace(event, card=replace(card, change=change))
+        run.append(replace(item, event=event))
+    lines = [line for section in sections(run) for line in section.lines]
+    whole = "\n".join([*lines, handover(run), json.dumps(document(run), default=str)])
+    assert "[secret:" in whole
+    assert "hunter2" not in whole
+    assert "swordfish" not in whole

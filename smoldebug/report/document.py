@@ -12,7 +12,7 @@ import msgspec
 from smoldebug.events import SCHEMA_VERSION, Stamped
 from smoldebug.records import Json
 from smoldebug.report.story import ChangeStory, Step, Story, story
-from smoldebug.report.words import cause, undo_words
+from smoldebug.report.words import MASKS, cause, undo_words
 
 
 def document(events: Iterable[Stamped]) -> dict[str, Json]:
@@ -94,8 +94,8 @@ def _change(change: ChangeStory) -> Mapping[str, Json]:
         "kind": made.kind.value,
         "target": str(made.target),
         "context": change.card.context,
-        "before": _plain(made.before),
-        "after": _plain(made.after),
+        "before": MASKS.fields(_plain(made.before)),
+        "after": MASKS.fields(_plain(made.after)),
         "why": made.why,
         "expects": made.expects,
         "evidence": list(made.evidence),

@@ -1,14 +1,17 @@
 """The words every report shares: verdicts, changes, durations, how to take a change back."""
 
 import json
+from dataclasses import replace
 
 from smoldebug.clock import duration
 from smoldebug.kubectl import KUBE_KINDS, kubectl_command
 from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
+from smoldebug.redact import Redactor
 from smoldebug.report.story import ChangeStory, Story
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
 
+MASKS = Redactor()  # before-values are whole in the journal, for the undo, and only there
 _STATUS = {
     ExitStatus.MET: "Goal met",
     ExitStatus.NOT_MET: "Not fixed",
@@ -88,7 +91,9 @@ def _dotted(pointer: str) -> str:
 
 
 def _value(values: Json, path: str) -> str:
-    return one_line(json.dumps(values[path], ensure_ascii=False), 60) if path in values else "none"
+    if path not in values:
+        return "none"
+    return one_line(json.dumps(MASKS.fields(values)[path], ensure_ascii=False), 60)
 
 
 def summary(change: Change) -> str:
@@ -114,7 +119,8 @@ def undo_words(change: ChangeStory) -> str:
         return f"cannot be taken back: {made.no_undo}"
     if made.kind not in KUBE_KINDS:
         return "its inverse is in the journal"
-    return f"$ {kubectl_command(made.inverse(), change.card.context, change.kubeconfig)}"
+    back = replace(made.inverse(), after=MASKS.fields(made.before))
+    return f"$ {kubectl_command(back, change.card.context, change.kubeconfig)}"
 
 
 def cause_words(told: Story) -> str:

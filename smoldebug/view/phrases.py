@@ -8,6 +8,7 @@ from datetime import datetime
 from smoldebug.clock import duration
 from smoldebug.events import ToolAnswered
 from smoldebug.records import Fact, Json, Outcome, Quote, Usage, Verdict
+from smoldebug.redact import Redactor
 from smoldebug.untrusted import clip, one_line, plain
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
@@ -158,7 +159,7 @@ def age(fact: Fact, now: datetime) -> str:
 
 def back_to(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
     """What an undo writes: `spec.replicas = 1`."""
-    parts = []
+    parts, before = [], Redactor().fields(before)
     for path in dict.fromkeys((*before, *after)):
         name = path.strip("/").replace("/", ".")
         if isinstance(before.get(path), dict | list):
