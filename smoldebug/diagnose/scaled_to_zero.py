@@ -24,7 +24,7 @@ def assess(picture: Picture) -> Iterator[Assessment]:
 
 def _assess(picture: Picture, item: Object) -> Assessment:
     ref, row = ref_of(item, "Deployment"), picture.row("Deployment", name(item))
-    signs = [*picture.on_first_card(str(ref)), *([row] if row else [])]
+    signs = [*([row] if row else []), *picture.on_first_card(str(ref))]
     allowed = ChangeKind.SCALE in picture.brief.allowed
     target = {"target": f"deployment/{name(item)}", "namespace": picture.brief.namespace}
     why = f"{name(item)} is scaled to zero, and it is needed"
