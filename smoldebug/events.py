@@ -46,6 +46,7 @@ class RunStarted(Event, frozen=True):
     inputs: Mapping[str, Json] = {}
     version: str = ""
     kubeconfig: str = ""  # its path where one was named: commands for people need it too
+    revision: str = ""  # the playbook's commit in Git, + where it was edited since
 
 
 class GoalChecked(Event, frozen=True):

@@ -27,7 +27,7 @@ from smoldebug.records import ChangeKind, Fact, Json, ObjectRef, Usage
 from smoldebug.redact import Redactor
 from smoldebug.run import Crew
 from smoldebug.signals.first_card import first_card
-from smoldebug.sources import targets
+from smoldebug.sources import gitrepo, targets
 from smoldebug.sources.http import service_of
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.open import open_world
@@ -173,6 +173,7 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
         limits=agent.usage,
         inputs=dict(plan.inputs),
         version=__version__,
+        revision=gitrepo.revision(Path(plan.source)),
         kubeconfig=options.kubeconfig_path,
     )
 

@@ -54,6 +54,7 @@ def _started(told: Story) -> Mapping[str, Json]:
         "began": told.began.isoformat() if told.began else None,
         "command": start.command if start else "",
         "playbook": start.playbook if start else "",
+        "revision": start.revision if start else "",
         "inputs": _plain(start.inputs) if start else {},
         "context": start.context if start else "",
         "namespaces": list(start.namespaces) if start else [],

@@ -73,6 +73,7 @@ def _facts(told: Story) -> str:
     rows = {
         "run": told.run,
         "began": f"{told.began:%Y-%m-%d %H:%M:%S} UTC",
+        "playbook": f"{start.playbook} {start.revision or '(not from a Git repository)'}",
         "cluster": start.context or "none",
         "namespaces": ", ".join(start.namespaces) or "none",
         "goal": start.goal,
