@@ -4,7 +4,7 @@ The loop yields events; `Stamp` puts each into an envelope with run id, sequence
 and the journal know these and nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -250,7 +250,3 @@ def to_json(stamped: Stamped) -> dict[str, Any]:
     """The same as plain data, for documents that embed events."""
     plain: dict[str, Any] = msgspec.to_builtins(stamped)
     return plain
-
-
-def events_of(stamped: Iterator[Stamped]) -> Iterator[AnyEvent]:
-    return (item.event for item in stamped)

@@ -250,19 +250,6 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A diagnosed fault (catalogue slug) on one object. See the scan contract."""
-
-    fault: str
-    title: str
-    object: ObjectRef
-    confidence: str = "possible"  # likely | possible
-    severity: str = "warning"  # critical | warning | info
-    quotes: tuple[Quote, ...] = ()
-    victims: tuple[ObjectRef, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
     """One line of the first card: a change or a red light, with its age and where it was read."""
 
