@@ -7,26 +7,24 @@ from pathlib import Path
 
 from smoldebug.agent import Agent, Signals
 from smoldebug.change import Applier, Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.cli.places import must_exist
-from smoldebug.cli.toolbox import metrics_url, toolset
+from smoldebug.cli.toolbox import toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
 from smoldebug.errors import SmoldebugError
-from smoldebug.events import FirstCard, RunStarted
+from smoldebug.events import RunStarted
 from smoldebug.evidence import EvidenceStore
-from smoldebug.goal import Goal, red_lights
-from smoldebug.guard import ScopedCluster
+from smoldebug.goal import Goal
 from smoldebug.journal import Journal, new_run_id, runs_folder
 from smoldebug.model.factory import chain
 from smoldebug.notebook import Notebook
-from smoldebug.playbook.models import Check, Playbook, RunPlan
-from smoldebug.playbook.rules import checks_of
-from smoldebug.records import ChangeKind, Fact, Json, ObjectRef, Usage
+from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.records import ChangeKind, Json, ObjectRef, Usage
 from smoldebug.redact import Redactor
 from smoldebug.run import Crew
-from smoldebug.signals.first_card import first_card
 from smoldebug.sources import gitrepo, targets
 from smoldebug.sources.http import service_of
 from smoldebug.sources.kinds import kind_name
@@ -55,13 +53,13 @@ def assemble(
     Raises UsageError, PlaybookError or UnreachableError before anything was done.
     """
     playbook = plan.playbook
-    needs_cluster = uses_cluster(playbook)
+    prometheus = metrics_url(playbook, options.prometheus)
     world = open_world(
         clock=clock,
         context=options.context,
         config=options.kubeconfig,
-        metrics_url=metrics_url(playbook, options),
-        needs_cluster=needs_cluster,
+        metrics_url=prometheus,
+        needs_cluster=uses_cluster(playbook, prometheus),
     )
     try:
         return _crew(plan, options, approver, signals, world)
@@ -93,7 +91,7 @@ def _crew(
         run=run_id,
     )
     executor.shown = tools.redactor.text
-    look = _FirstLook(plan, world, clock) if world.has_cluster else None
+    look = FirstLook(playbook, world) if world.has_cluster else None
     goal = Goal(
         plan,
         world,
@@ -116,27 +114,17 @@ def _crew(
 
 
 TRAFFIC_CHECKS = ("http", "tcp", "metric", "ratio")
-CLUSTER_CHECKS = ("object", "rollout", "restarts", "findings")
 
 
-def uses_cluster(playbook: Playbook) -> bool:
+def uses_cluster(playbook: Playbook, prometheus: str) -> bool:
     """Whether any part of the playbook speaks to Kubernetes."""
     tools = playbook.tools
-    urls = [check.http.url for check in checks(playbook) if check.http]
-    urls += [tools.metrics.url] if tools.metrics else []
     return bool(
         tools.logs
         or tools.kubectl
-        or any(
-            each.object or each.rollout or each.restarts or each.findings
-            for each in checks(playbook)
-        )
-        or any(service_of(url) for url in urls)
+        or service_of(prometheus)
+        or goal_needs_cluster(playbook, prometheus)
     )
-
-
-def checks(playbook: Playbook) -> list[Check]:
-    return list(checks_of([*playbook.goal.all, *playbook.goal.any]))
 
 
 def _model_names(playbook: Playbook) -> list[str]:
@@ -232,18 +220,3 @@ def _state(evidence: EvidenceStore, plan: RunPlan) -> dict[str, Json]:
         "evidence": {item.id: item.observation.data for item in evidence},
         "inputs": dict(plan.inputs),
     }
-
-
-class _FirstLook:
-    """The first card, taken when asked for; the `findings` check reads its red lights afresh."""
-
-    def __init__(self, plan: RunPlan, world: World, clock: Clock) -> None:
-        self._plan, self._world, self._clock = plan, world, clock
-
-    def __call__(self) -> FirstCard:
-        playbook = self._plan.playbook
-        cluster = ScopedCluster(self._world.cluster, playbook)
-        return first_card(cluster, playbook.scope.namespaces, self._clock)
-
-    def red(self) -> Sequence[Fact]:
-        return red_lights(self())

@@ -1,6 +1,5 @@
 """`smoldebug check`: measure a playbook's goal. No model, no key, nothing is changed."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,7 @@ if TYPE_CHECKING:
     from smoldebug.cli.verdict import Told
     from smoldebug.clock import Clock
     from smoldebug.goal import Goal
-    from smoldebug.playbook.models import Playbook, RunPlan
-    from smoldebug.records import Fact, Verdict
-    from smoldebug.sources.world import World
+    from smoldebug.records import Verdict
 
 PATIENCE = 300.0  # seconds waited for a goal without `within`, beyond its `for`
 EXAMPLES = """\
@@ -52,6 +49,7 @@ def check(
     output: Output = None,
 ) -> int:
     """Measure whether a playbook's goal holds, without a model, and without changing anything."""
+    from smoldebug.cli.needs import FirstLook, goal_needs_cluster, metrics_url
     from smoldebug.cli.options import load_plan
     from smoldebug.cli.places import must_exist
     from smoldebug.cli.verdict import Told, status_of
@@ -61,14 +59,13 @@ def check(
     from smoldebug.view import output_format
 
     plan = load_plan(playbook, inputs, namespace=namespace)
-    clock, metrics = SystemClock(), plan.playbook.tools.metrics
-    metrics_url = prometheus or (metrics.url if metrics else "")
-    needs_cluster = _needs_cluster(plan.playbook, metrics_url)
+    clock, url = SystemClock(), metrics_url(plan.playbook, prometheus)
+    needs_cluster = goal_needs_cluster(plan.playbook, url)
     world = open_world(
         clock=clock,
         context=context,
         config=kubeconfig,
-        metrics_url=metrics_url,
+        metrics_url=url,
         needs_cluster=needs_cluster,
     )
     try:
@@ -80,7 +77,7 @@ def check(
             world,
             clock,
             allow_code=allow_code,
-            red=(lambda: _red(plan, world)) if needs_cluster else None,
+            red=FirstLook(plan.playbook, world).red if needs_cluster else None,
         )
         told = Told(goal, plan, where, clock, output_format(output))
         patience = goal.within or PATIENCE + plan.playbook.goal.for_
@@ -109,26 +106,3 @@ def _watch(goal: "Goal", clock: "Clock", patience: float, told: "Told") -> "Verd
         if verdict.outcome == "met" or left <= 0:
             return verdict
         clock.sleep(min(goal.due_in(), left))
-
-
-def _needs_cluster(playbook: "Playbook", metrics_url: str) -> bool:
-    """Whether the goal does; the tools of the playbook are not used here."""
-    from smoldebug.playbook.rules import checks_of
-    from smoldebug.sources.http import service_of
-
-    checks = list(checks_of([*playbook.goal.all, *playbook.goal.any]))
-    urls = [check.http.url for check in checks if check.http]
-    if any(check.metric or check.ratio for check in checks):
-        urls.append(metrics_url)
-    return any(map(service_of, urls)) or any(
-        check.object or check.rollout or check.restarts or check.findings for check in checks
-    )
-
-
-def _red(plan: "RunPlan", world: "World") -> "Sequence[Fact]":
-    from smoldebug.goal import red_lights
-    from smoldebug.guard import ScopedCluster
-    from smoldebug.signals.first_card import first_card
-
-    cluster = ScopedCluster(world.cluster, plan.playbook)
-    return red_lights(first_card(cluster, plan.playbook.scope.namespaces, world.clock))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from smoldebug.cli.needs import metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.evidence import EvidenceStore
@@ -27,7 +28,7 @@ def toolset(
 
     Raises PlaybookError for a tool it names that is not there, UsageError for a missing secret.
     """
-    playbook, metrics = plan.playbook, bool(metrics_url(plan.playbook, options))
+    playbook, metrics = plan.playbook, bool(metrics_url(plan.playbook, options.prometheus))
     specs, installed = load_folder(shipped("tools")), load_entry_points()
     given = [spec for folder in options.tools for spec in load_folder(folder)]
     usable = [spec for spec in specs if enabled(spec, playbook, metrics)]
@@ -59,11 +60,6 @@ def toolset(
 def harmless(spec: ToolSpec) -> bool:
     """Whoever gives --tools DIR may look with them; what changes something is for the playbook."""
     return spec.effect in (Effect.READ, Effect.PROBE)
-
-
-def metrics_url(playbook: Playbook, options: Options) -> str:
-    """The Prometheus of a run, "" where none is known."""
-    return options.prometheus or (playbook.tools.metrics.url if playbook.tools.metrics else "")
 
 
 def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:

@@ -15,6 +15,7 @@ from smoldebug.signals.objects import (
     Object,
     condition,
     containers,
+    environment,
     meta,
     name,
     selects,
@@ -186,23 +187,13 @@ class Picture:
         values = [
             value
             for container in containers(template(deployment))
-            for value in self._environment(container)
+            for _, value in environment(container, self._config)
         ]
         hosts = {host for value in values for host in _hosts(value)}
         services = [name(service) for service in self.objects("Service")]
         return [known for known in services if known in hosts and known != name(deployment)]
 
-    def _environment(self, container: Object) -> Iterator[str]:
-        """Values of a container's variables; those of ConfigMaps too, if they have been read."""
-        for variable in container.get("env") or []:
-            source = (variable.get("valueFrom") or {}).get("configMapKeyRef") or {}
-            yield str(
-                variable.get("value") or self._settings(source).get(str(source.get("key")), "")
-            )
-        for entry in container.get("envFrom") or []:
-            yield from map(str, self._settings(entry.get("configMapRef") or {}).values())
-
-    def _settings(self, reference: Object) -> Mapping[str, Json]:
+    def _config(self, reference: Object) -> Mapping[str, Json]:
         for item in self.objects("ConfigMap"):
             if name(item) == reference.get("name"):
                 return item.get("data") or {}

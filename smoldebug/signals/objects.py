@@ -1,6 +1,6 @@
 """Reading Kubernetes objects without tripping over what is missing in them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from smoldebug.records import ObjectRef
@@ -79,3 +79,15 @@ def wanted(workload: Object) -> int:
     else:
         found = spec(workload).get("replicas", 1)
     return found if isinstance(found, int) else 1
+
+
+def environment(container: Object, config: Callable[[Object], Object]) -> Iterator[tuple[str, str]]:
+    """Names and values of a container's variables. `config` gives the data of the ConfigMap that a
+    reference names, {} where it has not been read; Secrets are not looked at."""
+    for entry in container.get("env") or []:
+        source = (entry.get("valueFrom") or {}).get("configMapKeyRef") or {}
+        value = entry.get("value") or config(source).get(str(source.get("key")))
+        yield str(entry.get("name")), str(value or "")
+    for entry in container.get("envFrom") or []:
+        values = config(entry.get("configMapRef") or {})
+        yield from ((str(key), str(value)) for key, value in values.items())

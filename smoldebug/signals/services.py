@@ -14,6 +14,7 @@ from smoldebug.records import Fact
 from smoldebug.signals.objects import (
     Object,
     containers,
+    environment,
     meta,
     name,
     ref,
@@ -102,13 +103,7 @@ class _Seen:
         for container in containers(template(workload)):
             for text in (*(container.get("command") or []), *(container.get("args") or [])):
                 yield "arguments", str(text)
-            for entry in container.get("env") or []:
-                source = (entry.get("valueFrom") or {}).get("configMapKeyRef") or {}
-                value = self._config(workload, source).get(str(source.get("key")))
-                yield str(entry.get("name")), str(entry.get("value") or value or "")
-            for entry in container.get("envFrom") or []:
-                values = self._config(workload, entry.get("configMapRef") or {})
-                yield from ((str(key), str(value)) for key, value in values.items())
+            yield from environment(container, lambda source: self._config(workload, source))
 
     def _config(self, workload: Object, source: Object) -> Object:
         return self.configs.get((_key(workload)[0], str(source.get("name"))), {})
