@@ -7,23 +7,15 @@ it goes on), so a process killed at any point leaves a change that can be found 
 
 import hashlib
 import json
-import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from datetime import datetime
 
 import msgspec
 
+from smoldebug.appliers import Applier, Preview
 from smoldebug.clock import Clock
-from smoldebug.errors import (
-    AccessDenied,
-    ChangeFailed,
-    ChangeRefused,
-    NotFound,
-    SmoldebugError,
-    UnreachableError,
-)
+from smoldebug.errors import AccessDenied, ChangeRefused, NotFound, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
@@ -32,36 +24,19 @@ from smoldebug.events import (
     ChangeSettled,
     UndoIntended,
 )
-from smoldebug.guard import Guard, asks
-from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, lookup, operations, summary
-from smoldebug.playbook.models import Playbook
-from smoldebug.records import Answer, Card, Change, ChangeKind, Decision
-from smoldebug.redact import Redactor
-from smoldebug.sources import servers
-from smoldebug.sources.world import Cluster, Object, Processes
+from smoldebug.guard import Guard, Tally
+from smoldebug.kubectl import summary
+from smoldebug.ledger import Entry
+from smoldebug.records import (
+    Answer,
+    Card,
+    Change,
+    ChangeKind,
+    Decision,
+    Surroundings,
+)
 
 Approver = Callable[[Card], Decision]
-
-
-class Applier(Protocol):
-    """How one family of changes is carried out. Raises ChangeRefused or ChangeFailed."""
-
-    def preview(self, change: Change) -> "Preview": ...
-
-    def apply(self, change: Change, note: str) -> str:
-        """Carry it out; returns a short detail such as `resourceVersion 12→15`."""
-        ...
-
-    def holds(self, change: Change) -> bool:
-        """Read back: does the world now have the change's `after`?"""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    diff: str
-    dry_run: str  # "accepted", or why there is none
-    command: str  # what a person would type
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,288 +51,252 @@ class Outcome:
 Steps = Generator[AnyEvent, None, Outcome]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which run changes which cluster: the world is told the one, an approval binds the other."""
+
+    run: str = ""
+    context: str = ""  # of the kubeconfig
+    cluster: str = ""  # the cluster's own id
+
+
 class Executor:
     """Carries out the changes of one run and can take them back.
 
     `waited` is the time spent waiting for approvals (seconds), which no deadline counts.
+    `unrecorded` says why the journal cannot be written; while it does, nothing is changed.
     """
 
     def __init__(
         self,
-        playbook: Playbook,
+        guard: Guard,
         appliers: Mapping[ChangeKind, Applier],
         approver: Approver,
         clock: Clock,
-        *,
-        context: str = "",
-        run: str = "",
+        place: Place = Place(),
+        shown: Callable[[str], str] = str,
     ) -> None:
-        self._playbook, self._appliers, self._approver = playbook, appliers, approver
-        self._clock, self._context, self._run = clock, context, run
-        self._guard = Guard(playbook)
-        self.shown: Callable[[str], str] = str  # what masks secrets on cards; `assemble` sets it
+        self._guard, self._appliers, self._approver = guard, appliers, approver
+        self._clock, self._place, self._shown = clock, place, shown
         self.applied: list[Card] = []  # in order; what undo goes through backwards
         self.waited = 0.0
+        self.unrecorded = ""
+        self.break_glass = ""  # the reason, until it was used
+        self._times: list[datetime] = []
         self._proposed = 0
+        self._answers: dict[str, Decision] = {}  # by digest: given while nobody was running
 
     @property
     def changes(self) -> list[Change]:
         """What has been applied and not taken back, in order."""
         return [card.change for card in self.applied]
 
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Where an earlier process left off: what stands, what was decided, how it was numbered."""
+        for entry in entries:
+            self._proposed += 1
+            if entry.stands:
+                self.applied.append(entry.card)
+            if entry.touched and entry.at is not None:
+                self._times.append(entry.at)
+            if entry.touched and entry.decision and entry.decision.lifted:
+                self.break_glass = ""
+            if entry.state == "approved" and entry.decision:
+                self._answers[entry.card.digest] = entry.decision
+
     def execute(self, change: Change) -> Steps:
         """Try a proposed change. Yields events; returns what became of it, never raises for it."""
-        verdict = self._guard.judge(change, self.changes)
+        verdict = self._guard.judge(change, self._tally())
         if verdict.answer is Answer.NO:
-            return Outcome("refused", f"REFUSED by the guard: {verdict.reason}. Nothing changed.")
+            return _refused(verdict)
+        if self.unrecorded:
+            return self._unrecordable()
         try:
-            card = self._card(change)
+            around = self._applier(change).look(change)
+            verdict = self._guard.weigh(change, around, verdict)
+            if verdict.answer is Answer.NO:
+                return _refused(verdict)
+            card = self._card(change, around, verdict)
         except (SmoldebugError, KeyError) as error:
             return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
         yield ChangeProposed(card)
-        decision = self._decide(card)
+        decision = replace(self._decide(card, verdict), lifted=verdict.lifted)
         yield ChangeDecided(card.id, card.digest, decision)
         if decision.answer is Answer.PENDING:
             return Outcome("pending", f"waits for approval: {decision.reason}", card)
         if decision.answer is Answer.NO:
             why = decision.reason or "no reason given"
             return Outcome("declined", f"DECLINED by {decision.by}: {why}. Nothing changed.", card)
-        return (yield from self._carry_out(card))
+        late = self._guard.judge(change, self._tally())  # a window may have closed meanwhile
+        if late.answer is Answer.NO:
+            return _refused(late, card)
+        return (yield from self._carry_out(card, decision))
 
-    def take_back(self) -> Generator[AnyEvent, None, bool]:
-        """Undo everything applied, newest first. Returns whether all of it is back, verified."""
+    def take_back(self, last: int | None = None) -> Generator[AnyEvent, None, bool]:
+        """Undo what was applied, newest first (or the `last` so many). Returns whether all of that
+        is back, verified. What could not be taken back stands no more in `applied`."""
         clean = True
-        while self.applied:
-            card = self.applied.pop()
+        for card in reversed(self.applied[-last if last else None :]):
+            self.applied.remove(card)
             yield UndoIntended(card.id)
             state, detail = self._undo(card)
             clean = clean and state == "undone"
             yield self._settled(card, state, detail)
         return clean
 
-    def _settled(self, card: Card, state: str, detail: str) -> ChangeSettled:
-        return ChangeSettled(card.id, state, self.shown(detail))
+    def settle(self, entries: Iterable[Entry]) -> Generator[AnyEvent, None, None]:
+        """Close what a killed process left open, by looking at the world. An undo that had begun
+        is finished; a change that was sent is found to stand, or not to have happened."""
+        for entry in entries:
+            if entry.intent == "undo":
+                state, detail = self._undo(entry.card)
+            elif entry.intent == "change":
+                state, detail = self._found(entry.card)
+            else:
+                continue
+            entry.settle(state, self._shown(detail))
+            yield self._settled(entry.card, state, detail)
 
-    def _card(self, change: Change) -> Card:
+    # --- before -----------------------------------------------------------------------------
+
+    def _tally(self) -> Tally:
+        return Tally(tuple(self.changes), tuple(self._times), self._clock.now(), self.break_glass)
+
+    def _applier(self, change: Change) -> Applier:
         applier = self._appliers.get(change.kind)
         if applier is None:
             raise ChangeRefused(f"nothing here can carry out a change of kind: {change.kind}")
-        preview = applier.preview(change)
+        return applier
+
+    def _card(self, change: Change, around: Surroundings, verdict: Decision) -> Card:
         self._proposed += 1
+        card_id = f"C{self._proposed}"
+        preview = self._preview(change, card_id)
         return Card(
-            id=f"C{self._proposed}",
+            id=card_id,
             change=change,
-            diff=self.shown(preview.diff),
-            dry_run=preview.dry_run,
-            command=self.shown(preview.command),
-            limits=self._guard.describe(change, self.changes),
-            context=self._context,
-            digest=digest(change),
+            diff=self._shown(preview.diff),
+            dry_run=self._shown(preview.dry_run),
+            command=self._shown(preview.command),
+            limits=self._guard.describe(change, self._tally()),
+            context=self._place.context,
+            digest=digest(change, self._place),
+            full_diff=self._shown(preview.full_diff),
+            managed=around.managed,
+            warnings=tuple(map(self._shown, self._guard.warnings(change, around, verdict))),
         )
 
-    def _decide(self, card: Card) -> Decision:
-        if self._playbook.approval == "never":
+    def _preview(self, change: Change, card_id: str) -> Preview:
+        try:
+            return self._applier(change).preview(change, self._note(card_id))
+        except SmoldebugError:
+            self._proposed -= 1  # no card was shown
+            raise
+
+    def _decide(self, card: Card, verdict: Decision) -> Decision:
+        if card.digest in self._answers:
+            return self._answers.pop(card.digest)
+        if self._guard.approval == "never":
             return Decision(Answer.NO, "playbook", "approval: never")
-        if not asks(self._playbook, card.change, self._context):
+        if not verdict.lifted and not card.warnings and not self._guard.asks(card.change):
             return Decision(Answer.YES, "playbook", "approval: auto")
         began = self._clock.monotonic()
         decision = self._approver(card)
         self.waited += self._clock.monotonic() - began
         return decision
 
-    def _carry_out(self, card: Card) -> Steps:
-        change = card.change
-        if digest(change) != card.digest:
+    # --- carrying out -----------------------------------------------------------------------
+
+    def _carry_out(self, card: Card, decision: Decision) -> Steps:
+        change, note = card.change, self._note(card.id)
+        if digest(change, self._place) != card.digest:
             why = "it is not the change that was approved"
             return Outcome("refused", f"REFUSED before it was sent: {why}. Nothing changed.", card)
-        applier = self._appliers[change.kind]
         undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
         yield ChangeIntended(card, undo)
+        if self.unrecorded:
+            return self._unrecordable(card)
+        if decision.lifted:
+            self.break_glass = ""
+        self._times.append(self._clock.now())
         try:
-            detail = applier.apply(change, f"{self._run} {card.id}".strip())
+            detail = self._applier(change).apply(change, note)
         except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
             yield self._settled(card, "failed", str(error))
             return Outcome("failed", f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
-            if not self._holds(change):
+            if not self._holds(change, note):
                 self.applied.append(card)
                 yield self._settled(card, "unknown", str(error))
                 return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
             detail = f"no answer, but it took: {error}"
         self.applied.append(card)
-        if not self._holds(change):
+        if not self._holds(change, note):
             yield self._settled(card, "unknown", f"{detail}; read back something else")
             return Outcome("unknown", "sent, but reading it back shows something else", card)
         yield self._settled(card, "verified", detail)
         return Outcome("verified", f"applied and verified: {summary(change)} ({detail})", card)
 
+    def _unrecordable(self, card: Card | None = None) -> Outcome:
+        text = f"REFUSED, since what undoes it cannot be recorded: {self.unrecorded}"
+        return Outcome("refused", f"{text}. Nothing changed.", card)
+
+    def _settled(self, card: Card, state: str, detail: str) -> ChangeSettled:
+        return ChangeSettled(card.id, state, self._shown(detail))
+
     def _undo(self, card: Card) -> tuple[str, str]:
-        change = card.change
+        change, note = card.change, self._note(f"undo {card.id}")
         if change.no_undo:
             return "cannot be undone", change.no_undo
         inverse = change.inverse()
-        if self._holds(inverse):
-            return "undone", "it was already as before"
         try:
-            detail = self._appliers[change.kind].apply(inverse, f"{self._run} undo {card.id}")
+            if self._holds(inverse, note):
+                return "undone", "it was already as before"
+            if drift := self._applier(change).drift(change, self._note(card.id)):
+                return "undo blocked", drift
+            detail = self._applier(inverse).apply(inverse, note)
         except SmoldebugError as error:
-            if not self._holds(inverse):
+            if not self._holds(inverse, note):
                 return "undo failed", str(error)
             detail = f"no answer, but it took: {error}"
-        if not self._holds(inverse):
+        if not self._holds(inverse, note):
             return "undo failed", f"{detail}; read back something else"
         return "undone", f"{summary(inverse)} ({detail})"
 
-    def _holds(self, change: Change) -> bool:
+    def _found(self, card: Card) -> tuple[str, str]:
+        """How a change ended whose process was killed between intent and outcome."""
+        change, note = card.change, self._note(card.id)
+        if self._holds(change, note):
+            return "verified", "found applied afterwards"
+        if not change.no_undo and self._holds(change.inverse(), note):
+            return "failed", "found not applied"
+        return "unknown", "the world shows neither what was before nor what was meant"
+
+    def _holds(self, change: Change, note: str) -> bool:
         try:
-            return self._appliers[change.kind].holds(change)
+            return self._applier(change).holds(change, note)
         except SmoldebugError:
             return False
 
+    def _note(self, what: str) -> str:
+        return f"{self._place.run} {what}".strip()
 
-def digest(change: Change) -> str:
-    """Hash of the exact content an approval is bound to."""
-    content = [change.kind, str(change.target), change.uid, dict(change.before), dict(change.after)]
+
+def _refused(verdict: Decision, card: Card | None = None) -> Outcome:
+    text = f"REFUSED by the guard: {verdict.reason}. Nothing changed."
+    return Outcome("refused", text, card)
+
+
+def digest(change: Change, place: Place = Place()) -> str:
+    """Hash of what an approval is bound to: the exact content, in that very cluster."""
+    content = [
+        place.context,
+        place.cluster,
+        change.kind,
+        str(change.target),
+        change.uid,
+        dict(change.before),
+        dict(change.after),
+        change.manifest,
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-# --- Kubernetes objects ---------------------------------------------------------------------
-
-
-class KubeApplier:
-    """JSON patches guarded by uid and by the before-values of exactly the fields touched."""
-
-    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: str = "") -> None:
-        self._cluster, self._kubeconfig = cluster, kubeconfig
-
-    def preview(self, change: Change) -> Preview:
-        cluster = self._cluster()
-        self._live(change)
-        cluster.patch(change.target, operations(change), dry_run=True, note="dry run")
-        masks = Redactor()
-        told = replace(change, before=masks.fields(change.before), after=masks.fields(change.after))
-        command = kubectl_command(told, cluster.context, self._kubeconfig)
-        return Preview(field_diff(told), "accepted", command)
-
-    def apply(self, change: Change, note: str) -> str:
-        before = self._live(change)["metadata"].get("resourceVersion", "?")
-        patched = self._cluster().patch(change.target, operations(change), dry_run=False, note=note)
-        after = patched["metadata"].get("resourceVersion", "?")
-        return f"resourceVersion {before}→{after}"
-
-    def _live(self, change: Change) -> Object:
-        """The object now. Raises ChangeRefused when it is not to be had, or when a field that the
-        change adds is there already: JSON patch has no test for that, and would overwrite it."""
-        try:
-            found = self._cluster().get(change.target)
-        except UnreachableError as error:
-            raise ChangeRefused(f"it was not sent: {error}") from error
-        for path in change.after:
-            if path not in change.before and lookup(found, path) is not None:
-                raise ChangeRefused(f"somebody else has set it meanwhile: {path}")
-        return found
-
-    def holds(self, change: Change) -> bool:
-        found = self._cluster().get(change.target)
-        if change.uid and found["metadata"].get("uid") != change.uid:
-            return False
-        paths = dict.fromkeys((*change.before, *change.after))
-        return all(lookup(found, path) == change.after.get(path) for path in paths)
-
-
-# --- local processes ------------------------------------------------------------------------
-
-
-class CommandApplier:
-    """run-command: an argv of the playbook's allow-list, run once. There is no dry run."""
-
-    def __init__(
-        self, processes: Processes, redactor: Redactor | None = None, timeout: float = 60.0
-    ) -> None:
-        self._processes, self._timeout = processes, timeout
-        self._redactor = redactor or Redactor()
-        self._done: set[str] = set()
-
-    def preview(self, change: Change) -> Preview:
-        command = _argv(change)
-        return Preview(f"run: {command}", "not supported for commands", command)
-
-    def apply(self, change: Change, note: str) -> str:
-        done = self._processes.run(change.after["/argv"], timeout=self._timeout)
-        output = self._redactor.text((done.stdout + done.stderr).strip())[-2000:]
-        if done.code is None:
-            raise ChangeFailed(f"stopped after {self._timeout:g} s: {change.after['/argv'][0]}")
-        ended = f"exit code {done.code}: {output}" if output else f"exit code {done.code}"
-        if done.code != 0:
-            raise ChangeFailed(ended)  # what it did before it failed, nobody knows
-        self._done.add(digest(change))
-        return ended
-
-    def holds(self, change: Change) -> bool:
-        return digest(change) in self._done
-
-
-class ServerApplier:
-    """process-restart: starts a local server of the playbook, after ending the one it replaces.
-
-    Only a process that smoldebug itself started is ended (its record is kept in `folder`).
-    """
-
-    def __init__(self, folder: Path, clock: Clock, answers: Callable[[str], bool]) -> None:
-        self._folder, self._clock, self._answers = folder, clock, answers
-
-    def preview(self, change: Change) -> Preview:
-        command = _argv(change)
-        return Preview(f"start: {command}", "not supported for processes", command)
-
-    def apply(self, change: Change, note: str) -> str:
-        record, url = self._record(change), change.after["/url"]
-        if servers.running(record) is None and self._answers(url):
-            raise ChangeRefused(f"something that smoldebug did not start answers at: {url}")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        ended = servers.end(record)
-        log = record.with_suffix(".log")
-        pid = servers.start(
-            change.after["/argv"], cwd=change.after.get("/cwd") or None, log=log, record=record
-        )
-        self._wait(change)
-        if servers.running(record) is None:
-            raise ChangeFailed(f"it ended at once: {servers.last_words(log)}")
-        return f"started pid {pid}" + (f" in place of {ended}" if ended else "")
-
-    def holds(self, change: Change) -> bool:
-        """It runs and it answers: a server that starts and dies is not a restarted server."""
-        running = servers.running(self._record(change)) is not None
-        return running and self._answers(change.after["/url"])
-
-    def _wait(self, change: Change) -> None:
-        """Until it answers or has ended, 5 s at most."""
-        deadline = self._clock.monotonic() + 5
-        while servers.running(self._record(change)) is not None and not self.holds(change):
-            if self._clock.monotonic() > deadline:
-                return
-            self._clock.sleep(0.1)
-
-    def _record(self, change: Change) -> Path:
-        return self._folder / f"{change.target.name}.json"
-
-
-def _argv(change: Change) -> str:
-    """The command line. Raises ChangeRefused where a change of a process claims an inverse."""
-    if not change.no_undo:
-        raise ChangeRefused(f"a {change.kind} has no inverse; no_undo must say why")
-    return shlex.join(change.after["/argv"])
-
-
-def appliers(
-    cluster: Callable[[], Cluster],
-    server: ServerApplier,
-    command: CommandApplier,
-    kubeconfig: str = "",
-) -> dict[ChangeKind, Applier]:
-    """Who carries out which kind. Kinds that later versions bring are missing on purpose."""
-    kube = KubeApplier(cluster, kubeconfig)
-    found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
-    found[ChangeKind.PROCESS_RESTART] = server
-    found[ChangeKind.RUN_COMMAND] = command
-    return found

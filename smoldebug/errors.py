@@ -8,6 +8,7 @@
     ├── ToolError             (1)   a tool could not do what was asked; becomes an observation
     │   └── NotFound          (1)   the named object does not exist
     ├── ChangeRefused         (1)   the guard, the server's dry run or the operator said no
+    │   └── Conflict          (1)   somebody else changed the same fields, or owns them
     ├── ChangeFailed          (1)   an apply or an undo did not take
     └── LimitReached          (6)   steps, time, cost or changes used up
 
@@ -61,6 +62,10 @@ class NotFound(ToolError):
 
 
 class ChangeRefused(SmoldebugError):
+    pass
+
+
+class Conflict(ChangeRefused):
     pass
 
 

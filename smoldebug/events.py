@@ -23,6 +23,7 @@ from smoldebug.records import (
     Observation,
     Usage,
     Verdict,
+    Who,
 )
 from smoldebug.status import ExitStatus
 
@@ -47,6 +48,18 @@ class RunStarted(Event, frozen=True):
     version: str = ""
     kubeconfig: str = ""  # its path where one was named: commands for people need it too
     revision: str = ""  # the playbook's commit in Git, + where it was edited since
+    cluster: str = ""  # uid of its namespace kube-system: another cluster has another one
+    who: Who | None = None
+    policies: tuple[str, ...] = ()  # path and hash of each policy file in force
+    plan: Json = None  # playbook and inputs as they ran, and the options given: for `runs resume`
+    break_glass: str = ""  # the reason given, where one was
+
+
+class Continued(Event, frozen=True):
+    """Somebody took up a run again: `runs resume`, `runs approve`, `undo`."""
+
+    command: str
+    who: Who
 
 
 class GoalChecked(Event, frozen=True):
@@ -85,6 +98,14 @@ class Thought(Event, frozen=True):
     turn: int
     text: str
     model: str
+
+
+class ModelAsked(Event, frozen=True):
+    """What left this machine for a model: messages as sent (redacted), each once."""
+
+    turn: int
+    model: str
+    messages: tuple[Json, ...]  # those that it had not been sent before
 
 
 class ToolCalled(Event, frozen=True):
@@ -170,11 +191,13 @@ class RunEnded(Event, frozen=True):
 
 AnyEvent = (
     RunStarted
+    | Continued
     | GoalChecked
     | EvidenceRecorded
     | FirstCard
     | TurnStarted
     | Thought
+    | ModelAsked
     | ToolCalled
     | ToolAnswered
     | HypothesesChanged

@@ -5,13 +5,15 @@ Three must agree before a change happens: the playbook allows it (here), the lim
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from smoldebug.errors import AccessDenied
 from smoldebug.kubectl import lookup
 from smoldebug.playbook.models import Limits, Playbook
-from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef
+from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef, Surroundings
 from smoldebug.sources.kinds import find
 from smoldebug.sources.world import Cluster, Completed, Object, Reply
 
@@ -25,33 +27,63 @@ FIELDS: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.RESTART: ("/spec/template/metadata/annotations",),
     ChangeKind.ROLLBACK: ("/spec/template",),
 }
+PROPOSE = "a tool changes nothing: it returns a Change"
 LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # on this machine, in no namespace
 
 
 # --- changes --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a run has done so far: limits count over the whole run. `times` are those of its
+    changes; `break_glass` is the operator's reason to go over a limit once, "" without one."""
+
+    applied: tuple[Change, ...] = ()
+    times: tuple[datetime, ...] = ()
+    now: datetime = datetime.min.replace(tzinfo=UTC)
+    break_glass: str = ""
+
+
 class Guard:
     """Judges proposed changes by a playbook's `tools.change`, `scope` and `limits`."""
 
-    def __init__(self, playbook: Playbook) -> None:
+    def __init__(self, playbook: Playbook, *, context: str = "") -> None:
+        self._playbook, self._context = playbook, context
         self._change = playbook.tools.change
         self._scope = playbook.scope
         self._limits = playbook.limits
 
-    def judge(self, change: Change, applied: Sequence[Change]) -> Decision:
+    @property
+    def approval(self) -> str:
+        """The strictest of ask, auto and never that applies."""
+        return self._playbook.approval
+
+    def judge(self, change: Change, tally: Tally) -> Decision:
         """YES when nothing stands against it (it may still need approval), NO with the reason.
 
-        `applied` are the changes made so far in this run: limits count over the whole run.
+        Asked before anything is read of the target, and again before it is sent.
         """
         for problem in (
             self._permission(change),
-            self._room(change, applied),
-            replica_problem(change, applied, self._limits),
+            self._room(change, tally.applied),
+            replica_problem(change, tally.applied, self._limits),
         ):
             if problem:
                 return Decision(Answer.NO, "guard", problem)
         return Decision(Answer.YES, "guard")
+
+    def weigh(self, change: Change, around: Surroundings, verdict: Decision) -> Decision:
+        """The verdict of `judge`, or NO for what is around the target. Asked before a dry run."""
+        return verdict
+
+    def asks(self, change: Change) -> bool:
+        """Whether an operator must approve it. What cannot be undone asks even under `auto`."""
+        return asks(self._playbook, change, self._context)
+
+    def warnings(self, change: Change, around: Surroundings, verdict: Decision) -> tuple[str, ...]:
+        """What an approver must know; with any, it is asked even under `auto`."""
+        return ()
 
     def _permission(self, change: Change) -> str:
         if self._change is None or self._scope.cluster == "read-only":
@@ -75,8 +107,9 @@ class Guard:
             return f"it would change more than limits.changes objects: {self._limits.changes}"
         return ""
 
-    def describe(self, change: Change, applied: Sequence[Change]) -> str:
+    def describe(self, change: Change, tally: Tally) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
+        applied = tally.applied
         parts = [f"{len(_objects(change, applied))} of {self._limits.changes} changes"]
         for field in REPLICA_FIELDS:
             after = value_at(change.after, field)
@@ -218,9 +251,27 @@ class ScopedCluster:
         )
 
     def patch(
-        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+        self,
+        ref: ObjectRef,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool,
+        note: str,
+        subresource: str = "",
     ) -> Object:
-        raise AccessDenied("tools do not patch: they return a Change")
+        raise AccessDenied(PROPOSE)
+
+    def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        raise AccessDenied(PROPOSE)
+
+    def create(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        raise AccessDenied(PROPOSE)
+
+    def delete(self, ref: ObjectRef, *, uid: str, revision: str, dry_run: bool, note: str) -> None:
+        raise AccessDenied(PROPOSE)
+
+    def whoami(self) -> str:
+        return self._cluster.whoami()
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
         self._check(ref.kind, ref.namespace)

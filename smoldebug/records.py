@@ -58,6 +58,8 @@ class ChangeKind(StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
 
+    APPLY_OBJECT = "apply-object"  # server-side apply of a manifest
+    ADD_TAINT = "add-taint"
     HELM_UPGRADE = "helm-upgrade"
     HELM_ROLLBACK = "helm-rollback"
     GIT_COMMIT = "git-commit"
@@ -180,9 +182,11 @@ class Verdict:
 class Change:
     """A typed, reversible mutation, proposed by a tool, a step or an undo.
 
-    `before` and `after` map JSON pointers of the fields it touches to their values; a pointer that
-    is missing on one side means "absent there". The inverse swaps the two. `no_undo` says why there
-    is no inverse (restart, debug container, SQL); then it is always asked for.
+    `before` and `after` map pointers of the fields it touches to their values (`pointers.py` has
+    the syntax); a pointer that is missing on one side means "absent there". The pointer "" is the
+    whole object: to create one it is only in `after`, to delete one only in `before`. The inverse
+    swaps the two. `no_undo` says why there is no inverse (restart, debug container, SQL); then it
+    is always asked for.
     """
 
     kind: ChangeKind
@@ -197,10 +201,12 @@ class Change:
     revision: int = 0  # a rollback's; 0: the one before
     from_revision: int = 0  # a rollback's: the current one, which its inverse goes back to
     settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
+    manifest: Json = None  # an apply-object's: what is sent as it is
 
     def inverse(self) -> "Change":
+        """What takes it back. That of an apply is a patch, of a create a delete."""
         return Change(
-            kind=self.kind,
+            kind=_INVERSE.get(self.kind, self.kind),
             target=self.target,
             before=self.after,
             after=self.before,
@@ -209,6 +215,66 @@ class Change:
             revision=self.from_revision,
             settle=self.settle,
         )
+
+
+_INVERSE = {
+    ChangeKind.APPLY_OBJECT: ChangeKind.PATCH_OBJECT,
+    ChangeKind.CREATE_OBJECT: ChangeKind.DELETE_OBJECT,
+    ChangeKind.DELETE_OBJECT: ChangeKind.CREATE_OBJECT,
+    ChangeKind.CORDON: ChangeKind.UNCORDON,
+    ChangeKind.UNCORDON: ChangeKind.CORDON,
+    ChangeKind.ADD_TAINT: ChangeKind.REMOVE_TAINT,
+    ChangeKind.REMOVE_TAINT: ChangeKind.ADD_TAINT,
+    ChangeKind.SUSPEND: ChangeKind.RESUME,
+    ChangeKind.RESUME: ChangeKind.SUSPEND,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """Whoever will put an object back as its source says: a live change does not last."""
+
+    by: str  # Helm, Argo CD, Flux, or the operator's kind: PostgresCluster
+    owner: str  # "release shop/auth", "Application payments", "PostgresCluster/shop/db"
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A PodDisruptionBudget that selects the target's pods."""
+
+    name: str
+    allowed: int  # disruptions it allows now
+    needed: int  # pods it wants healthy
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the world says around a change's target, read just before it; the guard judges by it.
+
+    `typed` are objects whose typed state may be where a value comes from: the target, its earlier
+    revisions, its siblings, what its namespace offers to refer to. `gaps` say what could not be
+    read.
+    """
+
+    managed: Managed | None = None
+    budgets: tuple[Budget, ...] = ()
+    replicas: int | None = None  # pods the target runs; None: it runs none
+    typed: tuple[Json, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """On whose behalf: the user of this machine, and who the API server takes them for."""
+
+    user: str
+    kube: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.kube})" if self.kube else self.user
 
 
 class Answer(StrEnum):
@@ -224,6 +290,8 @@ class Decision:
     answer: Answer
     by: str
     reason: str = ""
+    who: str = ""  # of an operator: the user's name
+    lifted: str = ""  # the limit that break-glass lifted for it
 
     def __str__(self) -> str:
         """`approved by operator`, `refused by operator: too risky`, `waits for a yes: ...`."""
@@ -247,6 +315,9 @@ class Card:
     limits: str  # "1 of 2 changes · factor 2 of 3 allowed"
     context: str  # cluster context, always shown
     digest: str
+    full_diff: str = ""  # unified diff of the whole object, live against the server's dry run
+    managed: Managed | None = None
+    warnings: tuple[str, ...] = ()  # what an approver must know: budgets, gaps, a lifted limit
 
 
 @dataclass(frozen=True, slots=True)

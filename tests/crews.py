@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from smoldebug.agent import Agent, Signals
-from smoldebug.change import Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.appliers import CommandApplier, ServerApplier, appliers
+from smoldebug.change import Approver, Executor, Place
 from smoldebug.clock import FakeClock
 from smoldebug.events import AnyEvent, RunEnded, RunStarted, Stamped
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
+from smoldebug.guard import Guard
 from smoldebug.journal import Journal
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.notebook import Notebook
@@ -108,7 +110,13 @@ class Stage:
         toolset = Toolset(specs, lambda _: ToolContext(world), self.evidence, Redactor())
         server = ServerApplier(self.tmp_path, self.clock, lambda url: True)
         carried_out_by = appliers(lambda: self.cluster, server, CommandApplier(FakeProcesses()))
-        executor = Executor(playbook, carried_out_by, self.approve, self.clock, context="fake")
+        executor = Executor(
+            Guard(playbook, context="fake"),
+            carried_out_by,
+            self.approve,
+            self.clock,
+            Place("run1", "fake"),
+        )
         goal = Goal(self.plan, world, self.clock)
         chain = [self.model, *self.fallback]
         self.agent = Agent(chain, toolset, notebook, executor, self.signals, self.clock)

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.change import (
-    Approver,
-    CommandApplier,
-    Executor,
-    KubeApplier,
-    Outcome,
-    ServerApplier,
-    appliers,
-    digest,
-)
+from smoldebug.appliers import CommandApplier, KubeApplier, ServerApplier, appliers
+from smoldebug.change import Approver, Executor, Outcome, Place, digest
 from smoldebug.clock import FakeClock
 from smoldebug.errors import (
     AccessDenied,
@@ -36,6 +28,7 @@ from smoldebug.events import (
     ChangeSettled,
     UndoIntended,
 )
+from smoldebug.guard import Guard
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook import models
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
@@ -118,7 +111,8 @@ class Stage:
             **dict.fromkeys(KUBE_KINDS, KubeApplier(lambda: self.cluster)),
             ChangeKind.RUN_COMMAND: CommandApplier(self.processes, Redactor(["hunter22"])),
         }
-        self.executor = Executor(playbook, by, approver, self.clock, context="lab", run="7f3a1c")
+        guard = Guard(playbook, context="lab")
+        self.executor = Executor(guard, by, approver, self.clock, Place("7f3a1c", "lab"))
 
     def execute(self, change: Change) -> tuple[list[AnyEvent], Outcome]:
         return played(self.executor.execute(change))
@@ -168,7 +162,8 @@ def test_a_change_is_proposed_decided_intended_and_settled():
     assert types(events) == LIFE
     proposed, decided, intended, settled = events
     assert proposed.card.id == decided.card == settled.card == "C1"
-    assert proposed.card.digest == decided.digest == intended.card.digest == digest(scale())
+    assert proposed.card.digest == decided.digest == intended.card.digest
+    assert decided.digest == digest(scale(), Place("7f3a1c", "lab"))
     assert (settled.state, settled.detail) == ("verified", "resourceVersion 11→12")
     assert outcome.state == "verified"
     assert outcome.text == (

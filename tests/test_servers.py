@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smoldebug.change import ServerApplier
+from smoldebug.appliers import ServerApplier
 from smoldebug.clock import Clock, FakeClock, SystemClock
 from smoldebug.errors import ChangeFailed, ChangeRefused, ToolError
 from smoldebug.records import Change, ChangeKind, ObjectRef

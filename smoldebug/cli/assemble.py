@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoldebug.agent import Agent, Signals
-from smoldebug.change import Applier, Approver, CommandApplier, Executor, ServerApplier, appliers
+from smoldebug.appliers import Applier, CommandApplier, ServerApplier, appliers
+from smoldebug.change import Approver, Executor, Place
 from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.cli.places import must_exist
@@ -18,6 +19,7 @@ from smoldebug.errors import SmoldebugError
 from smoldebug.events import RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
+from smoldebug.guard import Guard
 from smoldebug.journal import Journal, new_run_id, runs_folder
 from smoldebug.model.factory import chain
 from smoldebug.notebook import Notebook
@@ -83,14 +85,13 @@ def _crew(
     notebook = Notebook(evidence)
     tools = toolset(plan, options, world, evidence, notebook)
     executor = Executor(
-        playbook,
+        Guard(playbook, context=context),
         _appliers(world, folder, options.kubeconfig_path, tools.redactor),
         approver,
         clock,
-        context=context,
-        run=run_id,
+        Place(run_id, context),
+        tools.redactor.text,
     )
-    executor.shown = tools.redactor.text
     look = FirstLook(playbook, world) if world.has_cluster else None
     goal = Goal(
         plan,

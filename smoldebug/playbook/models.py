@@ -258,6 +258,9 @@ class Goal(Model, frozen=True, kw_only=True):
 
 
 class Scope(Model, frozen=True, kw_only=True):
+    contexts: Annotated[
+        list[str], doc("Cluster contexts it may change; `*` stands for anything.", ["*-staging"])
+    ] = []
     namespaces: Annotated[list[str], doc("Reads outside are gaps; empty: all.", ["shop"])] = []
     paths: Annotated[list[str], later("Repository paths that may change")] = []
     cluster: Annotated[Literal["read-only", "read-write"], doc("read-only refuses changes.")] = (
@@ -333,6 +336,14 @@ class ChangeTool(Model, frozen=True, kw_only=True):
             ["Deployment/shop/*"],
         ),
     ]
+    values: Annotated[
+        list[str],
+        doc(
+            "Values a change may set besides those found in the cluster's typed state; "
+            "`*` stands for anything.",
+            ["registry.example/shop/*"],
+        ),
+    ] = []
 
 
 class Tools(Model, frozen=True, kw_only=True):
@@ -349,8 +360,36 @@ class Tools(Model, frozen=True, kw_only=True):
 
 
 class ReplicaLimits(Model, frozen=True, kw_only=True):
-    max_factor: Annotated[float, Meta(ge=1), doc("Most a replica count may be multiplied.")] = 3.0
+    max_factor: Annotated[
+        float, Meta(ge=1), doc("Most a replica count may be multiplied or divided.")
+    ] = 3.0
     max: Annotated[int, Meta(ge=1), doc("Most replicas, whatever the factor.")] = 20
+
+
+class Rate(Model, frozen=True, kw_only=True):
+    changes: Annotated[int, Meta(ge=0), doc("Changes, over all runs on this machine.")]
+    per: Annotated[Duration, doc("In so long.", "1h")]
+
+
+class Window(Model, frozen=True, kw_only=True):
+    days: Annotated[
+        list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], doc("Empty: every day.")
+    ] = []
+    from_: Annotated[str, doc("Local time it opens.", "09:00")] = msgspec.field(
+        name="from", default="00:00"
+    )
+    to: Annotated[str, doc("Local time it closes; before `from`: on the next day.", "17:00")] = (
+        "24:00"
+    )
+    timezone: Annotated[str, doc("Whose local time.", "Europe/Berlin")] = "UTC"
+
+
+class Freeze(Model, frozen=True, kw_only=True):
+    from_: Annotated[
+        str, doc("First moment, with its zone; a date: from midnight UTC.", "2026-12-20")
+    ] = msgspec.field(name="from")
+    to: Annotated[str, doc("End of it; a date: to the end of that day UTC.", "2027-01-02")]
+    reason: Annotated[str, doc("Told with every refusal.", "year-end freeze")] = ""
 
 
 class Limits(Model, frozen=True, kw_only=True):
@@ -358,7 +397,23 @@ class Limits(Model, frozen=True, kw_only=True):
     cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
     wall: Annotated[Duration | None, doc("Longest run, waiting for approval excluded.")] = None
     changes: Annotated[int, Meta(ge=0), doc("Objects that may be changed.")] = 3
-    replicas: Annotated[ReplicaLimits, doc("How far scaling may go.")] = ReplicaLimits()
+    rate: Annotated[Rate | None, doc("Most changes in a time, over all runs.")] = None
+    replicas: Annotated[ReplicaLimits, doc("How far scaling may go, up or down.")] = ReplicaLimits()
+    max_factor: Annotated[
+        float, Meta(ge=1), doc("Most any other number (memory, CPU) may be multiplied or divided.")
+    ] = 4.0
+    never_delete: Annotated[
+        tuple[str, ...], doc("Kinds, or Kind/namespace/name, that are never deleted.")
+    ] = (
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "StatefulSet",
+        "CustomResourceDefinition",
+    )
+    windows: Annotated[list[Window], doc("Changes only in one of these; empty: at any time.")] = []
+    freezes: Annotated[list[Freeze], doc("No changes in any of these.")] = []
     files: Annotated[int | None, later("Files a patch may touch")] = None
     changed_lines_per_container: Annotated[
         int | None, later("Lines that a patch may change in one container")
@@ -398,6 +453,10 @@ class Playbook(Model, frozen=True, kw_only=True):
         tuple[ReportFormat, ...], doc("What is written at the end.", ["terminal", "markdown"])
     ] = ("terminal",)
     secrets: Annotated[dict[str, Secret], doc("For tools, never for a model.")] = {}
+    redact: Annotated[
+        tuple[Literal["email", "phone", "card", "iban"], ...],
+        doc("Personal data that is masked like secrets.", ["email", "card", "iban"]),
+    ] = ("email", "card", "iban")
     hints: Annotated[
         str, doc("Markdown file beside the playbook, told to the model.", "502.md")
     ] = ""

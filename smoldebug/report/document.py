@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from smoldebug.events import SCHEMA_VERSION, Stamped
+from smoldebug.ledger import Entry
 from smoldebug.records import Json
-from smoldebug.report.story import ChangeStory, Step, Story, story
+from smoldebug.report.story import Step, Story, story
 from smoldebug.report.words import MASKS, cause, undo_words
 
 
@@ -32,7 +33,7 @@ def document(events: Iterable[Stamped]) -> dict[str, Json]:
         "cause": {"confidence": word.lower(), "hypotheses": [item.id for item in found]},
         "hypotheses": _plain(told.hypotheses),
         "evidence": [_evidence(step) for step in told.steps if step.answer.evidence],
-        "changes": [_change(change) for change in told.changes.values()],
+        "changes": [_change(change, told.kubeconfig) for change in told.changes.values()],
         "gaps": _plain(told.gaps),
         "usage": _plain(told.usage),
         "times": {
@@ -88,7 +89,7 @@ def _evidence(step: Step) -> Mapping[str, Json]:
     }
 
 
-def _change(change: ChangeStory) -> Mapping[str, Json]:
+def _change(change: Entry, kubeconfig: str) -> Mapping[str, Json]:
     made, decision = change.card.change, change.decision
     return {
         "id": change.card.id,
@@ -105,5 +106,5 @@ def _change(change: ChangeStory) -> Mapping[str, Json]:
         "state": change.state,
         "detail": change.detail,
         "command": change.card.command,
-        "undo": undo_words(change).removeprefix("$ ") if change.stands else None,
+        "undo": undo_words(change, kubeconfig).removeprefix("$ ") if change.stands else None,
     }

@@ -48,7 +48,9 @@ def _changes(told: Story) -> list[str]:
     lines = []
     for change in told.applied[-2:]:
         made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
-        lines += [made, *([f"  undo: {undo_words(change)}"] if change.stands else [])]
+        lines.append(made)
+        if change.stands:
+            lines.append(f"  undo: {undo_words(change, told.kubeconfig)}")
     return lines or ["changed: nothing"]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from smoldebug.events import Stamped
 from smoldebug.kubectl import KUBE_KINDS
+from smoldebug.ledger import Entry
 from smoldebug.records import Outcome, Section
-from smoldebug.report.story import ChangeStory, Story, story
+from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     cause,
     cause_words,
@@ -95,7 +96,7 @@ def changed(told: Story) -> list[str]:
         if change.detail and change.state != "verified":
             lines.append(change.detail)
         if change.stands:
-            lines += ["to take it back:", undo_words(change)]
+            lines += ["to take it back:", undo_words(change, told.kubeconfig)]
     return lines or ["nothing"]
 
 
@@ -139,13 +140,13 @@ _FAILING = (
 )
 
 
-def _next_for(change: ChangeStory, status: ExitStatus) -> list[str]:
+def _next_for(change: Entry, status: ExitStatus) -> list[str]:
     target = change.card.change.target
     if change.state == "waiting":
         return [f"approve {change.card.id}: run it again at a terminal or with -y"]
     if change.state == "unknown":
         return [f"look whether {change.card.id} took effect on {target}: nothing says so"]
-    if change.state in ("undo failed", "cannot be undone"):
+    if change.state in ("undo failed", "undo blocked", "cannot be undone"):
         return [f"put {target} back by hand: {change.detail}"]
     made = change.card.change
     if status is ExitStatus.MET and change.stands and made.after and made.kind in KUBE_KINDS:

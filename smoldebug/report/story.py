@@ -6,10 +6,6 @@ from datetime import datetime
 
 from smoldebug.events import (
     AnyEvent,
-    ChangeDecided,
-    ChangeIntended,
-    ChangeProposed,
-    ChangeSettled,
     EvidenceRecorded,
     FirstCard,
     GoalChecked,
@@ -20,11 +16,9 @@ from smoldebug.events import (
     ToolAnswered,
     ToolCalled,
     TurnStarted,
-    UndoIntended,
 )
+from smoldebug.ledger import Entry, Ledger
 from smoldebug.records import (
-    Card,
-    Decision,
     Gap,
     Hypothesis,
     Json,
@@ -34,8 +28,6 @@ from smoldebug.records import (
     Verdict,
 )
 from smoldebug.status import ExitStatus
-
-UNTOUCHED = ("proposed", "waiting", "approved", "refused", "failed")  # nothing was changed
 
 
 @dataclass(slots=True)
@@ -51,31 +43,6 @@ class Step:
 
 
 @dataclass(slots=True)
-class ChangeStory:
-    """A proposed change and what became of it.
-
-    `state` is proposed, waiting, refused, or the one the executor settled on; `unknown` when it
-    was sent and nothing says how it ended.
-    """
-
-    card: Card
-    kubeconfig: str = ""
-    state: str = "proposed"
-    detail: str = ""
-    decision: Decision | None = None
-
-    @property
-    def touched(self) -> bool:
-        """May the world be, or have been, different for it?"""
-        return self.state not in UNTOUCHED
-
-    @property
-    def stands(self) -> bool:
-        """Is there still something to undo?"""
-        return self.touched and self.state != "undone"
-
-
-@dataclass(slots=True)
 class Story:
     run: str = ""
     began: datetime | None = None
@@ -86,7 +53,7 @@ class Story:
     verdict: Verdict | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
     steps: list[Step] = field(default_factory=list)
-    changes: dict[str, ChangeStory] = field(default_factory=dict)
+    changes: Ledger = field(default_factory=Ledger)
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
     first_evidence: float | None = None
@@ -105,11 +72,16 @@ class Story:
         return self.ended.outcome if self.ended else "unknown"
 
     @property
-    def applied(self) -> list[ChangeStory]:
+    def kubeconfig(self) -> str:
+        """Its path where one was named: commands for people need it too."""
+        return self.started.kubeconfig if self.started else ""
+
+    @property
+    def applied(self) -> list[Entry]:
         return [change for change in self.changes.values() if change.touched]
 
     @property
-    def proposed(self) -> list[ChangeStory]:
+    def proposed(self) -> list[Entry]:
         """What was proposed and not applied."""
         return [change for change in self.changes.values() if not change.touched]
 
@@ -137,7 +109,7 @@ def story(events: Iterable[Stamped]) -> Story:
         told.seconds = stamped.elapsed
         _investigation(told, stamped, stamped.event)
         _frame(told, stamped, stamped.event)
-        _change(told, stamped.event)
+        told.changes.add(stamped)
     return told
 
 
@@ -200,28 +172,3 @@ def _hypotheses(told: Story, found: tuple[Hypothesis, ...], elapsed: float) -> N
         told.cause_named = None
     elif told.cause_named is None:
         told.cause_named = elapsed
-
-
-def _change(told: Story, event: AnyEvent) -> None:
-    match event:
-        case ChangeProposed(card=card):
-            told.changes[card.id] = _named(told, card)
-        case ChangeDecided():
-            if change := told.changes.get(event.card):
-                change.decision = event.decision
-                change.state = _DECIDED[event.decision.answer]
-        case ChangeIntended(card=card):
-            told.changes.setdefault(card.id, _named(told, card)).state = "unknown"
-        case UndoIntended():
-            if change := told.changes.get(event.card):
-                change.state = "unknown"
-        case ChangeSettled():
-            if change := told.changes.get(event.card):
-                change.state, change.detail = event.state, event.detail
-
-
-def _named(told: Story, card: Card) -> ChangeStory:
-    return ChangeStory(card, told.started.kubeconfig if told.started else "")
-
-
-_DECIDED = {"yes": "approved", "no": "refused", "pending": "waiting"}

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from smoldebug.clock import duration
 from smoldebug.kubectl import KUBE_KINDS, kubectl_command
+from smoldebug.ledger import Entry
 from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.redact import Redactor
-from smoldebug.report.story import ChangeStory, Story
+from smoldebug.report.story import Story
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
 
@@ -101,7 +102,7 @@ def summary(change: Change) -> str:
     return f"{change.kind} {change.target}" + (f": {touched}" if touched else "")
 
 
-def state_words(change: ChangeStory) -> str:
+def state_words(change: Entry) -> str:
     """`verified`; of one that was not applied why: `refused by operator: too risky`."""
     if change.state in ("refused", "waiting"):
         return str(change.decision)
@@ -112,7 +113,7 @@ def state_words(change: ChangeStory) -> str:
     )
 
 
-def undo_words(change: ChangeStory) -> str:
+def undo_words(change: Entry, kubeconfig: str) -> str:
     """A command that puts it back, as `$ kubectl ...`, or why there is none."""
     made = change.card.change
     if made.no_undo:
@@ -120,7 +121,7 @@ def undo_words(change: ChangeStory) -> str:
     if made.kind not in KUBE_KINDS:
         return "its inverse is in the journal"
     back = replace(made.inverse(), after=MASKS.fields(made.before))
-    return f"$ {kubectl_command(back, change.card.context, change.kubeconfig)}"
+    return f"$ {kubectl_command(back, change.card.context, kubeconfig)}"
 
 
 def cause_words(told: Story) -> str:

@@ -39,10 +39,36 @@ class Cluster(Protocol):
         """The end of a container's log; `since` in seconds."""
         ...
 
+    # What changes something. `note` ("RUN C1") names the run to the API server's audit log (user
+    # agent, field manager `smoldebug-RUN`) and stands in the object's annotation. With `dry_run`
+    # the server does everything but keep it. Raises besides the above: Conflict (409, a failed
+    # JSON-patch test), ChangeRefused (any other clear no: invalid, denied by admission). A 429
+    # is waited for and sent again; after an UnreachableError nobody knows whether it took.
+
     def patch(
-        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+        self,
+        ref: ObjectRef,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool,
+        note: str,
+        subresource: str = "",
     ) -> Object:
-        """JSON patch under our field manager; `note` goes into the run annotation."""
+        """JSON patch (RFC 6902)."""
+        ...
+
+    def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        """Server-side apply, never forced: a field that another manager owns is a Conflict."""
+        ...
+
+    def create(self, manifest: Object, *, dry_run: bool, note: str) -> Object: ...
+
+    def delete(self, ref: ObjectRef, *, uid: str, revision: str, dry_run: bool, note: str) -> None:
+        """Only that very object (uid) in that very state (resourceVersion)."""
+        ...
+
+    def whoami(self) -> str:
+        """The user name the API server knows this client by; "" where it does not tell."""
         ...
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> "Reply":
