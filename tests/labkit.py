@@ -1,8 +1,15 @@
 """What the lab's tests share: objects to create, and waiting for what a lab does by itself."""
 
+import contextlib
+import http.client
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
 
 from smoldebug.clock import SystemClock
 from smoldebug.lab.catalog import Resource
@@ -79,3 +86,26 @@ def deployment(name: str = "web", replicas: int = 3, image: str = "web:1", **spe
             **spec,
         },
     }
+
+
+def service_account_kubeconfig(admin: Path, namespace: str, name: str) -> Path:
+    """Write a kubeconfig beside the lab's own whose user is a ServiceAccount, made where it is
+    missing: whoever uses it is allowed what the account's roles allow."""
+    config = yaml.safe_load(admin.read_text("utf-8"))
+    cluster = config["clusters"][0]["cluster"]
+    url = urlsplit(cluster["server"])
+    accounts = f"{url.path}/api/v1/namespaces/{namespace}/serviceaccounts"
+    connection = http.client.HTTPConnection(url.netloc, timeout=10)
+
+    def post(path: str, document: Object) -> Object:
+        connection.request("POST", path, json.dumps(document))
+        answer: Object = json.loads(connection.getresponse().read())
+        return answer
+
+    with contextlib.closing(connection):
+        post(accounts, {"metadata": {"name": name}})
+        token = post(f"{accounts}/{name}/token", {})["status"]["token"]
+    cluster["server"] = f"{url.scheme}://{url.netloc}/{token}"
+    path = admin.with_name(f"kubeconfig-{namespace}-{name}")
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path

@@ -12,9 +12,12 @@ import msgspec
 
 from smoldebug.lab import access, discovery, eventsview, ownership, patches, proxy, subresources
 from smoldebug.lab.apierror import ApiError, bad_request, no_such_path, not_found
-from smoldebug.lab.apifaults import Faults, path_of, refusal
+from smoldebug.lab.apifaults import Faults, carry_out
 from smoldebug.lab.apply import apply
 from smoldebug.lab.catalog import Resource
+from smoldebug.lab.identity import Tokens
+from smoldebug.lab.impersonation import impersonated
+from smoldebug.lab.rbac import Rbac, attributes_of
 from smoldebug.lab.requests import Exec, Reply, Request, Stream, Target, json_reply, target_of
 from smoldebug.lab.runtime import Runtime
 from smoldebug.lab.selectors import predicate
@@ -43,6 +46,7 @@ class Api:
     def __init__(self, store: Store, runtime: Runtime | None, faults: Faults) -> None:
         self.store, self.runtime, self.faults = store, runtime, faults
         self.closing = threading.Event()
+        self.tokens, self.rbac = Tokens(store), Rbac(store)
         self._verbs: dict[str, Callable[[Target, Request], Answer]] = {
             "get": self._get,
             "list": self._list,
@@ -59,12 +63,33 @@ class Api:
             "log": self._log,
             "exec": self._exec,
         }
+        self._creations: dict[str, Callable[[Target, Request], Answer]] = {
+            "exec": self._exec,
+            "eviction": self._evict,
+            "token": self._token,
+        }
+
+    def admitted(self, request: Request) -> Request:
+        """The request in the name of whom it is for, if that user may. Raises ApiError 403."""
+        request = impersonated(request, self.rbac)
+        self.rbac.check(request.user, attributes_of(request))
+        return request
 
     def answer(self, request: Request) -> Answer:
+        """What an admitted request is answered. Raises Dropped where a rule says so."""
         if document := _document(request):
             return document
+        wanted = attributes_of(request)
+        rule = self.faults.take(wanted, dry_run=request.dry_run)
+        if rule and not rule.after:
+            carry_out(rule, request.user, wanted, self.closing)
+        answer = self._answer(request)
+        if rule and rule.after:
+            carry_out(rule, request.user, wanted, self.closing)
+        return answer
+
+    def _answer(self, request: Request) -> Answer:
         target = target_of(request)
-        self.check(target)
         if target.subresource == "proxy":
             return self._proxy(target, request)
         handler = self._verbs.get(target.verb)
@@ -72,14 +97,6 @@ class Api:
             message = "the server does not allow this method on the requested resource"
             raise ApiError(405, "MethodNotAllowed", message)
         return handler(target, request)
-
-    def check(self, target: Target) -> None:
-        """Carry out the fault rule that meets the request, if any. Raises ApiError."""
-        rule = self.faults.find(target.verb, path_of(target), target.namespace)
-        if rule and rule.delay:
-            self.closing.wait(rule.delay)
-        if rule and rule.status:
-            raise refusal(rule, target)
 
     # -- reading
 
@@ -190,18 +207,14 @@ class Api:
 
     def _create(self, target: Target, request: Request) -> Answer:
         kind = target.resource
-        if target.subresource == "exec":
-            return self._exec(target, request)
-        if target.subresource == "eviction":
-            options = request.object().get("deleteOptions") or {}
-            options |= {"dryRun": ["All"]} if request.dry_run else {}
-            evicted = subresources.evict(self.store, target.namespace, target.name, options)
-            return json_reply(evicted, 201)
+        if target.subresource in self._creations:
+            return self._creations[target.subresource](target, request)
         if target.name:
             raise no_such_path()
         obj = request.object()
         if kind.kind.endswith("Review"):
-            return json_reply(access.review(kind.kind, obj, self.faults), 201)
+            answered = access.review(kind, obj, request.user, self.rbac, self.faults)
+            return json_reply(answered, 201)
         obj = eventsview.stored(kind, _checked(target, obj))
         if "status" in kind.subresources and kind.kind != "Node":
             obj.pop("status", None)
@@ -210,6 +223,17 @@ class Api:
             kind, target.namespace, obj, dry_run=request.dry_run, manager=request.manager
         )
         return self._shown(target, request, new, 201)
+
+    def _evict(self, target: Target, request: Request) -> Reply:
+        options = request.object().get("deleteOptions") or {}
+        options |= {"dryRun": ["All"]} if request.dry_run else {}
+        evicted = subresources.evict(self.store, target.namespace, target.name, options)
+        return json_reply(evicted, 201)
+
+    def _token(self, target: Target, request: Request) -> Reply:
+        asked = request.object()
+        made = subresources.token(self.tokens, target.namespace, target.name, asked)
+        return json_reply(made, 201)
 
     def _update(self, target: Target, request: Request) -> Reply:
         obj = request.object()

@@ -5,6 +5,15 @@ from typing import Any
 from smoldebug.lab.catalog import Resource
 from smoldebug.sources.world import Object
 
+_CAUSES = {
+    "Required value": "FieldValueRequired",
+    "Invalid value": "FieldValueInvalid",
+    "Duplicate value": "FieldValueDuplicate",
+    "Forbidden": "FieldValueForbidden",
+    "Not found": "FieldValueNotFound",
+    "Unsupported value": "FieldValueNotSupported",
+}
+
 
 class ApiError(Exception):
     """An error as the API reports it: HTTP `code`, `reason`, `message` and `details`."""
@@ -22,7 +31,7 @@ class ApiError(Exception):
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
-            "details": self.details,
+            "details": {name: value for name, value in self.details.items() if value},
             "code": self.code,
         }
 
@@ -53,17 +62,21 @@ def conflict(resource: Resource, name: str, why: str) -> ApiError:
 
 def invalid(resource: Resource, name: str, field: str, why: str) -> ApiError:
     """422; `why` starts with its class as in Kubernetes: `Required value: ...`."""
-    return ApiError(
-        422,
-        "Invalid",
-        f'{resource.kind} "{name}" is invalid: {field}: {why}',
-        name=name,
-        group=resource.group,
-        kind=resource.kind,
-        causes=[
-            {"reason": f"FieldValue{why.split()[0].title()}", "message": why, "field": field},
-        ],
-    )
+    return invalid_fields(resource, name, [(field, why)])
+
+
+def invalid_fields(resource: Resource, name: str, errors: list[tuple[str, str]]) -> ApiError:
+    """422 for several fields, each with its reason."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    said = [f"{field}: {why}" for field, why in errors]
+    what = said[0] if len(said) == 1 else f"[{', '.join(said)}]"
+    causes = [
+        {"reason": _CAUSES[why.partition(":")[0]], "message": why, "field": field}
+        for field, why in errors
+    ]
+    message = f'{kind} "{name}" is invalid: {what}'
+    details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
+    return ApiError(422, "Invalid", message, **details)
 
 
 def _of(resource: Resource, name: str) -> dict[str, str]:

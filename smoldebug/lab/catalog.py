@@ -72,7 +72,7 @@ RESOURCES = (
     _resource("v1", "configmaps cm", "ConfigMap"),
     _resource("v1", "secrets", "Secret"),
     _resource("v1", "events ev", "Event"),
-    _resource("v1", "serviceaccounts sa", "ServiceAccount"),
+    _resource("v1", "serviceaccounts sa", "ServiceAccount", "token"),
     _resource("v1", "persistentvolumeclaims pvc", "PersistentVolumeClaim", "status"),
     _resource("v1", "persistentvolumes pv", "PersistentVolume", "status", "cluster"),
     _resource("v1", "resourcequotas quota", "ResourceQuota", "status"),

@@ -39,6 +39,7 @@ _SPEC: dict[str, dict[str, Any]] = {
     "Service": {"type": "ClusterIP", "sessionAffinity": "None"},
     "Namespace": {"finalizers": ["kubernetes"]},
 }
+_RBAC = "rbac.authorization.k8s.io"
 _PHASE = {"Namespace": "Active", "Pod": "Pending", "PersistentVolumeClaim": "Pending"}
 
 
@@ -50,6 +51,8 @@ def fill(resource: Resource, obj: Object) -> None:
         obj.setdefault("status", {"phase": _PHASE[resource.kind]})
     if resource.kind == "Secret":
         _fill_secret(obj)
+    if resource.kind in ("RoleBinding", "ClusterRoleBinding"):
+        _fill_binding(obj)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return
@@ -90,6 +93,13 @@ def _fill_secret(obj: Object) -> None:
     obj.setdefault("type", "Opaque")
     for key, text in (obj.pop("stringData", None) or {}).items():
         _child(obj, "data")[key] = base64.b64encode(str(text).encode()).decode()
+
+
+def _fill_binding(obj: Object) -> None:
+    _add(obj.get("roleRef") or {}, {"apiGroup": _RBAC})
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group"):
+            subject.setdefault("apiGroup", _RBAC)
 
 
 def _fill_requests(resources: dict[str, Any]) -> None:

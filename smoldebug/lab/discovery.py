@@ -26,6 +26,7 @@ _KIND_OF = {
     "binding": ("", "v1", "Binding"),
     "exec": ("", "v1", "PodExecOptions"),
     "attach": ("", "v1", "PodAttachOptions"),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
 _CHANGED = ["get", "patch", "update"]
 _VERBS_OF = {
@@ -37,6 +38,7 @@ _VERBS_OF = {
     "attach": ["create", "get"],
     "proxy": ["create", "get"],
     "eviction": ["create"],
+    "token": ["create"],
     "binding": ["create"],
     "finalize": ["update"],
 }

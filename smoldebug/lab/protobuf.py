@@ -45,6 +45,24 @@ _ACCESS: Message = {
     1: ("resourceAttributes", _ATTRIBUTES),
     2: ("nonResourceAttributes", {1: ("path", "text"), 2: ("verb", "text")}),
 }
+_POLICY_RULE: Message = {
+    number: (name, ["text"])
+    for number, name in enumerate(
+        ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"), 1
+    )
+}
+_SUBJECT: Message = {
+    number: (name, "text")
+    for number, name in enumerate(("kind", "apiGroup", "name", "namespace"), 1)
+}
+_ROLE: Message = {1: ("metadata", _META), 2: ("rules", [_POLICY_RULE])}
+_REF: Message = {1: ("apiGroup", "text"), 2: ("kind", "text"), 3: ("name", "text")}
+_BINDING: Message = {
+    1: ("metadata", _META),
+    2: ("subjects", [_SUBJECT]),
+    3: ("roleRef", _REF),
+}
+_TOKEN: Message = {1: ("audiences", ["text"]), 4: ("expirationSeconds", "int")}
 # As much of a pod as `kubectl create deployment` can write.
 _CONTAINER: Message = {
     1: ("name", "text"),
@@ -87,6 +105,11 @@ _KINDS: dict[str, Message] = {
     "DeleteOptions": _DELETE_OPTIONS,
     "SelfSubjectAccessReview": {1: ("metadata", _META), 2: ("spec", _ACCESS)},
     "SelfSubjectRulesReview": {1: ("metadata", _META), 2: ("spec", {1: ("namespace", "text")})},
+    "Role": _ROLE,
+    "ClusterRole": _ROLE,
+    "RoleBinding": _BINDING,
+    "ClusterRoleBinding": _BINDING,
+    "TokenRequest": {1: ("metadata", _META), 2: ("spec", _TOKEN)},
     "SelfSubjectReview": {1: ("metadata", _META)},
 }
 

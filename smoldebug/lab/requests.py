@@ -13,6 +13,7 @@ import yaml
 from smoldebug.lab import protobuf
 from smoldebug.lab.apierror import ApiError, bad_request, no_such_path
 from smoldebug.lab.catalog import Resource, find
+from smoldebug.lab.identity import ADMIN, User
 from smoldebug.sources.process import Process
 from smoldebug.sources.world import Object
 
@@ -29,6 +30,7 @@ class Request:
     query_text: str
     headers: Message
     body: bytes
+    user: User = ADMIN
 
     @cached_property
     def parameters(self) -> dict[str, list[str]]:
@@ -134,7 +136,7 @@ def target_of(request: Request) -> Target:
         raise no_such_path()
     name = unquote(parts[1]) if len(parts) > 1 else ""
     rest = "/".join(parts[3:])
-    return Target(_verb(request, name), resource, namespace, name, subresource, rest)
+    return Target(verb_of(request, named=bool(name)), resource, namespace, name, subresource, rest)
 
 
 def _group_version(parts: list[str]) -> tuple[str, str, list[str]]:
@@ -147,13 +149,14 @@ def _group_version(parts: list[str]) -> tuple[str, str, list[str]]:
     raise no_such_path()
 
 
-def _verb(request: Request, name: str) -> str:
+def verb_of(request: Request, *, named: bool) -> str:
+    """What RBAC calls a method on a collection or on an object."""
     if request.method in ("GET", "HEAD"):
         if request.query.get("watch") in ("true", "1"):
             return "watch"
-        return "get" if name else "list"
+        return "get" if named else "list"
     verb = _VERBS.get(request.method, request.method.lower())
-    return verb if name or verb != "delete" else "deletecollection"
+    return verb if named or verb != "delete" else "deletecollection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +190,6 @@ def json_reply(document: Any, status: int = 200) -> Reply:
 
 
 def error_reply(error: ApiError) -> Reply:
-    headers = {"Retry-After": "1"} if error.code == 429 else {}
+    wait = error.details.get("retryAfterSeconds", 1 if error.code == 429 else 0)
+    headers = {"Retry-After": str(wait)} if wait else {}
     return Reply(error.code, msgspec.json.encode(error.status()), headers=headers)

@@ -103,6 +103,12 @@ def _field_terms(text: str) -> tuple[tuple[tuple[str, ...], bool, str], ...]:
     return tuple(terms)
 
 
+def exact_field(text: str, path: str = "metadata.name") -> str:
+    """The value a field selector demands of the field at `path`, "" if none. Raises ApiError."""
+    terms = _field_terms(text) if text else ()
+    return next((v for p, same, v in terms if same and p == tuple(path.split("."))), "")
+
+
 def fields_match(text: str, obj: Object) -> bool:
     """Whether the field selector picks the object; a missing field reads as ""."""
     return all((_field(obj, path) == value) == same for path, same, value in _field_terms(text))

@@ -16,7 +16,9 @@ import msgspec
 from smoldebug.lab import websocket
 from smoldebug.lab.api import Answer, Api
 from smoldebug.lab.apierror import ApiError
-from smoldebug.lab.apifaults import Faults
+from smoldebug.lab.apifaults import Dropped, Faults
+from smoldebug.lab.defaultroles import bootstrap
+from smoldebug.lab.identity import ADMIN, ANONYMOUS, User
 from smoldebug.lab.requests import Exec, Reply, Request, Stream, error_reply
 from smoldebug.lab.runtime import Runtime
 from smoldebug.lab.store import Store
@@ -34,22 +36,57 @@ _BODY_LIMIT = 8 << 20  # bytes
 class Server:
     """A running API server. `url` is its address; `close()` ends it and all its threads."""
 
-    def __init__(self, http_server: "_HttpServer") -> None:
-        self._http = http_server
-        self.url = f"http://{_HOST}:{http_server.server_address[1]}"
-        self._thread = threading.Thread(
-            target=http_server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
-        )
-        self._thread.start()
+    def __init__(self, port: int, api: Api, token: str, routes: Mapping[str, Route]) -> None:
+        self._api, self._token, self._routes = api, token, routes
+        self._closing, self._outages = threading.Event(), list[threading.Thread]()
+        self._http = self._listening(port)
+        self.url = f"http://{_HOST}:{self._http.server_address[1]}"
+        self._begin()
 
     def close(self) -> None:
-        api = self._http.api
-        api.closing.set()
-        with api.store.condition:
-            api.store.condition.notify_all()
+        self._closing.set()
+        for outage in self._outages:
+            outage.join()
+        self.stop()
+
+    def stop(self) -> None:
+        """Go away: no connection is left, and none is accepted. What is stored stays."""
+        self._api.closing.set()
+        with self._api.store.condition:
+            self._api.store.condition.notify_all()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def start(self) -> None:
+        """Come back at the same address. Raises OSError when the port was taken meanwhile."""
+        self._api.closing.clear()
+        self._http = self._listening(int(self.url.rpartition(":")[2]))
+        self._begin()
+
+    def go_away(self, seconds: float) -> None:
+        """Begin an outage; returns at once, so that a request's own thread can ask for it."""
+        outage = threading.Thread(target=self._be_away, args=(seconds,), name="outage")
+        self._outages.append(outage)
+        outage.start()
+
+    def _be_away(self, seconds: float) -> None:
+        self.stop()
+        self._closing.wait(seconds)
+        self.start()
+
+    def _listening(self, port: int) -> "_HttpServer":
+        return _HttpServer(port, self._api, self._token, self._routes, self.go_away)
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
+        self._thread.start()
+
+    def token_for(self, namespace: str, service_account: str) -> str:
+        """A token for `kubeconfig`: whoever has it is the ServiceAccount. Raises ApiError 404."""
+        return self._api.tokens.issue(namespace, service_account)[0]
 
     def kubeconfig(self, token: str = "") -> str:
         """The text of a kubeconfig for this server."""
@@ -75,11 +112,13 @@ def serve(
     """Start serving `store` on a loopback port (0: any free one).
 
     With a `token`, requests without it get 401: it comes as a bearer token or as the first part
-    of the path. `extra_routes` maps a path prefix to a handler of
-    its own, looked up at each request. Raises OSError when the port is taken.
+    of the path, and so do the tokens of ServiceAccounts; whoever has one is allowed what RBAC
+    allows it. `extra_routes` maps a path prefix to a handler of its own, looked up at each
+    request. Raises OSError when the port is taken.
     """
+    bootstrap(store)
     api = Api(store, runtime, faults or Faults())
-    return Server(_HttpServer(port, api, token, extra_routes if extra_routes is not None else {}))
+    return Server(port, api, token, extra_routes if extra_routes is not None else {})
 
 
 class _HttpServer(socketserver.ThreadingTCPServer):
@@ -88,8 +127,15 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     block_on_close = True  # server_close joins the connections' threads
     request_queue_size = 128
 
-    def __init__(self, port: int, api: Api, token: str, routes: Mapping[str, Route]) -> None:
-        self.api, self.token, self.routes = api, token, routes
+    def __init__(
+        self,
+        port: int,
+        api: Api,
+        token: str,
+        routes: Mapping[str, Route],
+        go_away: Callable[[float], None],
+    ) -> None:
+        self.api, self.token, self.routes, self.go_away = api, token, routes, go_away
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((_HOST, port), _Handler)
@@ -135,10 +181,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answering = False
         try:
             request = self._request()
-            self._authenticate(request)
-            self._send(self._answer(request))
+            self._send(self._answer(self.server.api.admitted(request)))
         except ApiError as error:
             self._fail(error)
+        except Dropped as told:
+            self.close_connection = True
+            if told.outage:
+                self.server.go_away(told.outage)
         except ConnectionError:
             raise
         except Exception as error:
@@ -156,30 +205,40 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(413, "RequestEntityTooLarge", "the body is too large or has no length")
         body = self.rfile.read(int(size))
         url = urlsplit(self.path)
-        self._in_path, path = self._split_token(url.path)
-        return Request(self.command, path, url.query, self.headers, body)
+        token, path = self._split_token(url.path)
+        user = self._authenticate(token, path)
+        return Request(self.command, path, url.query, self.headers, body, user)
 
-    def _split_token(self, path: str) -> tuple[bool, str]:
-        """Whether the path begins with the token, and the path without it."""
+    def _split_token(self, path: str) -> tuple[str, str]:
+        """The token the path begins with, if it does, and the path without it."""
         first, _, rest = path.removeprefix("/").partition("/")
-        token = self.server.token
-        if token and secrets.compare_digest(first.encode(), token.encode()):
-            return True, f"/{rest}"
-        return False, path
+        if self._is_own(first) or first in self.server.api.tokens:
+            return first, f"/{rest}"
+        return "", path
 
-    def _authenticate(self, request: Request) -> None:
-        """Keep web pages out, which can reach loopback too, and whoever has not the token."""
+    def _is_own(self, token: str) -> bool:
+        own = self.server.token.encode()
+        return bool(own) and secrets.compare_digest(token.encode(), own)
+
+    def _authenticate(self, token: str, path: str) -> User:
+        """Who it is. Keeps web pages out, which can reach loopback too, and whoever has no token
+        where the server wants one. Raises ApiError 401, 403."""
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if urlsplit(f"//{host}").hostname not in (_HOST, "localhost") or (
             origin is not None and urlsplit(origin).netloc != host
         ):
             raise ApiError(403, "Forbidden", "the lab answers to local clients only")
-        given = self.headers.get("Authorization")
-        wanted, path = self.server.token, request.path.rstrip("/")
-        if not wanted or self._in_path or (given is None and path in _OPEN):
-            return
-        if not secrets.compare_digest((given or "").encode(), f"Bearer {wanted}".encode()):
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        if not token and not scheme:
+            if not self.server.token:
+                return ADMIN
+            if path.rstrip("/") in _OPEN:
+                return ANONYMOUS
+        token = token or (given if scheme == "Bearer" else "")
+        user = ADMIN if self._is_own(token) else self.server.api.tokens.user(token)
+        if user is None:
             raise ApiError(401, "Unauthorized", "Unauthorized")
+        return user
 
     def _answer(self, request: Request) -> Answer:
         for prefix, route in self.server.routes.items():

@@ -7,6 +7,7 @@ from typing import Any
 from smoldebug.lab import apierror, websocket
 from smoldebug.lab.apierror import ApiError, bad_request
 from smoldebug.lab.catalog import Resource, resource
+from smoldebug.lab.identity import Tokens
 from smoldebug.lab.requests import Exec, Request
 from smoldebug.lab.runtime import LogOptions, Runtime, Usage
 from smoldebug.lab.selectors import selector_matches, selector_text
@@ -18,6 +19,8 @@ Change = Callable[[Object], Object]
 
 _PODS, _NODES = resource("pods"), resource("nodes")
 _BUDGETS = resource("poddisruptionbudgets")
+_SCALE = Resource("autoscaling", "v1", "scales", "Scale")
+_TOKEN_REQUEST = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest")
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -45,8 +48,7 @@ def scaling(change: Change) -> Change:
         replicas = (scale.get("spec") or {}).get("replicas", 0)
         if not isinstance(replicas, int) or replicas < 0:
             why = f"Invalid value: {replicas}: must be greater than or equal to 0"
-            message = f'Scale "{obj["metadata"]["name"]}" is invalid: spec.replicas: {why}'
-            raise ApiError(422, "Invalid", message)
+            raise apierror.invalid(_SCALE, obj["metadata"]["name"], "spec.replicas", why)
         version = (scale.get("metadata") or {}).get("resourceVersion")
         meta = obj["metadata"] | ({"resourceVersion": version} if version else {})
         return {**obj, "metadata": meta, "spec": obj["spec"] | {"replicas": replicas}}
@@ -82,6 +84,22 @@ def evict(store: Store, namespace: str, name: str, options: Object) -> Object:
             raise ApiError(429, "TooManyRequests", message, causes=causes)
     store.delete(_PODS, namespace, name, options)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def token(tokens: Tokens, namespace: str, name: str, asked: Object) -> Object:
+    """The answered TokenRequest. Raises ApiError 404 (no such ServiceAccount), 422."""
+    seconds = (asked.get("spec") or {}).get("expirationSeconds", 3600)
+    if seconds < 600:
+        why = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
+        raise apierror.invalid(_TOKEN_REQUEST, "", "spec.expirationSeconds", why)
+    made, expires = tokens.issue(namespace, name, seconds)
+    return {
+        "kind": "TokenRequest",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": seconds},
+        "status": {"token": made, "expirationTimestamp": timestamp(expires)},
+    }
 
 
 def container_of(pod: Object, wanted: str) -> str:
