@@ -1,48 +1,76 @@
 """Text from the world is data: made safe here for a terminal, a CI log, Markdown and a prompt."""
 
 import re
+import unicodedata
 from itertools import islice
 
 from smoldebug.records import Json
 
 DEEPEST = 100  # levels of JSON; no tool takes more, and no recursion here goes further
 
-# C0 except \n and \t, DEL, C1, surrogates, and what is invisible or turns the direction of text:
-# soft hyphen, zero-width and bidi controls, line separators, annotations, byte-order marks, tags
+# C0 except \n and \t, DEL, C1, surrogates; what turns the direction of text or begins a line; and
+# what Unicode calls ignorable: nobody sees it, a model reads it (zero widths, fillers, selectors)
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# Escape sequences with all that a terminal would swallow, begun by ESC or by their C1 character:
+# CSI; strings (OSC, DCS, SOS, PM, APC) up to their end; the rest
+_ANSI = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
+    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x1b[ -/]*[0-~]"
+)
 
-# Words that address a reader who follows orders. A flag, never a filter: the line stays evidence.
+# Words that address a reader who follows orders, in a line whose white space is folded. A flag,
+# never a filter: the line stays evidence.
+_DO = (
+    r"(?:call|run|execute|delete|scale|apply|patch|restart|invoke|reveal|send|escalate|approve"
+    r"|ignore|drain|cordon|roll ?back)"
+)
+_READER = r"(?:ai|assistant|agents?|llms?|(?:language )?models?|chatbot|copilot|debugger|bot)"
 _INSTRUCTION = re.compile(
-    r"\b(ignore|disregard|forget|override)\s+(all\s+|any\s+|your\s+|the\s+|of\s+)*"
-    r"(previous|prior|above|earlier|instructions|safety|guard)\b"
-    r"|\byou\s+(are|must)\s+(now|an?\s+ai|call|run|execute)\b"
-    r"|\b(system|developer)\s+prompt\b|\b(new|updated)\s+instructions\b"
-    r"|\bas\s+an?\s+(ai|assistant|language\s+model)\b"
-    r"|\b(assistant|agent|ai|llm)\s*[:,]\s*(please|run|execute|delete|scale|apply|call)\b"
-    r"|<\|\w{1,30}\|>|\[/?INST\]",  # the marks of chat templates
+    r"\b(?:ignore|disregard|forget|override|bypass) (?:(?:all|any|your|the|of|my|these|those) )*"
+    r"(?:previous|prior|above|earlier|preceding|system|safety|guard|other)? ?"
+    r"(?:instructions|rules|guidelines|policies|polic[yi]|guard|safety|prompts?|above|limits"
+    r"|restrictions|previous|prior|earlier|everything)\b"
+    r"|\byou (?:are|must|should|shall|have to|need to|may) "
+    rf"(?:now |always |immediately )*(?:an? {_READER}|in \w+ mode|{_DO})\b"
+    r"|\byou are now\b|\b(?:your|system|developer) (?:prompt|instructions|role is)\b"
+    r"|\b(?:new|updated) instructions\b|\b(?:real|actual) (?:instructions|task|goal) ?:"
+    rf"|\bas an? {_READER}\b"
+    rf"|\b(?:to|for|dear|hey|attention|note|hello)[ ,:]+(?:(?:the|any|all|every) )?"
+    rf"(?:automat\w+ |debugging |sre )?{_READER} ?(?:[:,.!]|read)"
+    r"|(?:^|[ \"'>(])(?:assistant|agent|ai|llm) ?[:,] ?"
+    r"(?:please|call|run|execute|delete|scale|apply)\b"
+    r"|\b(?:do not|don't|never|without) (?:tell|inform|ask|alert)(?:ing)? "
+    r"(?:the |any )?(?:operator|user|human|anyone|engineer|on-call)"
+    r"|\b(?:operator|user|human|on-call|sre) (?:has |have |already )+"
+    r"(?:pre-?)?(?:approved|authori[sz]ed|confirmed|consented)\b"
+    r"|\bpre-?approved\b|\bno (?:further |human )?(?:approval|confirmation) "
+    r"(?:is )?(?:needed|required|necessary)\b"
+    r"|\b(?:call|use|invoke) (?:the )?(?:tool|function)\b|\b(?:tool|function)_calls?\b"
+    r"|\"(?:name|tool|function)\" ?: ?\"\w{1,60}\" ?, ?"
+    r"\"(?:arguments|parameters|args|input)\" ?:"
+    r"|^(?:observation|final answer|action input|thought) ?:"
+    r"|\bgoal (?:is |was |has been )?(?:now )?(?:already )?met\b"
+    r"|<\|\w{1,30}\|>|\[/?INST\]|<</?SYS>>|</?(?:system|assistant|tool_call|function|invoke|"
+    r"start_of_turn|end_of_turn|instructions?)\b[^>]{0,80}>"  # the marks of chat templates
+    r"|^#{1,3} ?(?:instruction|system|assistant|human|response)s? ?:? ?$"
+    r"|\bignor(?:iere|ez|a|e|are)\b[^.]{0,40}\b(?:anweisungen|instructions|instrucciones"
+    r"|istruzioni|instruções)\b|忽略.{0,12}(?:指令|指示)|指示を無視",
     re.IGNORECASE,
 )
-_CUES = frozenset(  # words without which no line matches: most texts have none of them
-    [
-        "ignore",
-        "disregard",
-        "forget",
-        "override",
-        "you",
-        "prompt",
-        "instructions",
-        "ai",
-        "assistant",
-        "language",
-        "agent",
-        "llm",
-        "inst",
-    ]
+# Each match holds one of these: most texts hold none, and are not searched.
+_CUES = """\
+ignor,disregard,forget,override,bypass,you,prompt,instruct,assistant,agent,llm,model,chatbot,copilot
+debugger,approved,authori,confirmed,consented,approval,confirmation,tool,function,do not,don't,never
+without,observation,final answer,action input,thought,goal,task,arguments,parameters,"args,"input,<|
+inst],sys>,<system,</system,<invoke,</invoke,_of_turn,# ,##,忽略,指示""".replace("\n", ",").split(
+    ","
 )
+_CUE_WORDS = re.compile(r"\b(?:ai|bot)\b")
 _FLAGS = 10  # lines; a log full of them is flagged no better by all
 
 
@@ -74,10 +102,17 @@ def one_line(text: str, limit: int = 200) -> str:
 def instruction_like(text: str) -> tuple[str, ...]:
     """The first lines that read like an instruction to an AI, shortened; shown as a warning."""
     clean = plain(text)
-    if "<|" not in clean and _CUES.isdisjoint(re.findall(r"[a-z]+", clean.casefold())):
+    if not clean.isascii():
+        clean = unicodedata.normalize("NFKC", clean)  # ｉｇｎｏｒｅ, 𝗶𝗴𝗻𝗼𝗿𝗲
+    folded = clean.casefold()
+    if not (any(cue in folded for cue in _CUES) or _CUE_WORDS.search(folded)):
         return ()
-    found = (one_line(line, 120) for line in clean.splitlines() if _INSTRUCTION.search(line))
-    return tuple(islice(found, _FLAGS))
+    found = (line for line in map(_folded, clean.splitlines()) if _INSTRUCTION.search(line))
+    return tuple(one_line(line, 120) for line in islice(found, _FLAGS))
+
+
+def _folded(line: str) -> str:
+    return " ".join(line.split())
 
 
 def fence(text: str) -> str:

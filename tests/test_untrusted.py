@@ -4,8 +4,10 @@ import json
 import unicodedata
 
 import pytest
+from attacks import ATTACKS, ORDERS, Attack
 from hypothesis import given
 from hypothesis import strategies as st
+from ordinary import lines
 
 from smoldebug.untrusted import clip, fence, instruction_like, one_line, plain, whole
 
@@ -45,7 +47,10 @@ def test_plain_text_stays_as_it_is(text: str):
     assert plain(plain(text)) == plain(text)
 
 
-@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
+FILLERS = "\u115f\u1160\u3164\uffa0"  # letters, says Unicode, but nobody sees them
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters=FILLERS)))
 def test_plain_keeps_what_people_write(text: str):
     assert plain(text) == text
 
@@ -61,6 +66,11 @@ def test_plain_keeps_what_people_write(text: str):
         ("abc\u202edcba", "abcdcba"),
         ("a\u2028b\u061cc\xadd\ufffbe", "abcde"),
         ("\U000e0069\U000e0067seen", "seen"),  # letters nobody sees, and a model reads
+        ("x\U000e0154\U000e0161\ufe0f\u3164\u034fy", "xy"),
+        ("\x1bP1;2q#0\x1b\\a\x1b_Gf=1;A\x1b\\b\x1b^pm\x1b\\c\x1bXsos\x1b\\d", "abcd"),
+        ("\x9b31mred\x9d0;owned\x9c.\x90q\x9c!", "red.!"),
+        ("\x1bcreset\x1b(B\x1b7saved", "resetsaved"),
+        ("\x1b]0;never ends", "0;never ends"),
         ("tab\tstays\nnewline too", "tab\tstays\nnewline too"),
         ("漢字 🎉 e\u0301", "漢字 🎉 e\u0301"),
     ],
@@ -134,6 +144,24 @@ def test_instructions_to_an_ai_are_flagged(line: str):
     assert flagged == (one_line(line, 120),)
 
 
+@pytest.mark.parametrize("attack", ORDERS, ids=lambda attack: attack.family)
+def test_orders_of_the_attack_corpus_are_flagged(attack: Attack):
+    assert instruction_like(f"all is well\n{attack.text}\nall is well")
+
+
+def test_ten_thousand_ordinary_lines_are_not_flagged():
+    assert [line for line in lines(10_000, seed=2) if instruction_like(line)] == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.family)
+def test_of_an_attack_nothing_is_left_that_nobody_can_see(attack: Attack):
+    said = plain(attack.text)
+    seen = {unicodedata.category(char) for char in said if char not in "\n\t"}
+    assert not seen & {"Cc", "Cf", "Cs", "Mn", "Zl", "Zp"}
+    assert not set(said) & set(FILLERS)
+    assert len(one_line(attack.text).splitlines()) <= 1
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -151,6 +179,13 @@ def test_instructions_to_an_ai_are_flagged(line: str):
         "the guard said no; earlier attempts are ignored",
         "a || b && c | d",
         "[INSTANCE] auth-1 is up",
+        "you have to use the same annotation, or else",
+        "agent: update available",
+        "rolling back as the operator asked",
+        "the goal of this release is speed",
+        "model loaded; user has logged in; operator started",
+        "approval rules synced: 3 approved, 1 pending",
+        "function call failed: tool exited with 1",
     ],
 )
 def test_innocent_lines_are_not_flagged(line: str):
@@ -162,7 +197,32 @@ def test_a_log_full_of_instructions_gives_a_few_flags():
 
 
 @pytest.mark.timeout(5)
-@pytest.mark.parametrize("unit", ["ignore ", "all ", "\x1b]", "\x1b[0", "you\t", "as an ", "<|a"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "ignore ",
+        "all ",
+        "\x1b]",
+        "\x1b[0",
+        "\x1b[ ",
+        "\x9d",
+        "\x1bP",
+        "\x1b ",
+        "you\t",
+        "you must now ",
+        "as an ",
+    ]
+    + [
+        "<|a",
+        "<system ",
+        '"name": "a", ',
+        "to the automated ",
+        "operator already ",
+        "goal is ",
+        "# ",
+        "ignoriere ",
+    ],
+)
 def test_no_text_makes_it_slow(unit: str):
     text = "ignore " + unit * (100_000 // len(unit))
     plain(text)
