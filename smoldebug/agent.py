@@ -62,7 +62,7 @@ class TurnEnded:
     turn: int
     usage: Usage
     patience: float = 0.0
-    changed: bool = False  # something was applied in this turn
+    changed: int = 0  # changes applied in this turn
     pending: Card | None = None
 
 
@@ -85,7 +85,7 @@ class Agent:
         self.executor, self.signals, self.clock = executor, signals, clock
         self.usage = Usage()
         self.time_left: Callable[[], float] = lambda: float("inf")
-        self.changed = False  # something was applied in the current turn
+        self.changed = 0  # changes applied in the current turn
         self.pending: Card | None = None  # waits for an approval that nobody can give now
         self._agent: _ToolCallingAgent | None = None
 
@@ -147,7 +147,7 @@ class Agent:
             return  # the model failed: no turn
         self._count(step.token_usage)
         patience, self.notebook.patience = self.notebook.patience, 0.0
-        changed, self.changed = self.changed, False
+        changed, self.changed = self.changed, 0
         yield TurnEnded(self.usage.turns, self.used(), patience, changed, self.pending)
 
     def _count(self, used: TokenUsage | None) -> None:
@@ -311,7 +311,7 @@ class _ToolCallingAgent(ToolCallingAgent):
         if outcome.state == "pending":
             self.driver.pending = outcome.card
         if outcome.state in ("verified", "unknown"):
-            self.driver.changed = True
+            self.driver.changed += 1
             self.driver.notebook.patience = change.settle
         text = self.driver.toolset.redactor.text(plain(outcome.text))
         evidence = self._record(call, change, outcome.state, text)

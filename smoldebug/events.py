@@ -150,6 +150,13 @@ class ChangeIntended(Event, frozen=True):
     undo: Json  # the inverse Change, or null
 
 
+class UndoBegan(Event, frozen=True):
+    """The goal was not met: from here on everything that was changed is taken back."""
+
+    status: ExitStatus  # how the run would have ended without
+    reason: str
+
+
 class UndoIntended(Event, frozen=True):
     """Written and fsynced before the inverse of a change is sent."""
 
@@ -204,6 +211,7 @@ AnyEvent = (
     | ChangeProposed
     | ChangeDecided
     | ChangeIntended
+    | UndoBegan
     | UndoIntended
     | ChangeSettled
     | Waiting
@@ -227,9 +235,9 @@ class Stamped:
 class Stamp:
     """Numbers and times the events of one run."""
 
-    def __init__(self, run: str, clock: Clock, first_seq: int = 0) -> None:
+    def __init__(self, run: str, clock: Clock, first_seq: int = 0, elapsed: float = 0.0) -> None:
         self.run, self.clock, self.seq = run, clock, first_seq
-        self.began = clock.monotonic()
+        self.began = clock.monotonic() - elapsed
 
     def __call__(self, event: AnyEvent) -> Stamped:
         stamped = Stamped(

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -51,6 +52,37 @@ class _Line(msgspec.Struct):
     record: msgspec.Raw
 
 
+class Writes(Protocol):
+    """What records the events of one run."""
+
+    def append(self, stamped: Stamped) -> None:
+        """Raises SmoldebugError when it cannot be written, e.g. because the disk is full."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Unwritable:
+    """In place of a journal whose folder cannot be written: nothing is changed without one."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def append(self, stamped: Stamped) -> None:
+        raise SmoldebugError(self._why)
+
+    def close(self) -> None:
+        pass
+
+
+def open_journal(folder: Path) -> Writes:
+    """The journal in a run's folder, which is made."""
+    try:
+        return Journal(folder / "journal.jsonl")
+    except OSError as error:
+        return Unwritable(f"cannot write below {folder.parent}: {error.strerror}")
+
+
 class Journal:
     """Appends the events of one run. Only its owner may read it: evidence is in there.
 
@@ -72,7 +104,6 @@ class Journal:
             _sync_folder(path.parent)
 
     def append(self, stamped: Stamped) -> None:
-        """Raises SmoldebugError when it cannot be written, e.g. because the disk is full."""
         record = _record(stamped)
         chain = _link(self._chain, record)
         line = memoryview(encode(_Line(chain, msgspec.Raw(record))) + b"\n")
@@ -82,7 +113,10 @@ class Journal:
             if isinstance(stamped.event, ChangeIntended | UndoIntended):
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise SmoldebugError(f"cannot write the journal: {error}") from error
+            self._file.close()  # a torn line: whatever is written after it could not be read
+            raise SmoldebugError(f"cannot write the journal: {error.strerror}") from error
+        except ValueError as error:
+            raise SmoldebugError("the journal could not be written before") from error
         self._chain = chain
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
 """What a model is told. Text from the world is quoted as data; the stable part comes first, so that
 a provider's prompt cache hits."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from smoldebug.change import Executor
 from smoldebug.errors import PlaybookError
 from smoldebug.events import FirstCard
+from smoldebug.past import Past
 from smoldebug.playbook.models import RunPlan
-from smoldebug.records import Effect, Fact, Observation, Outcome, Verdict
+from smoldebug.records import Effect, Evidence, Fact, Observation, Outcome, Verdict
 from smoldebug.toolset import Toolset
 from smoldebug.untrusted import fence, one_line, plain
 
@@ -56,19 +57,31 @@ def _hints(plan: RunPlan) -> str:
         raise PlaybookError(f"cannot read hints: {error}") from error
 
 
-def task_text(
-    plan: RunPlan, executor: Executor, verdict: Verdict | None, card: FirstCard | None
-) -> str:
-    """The goal, how it stands, what may be changed, and the first card."""
+def task_text(plan: RunPlan, opening: Sequence[Evidence], past: Past | None = None) -> str:
+    """The goal, what may be changed, what an earlier part of the run found, and the run's first
+    evidence: how the goal stands, the first card."""
     playbook = plan.playbook
     lines = [f"Playbook {playbook.name}: {one_line(playbook.description, 400)}"]
     lines += [f"Goal: {one_line(playbook.goal.description, 400)}"]
-    if verdict is not None:
-        lines.append(f"[E1] {goal_text(verdict)}")
     lines.append(_permissions(plan))
-    if card is not None:
-        lines.append(f"[E2] {first_card_text(card).text}")
+    if past is not None:
+        lines += _so_far(past)
+    lines += [f"[{item.id}] {item.observation.text}" for item in opening]
     return "\n".join(lines)
+
+
+def _so_far(past: Past) -> list[str]:
+    lines = [
+        "This run was interrupted and is taken up again. Found so far, to be quoted as before:"
+    ]
+    lines += [
+        f"[{item.id}] {item.tool}: {one_line(item.observation.text, 200)}" for item in past.evidence
+    ]
+    lines += [f"{item.id} {item.status}: {one_line(item.claim, 200)}" for item in past.hypotheses]
+    return lines + [
+        f"{entry.card.id} {entry.card.change.kind} {entry.card.change.target}: {entry.state}"
+        for entry in past.ledger.values()
+    ]
 
 
 def _permissions(plan: RunPlan) -> str:

@@ -3,6 +3,7 @@
     goal measured; first card: what changed, what is red (no model)
     already met? -> say so, exit 0
     agent turn -> goal watched -> ... until met | limits | escalated | stopped
+                  a check that held is worse for a change -> that change is taken back at once
     not met -> undo what was changed -> goal again -> report
 
 Only the goal ends a run as met. The loop does no terminal I/O, may be closed after any event, and
@@ -17,6 +18,7 @@ from smoldebug.clock import Clock
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
+    Continued,
     EvidenceRecorded,
     FirstCard,
     GoalChecked,
@@ -25,15 +27,18 @@ from smoldebug.events import (
     RunStarted,
     Stamp,
     Stamped,
+    UndoBegan,
     Waiting,
 )
 from smoldebug.goal import Goal
-from smoldebug.journal import Journal
+from smoldebug.goal.steady import Steady
+from smoldebug.journal import Writes
+from smoldebug.past import Past
 from smoldebug.playbook.models import RunPlan
-from smoldebug.playbook.rules import checks_of
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
-from smoldebug.records import Gap, Observation, Outcome, Verdict
-from smoldebug.status import PRECEDENCE, ExitStatus, worst
+from smoldebug.recording import recorded
+from smoldebug.records import Evidence, Gap, Observation, Outcome, Verdict
+from smoldebug.status import ExitStatus, ran, worst
 
 Events = Generator[AnyEvent, None, "Ending | None"]
 
@@ -45,7 +50,7 @@ class Crew:
     goal: Goal
     agent: Agent
     first_card: Callable[[], FirstCard] | None  # None: the playbook uses no cluster
-    journal: Journal
+    journal: Writes
     clock: Clock
     run: str
 
@@ -56,27 +61,32 @@ class Ending:
     reason: str
 
 
-def run(plan: RunPlan, crew: Crew, started: RunStarted) -> Iterator[Stamped]:
-    """Yield every event of the run, journaled. Errors of the world end the run, never escape."""
+def run(
+    plan: RunPlan, crew: Crew, first: RunStarted | Continued, past: Past | None = None
+) -> Iterator[Stamped]:
+    """Yield every event of the run, journaled. Errors of the world end the run, never escape.
+
+    `past` is what an earlier process left of it: the run is taken up where that one stopped.
+    """
     stamp = Stamp(crew.run, crew.clock)
-    for event in _Run(plan, crew, started).events():
-        stamped = stamp(event)
-        try:
-            crew.journal.append(stamped)
-        except SmoldebugError:  # a full disk: what cannot be recorded must not stay done
-            if plan.playbook.on_failure in ("undo", "rollback"):
-                list(crew.agent.executor.take_back())
-            raise
-        yield stamped
+    if past is not None:
+        stamp = Stamp(crew.run, crew.clock, past.events, past.elapsed)
+    return recorded(
+        _Run(plan, crew, first, past).events(), crew.journal, crew.agent.executor, stamp
+    )
 
 
 class _Run:
-    def __init__(self, plan: RunPlan, crew: Crew, started: RunStarted) -> None:
-        self.plan, self.crew, self.started = plan, crew, started
+    def __init__(
+        self, plan: RunPlan, crew: Crew, first: RunStarted | Continued, past: Past | None
+    ) -> None:
+        self.plan, self.crew, self.first, self.past = plan, crew, first, past
         self.goal, self.agent, self.clock = crew.goal, crew.agent, crew.clock
         self.began = self.clock.monotonic()
         self.turn = 0
         self.verdict: Verdict | None = None
+        self.steady = Steady()
+        self.opening: list[Evidence] = []  # what the run saw before anybody was asked
         self.gaps: list[Gap] = []
         self.agent.time_left = self.time_left
 
@@ -102,16 +112,28 @@ class _Run:
     # --- the run ----------------------------------------------------------------------------
 
     def events(self) -> Iterator[AnyEvent]:
-        yield self.started
+        yield self.first
         try:
-            ending = yield from self.until_met()
+            ending = (yield from self.take_up()) or (yield from self.until_met())
         except LimitReached as error:
             ending = Ending(ExitStatus.LIMIT, str(error))
         except SmoldebugError as error:
             ending = Ending(error.status, str(error))
-        if ending.status is not ExitStatus.MET and self.agent.executor.applied:
+        undoing = self.agent.executor.applied or (self.past and self.past.undoing)
+        if ending.status is not ExitStatus.MET and undoing:
             ending = yield from self.after_failure(ending)
         yield self.ended(ending)
+
+    def take_up(self) -> Events:
+        """Settle what an earlier process left open, and finish an undo that it had begun."""
+        if self.past is None:
+            return None
+        entries, executor = self.past.ledger.values(), self.agent.executor
+        yield from executor.settle(entries)
+        executor.restore(entries)
+        if begun := self.past.undoing:
+            return Ending(begun.status, begun.reason)
+        return None
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
         met = yield from self.measure()
@@ -120,8 +142,10 @@ class _Run:
             return Ending(ExitStatus.MET, already_met(card))
         if self.stopped():
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+        if (yield from self.carry_out_approved()):
+            return Ending(ExitStatus.MET, "the goal is met")
         playbook = self.plan.playbook
-        task = task_text(self.plan, self.agent.executor, self.verdict, card)
+        task = task_text(self.plan, self.opening, self.past)
         for item in self.agent.turns(
             system_prompt(self.plan, self.agent.toolset), task, playbook.limits.max_steps
         ):
@@ -135,6 +159,18 @@ class _Run:
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
+    def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
+        """What was approved while nobody was running. Returns whether the goal is met by it."""
+        met = False
+        for entry in self.past.ledger.values() if self.past else ():
+            if entry.state == "approved" and not met:
+                outcome = yield from self.agent.executor.execute(entry.card.change)
+                yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
+                if outcome.state == "verified":
+                    self.goal.restart_window()
+                    met = yield from self.watch(entry.card.change.settle)
+        return met
+
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
         """The first card: seen before any model is asked, and the run's first evidence."""
         if self.verdict is not None:
@@ -142,23 +178,27 @@ class _Run:
         if self.crew.first_card is None:
             return None
         card = self.crew.first_card()
-        self.gaps += [*card.gaps, *unmeasured(self.plan)]
+        self.gaps += [*card.gaps, *self.goal.blind_spots()]
         yield card
         yield self.record("first_card", first_card_text(card))
         return card
 
     def record(self, name: str, seen: Observation) -> EvidenceRecorded:
-        return EvidenceRecorded(self.agent.toolset.evidence.add(name, {}, seen))
+        self.opening.append(self.agent.toolset.evidence.add(name, {}, seen))
+        return EvidenceRecorded(self.opening[-1])
 
     def after_turn(self, turn: TurnEnded) -> Events:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
             text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
             return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
+        held = self.steady.held()
         if turn.changed:
             self.goal.restart_window()  # what held before the change proves nothing about it
         if (yield from self.watch(turn.patience)):
             return Ending(ExitStatus.MET, "the goal is met")
+        if turn.changed:
+            yield from self.take_back_harm(held, turn.changed)
         if self.stopped():
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         if escalation := self.agent.notebook.escalation:
@@ -170,8 +210,21 @@ class _Run:
             self.agent.tell(goal_text(self.verdict))
         return None
 
+    def take_back_harm(self, held: set[str], last: int) -> Generator[AnyEvent, None, None]:
+        """A check that held before the turn's changes and fails after them: these go back now."""
+        worse = self.steady.worse(held)
+        if not worse or not self.undoes:
+            return
+        yield Note(f"worse than before the change, so it is taken back: {worse[0]}", "warning")
+        clean = yield from self.agent.executor.take_back(last)
+        self.goal.restart_window()
+        done = "was taken back" if clean else "could not be taken back"
+        self.agent.tell(f"Your change {done}: {worse[0]} held before it and failed after it.")
+        yield from self.measure()
+
     def measure(self) -> Generator[AnyEvent, None, bool]:
         self.verdict = self.goal.check()
+        self.steady.add(self.verdict)
         yield GoalChecked(self.turn, self.verdict)
         return self.verdict.outcome is Outcome.MET
 
@@ -199,6 +252,10 @@ class _Run:
     def stopped(self) -> bool:
         return self.agent.signals.stop.is_set() or self.agent.signals.cut.is_set()
 
+    @property
+    def undoes(self) -> bool:
+        return self.plan.playbook.on_failure in ("undo", "rollback")
+
     def unsure(self) -> bool:
         return self.verdict is not None and self.verdict.sample is Outcome.INCONCLUSIVE
 
@@ -210,16 +267,16 @@ class _Run:
         if ending.status is ExitStatus.INTERRUPTED:  # whoever stops it takes over
             yield Note("stopped: what was changed stays, the report says how to take it back")
             return ending
-        if self.plan.playbook.on_failure not in ("undo", "rollback"):
+        if not self.undoes:
             yield Note("what was changed stays, as on_failure says", "warning")
             return ending
-        yield Note("goal not met: taking back what was changed", "warning")
+        yield UndoBegan(ending.status, ending.reason)
         clean = yield from executor.take_back()
         self.verdict = self.goal.check()
         yield GoalChecked(self.turn, self.verdict)
         status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
         done = "changes undone and verified" if clean else "not everything could be undone"
-        return Ending(worst([status, _known(ending.status)]), f"{ending.reason}; {done}")
+        return Ending(worst([status, ran(ending.status)]), f"{ending.reason}; {done}")
 
     def ended(self, ending: Ending) -> RunEnded:
         outcome = Outcome.MET if ending.status is ExitStatus.MET else Outcome.NOT_MET
@@ -243,17 +300,3 @@ def already_met(card: FirstCard | None) -> str:
         return "the goal already holds: nothing to do, nothing was done"
     more = f" and {len(red) - 1} more" if red[1:] else ""
     return f"the goal already holds, so nothing was done; but this is red: {red[0].text}{more}"
-
-
-def unmeasured(plan: RunPlan) -> list[Gap]:
-    """A goal about objects alone says nothing of what customers see."""
-    kinds = ("http", "tcp", "metric", "ratio", "command", "python")
-    goal = plan.playbook.goal
-    if any(getattr(check, kind) for check in checks_of([*goal.all, *goal.any]) for kind in kinds):
-        return []
-    return [Gap("answers, error rate and latency", "this goal measures none of them")]
-
-
-def _known(status: ExitStatus) -> ExitStatus:
-    """USAGE cannot happen any more once changes were made: it counts as not met then."""
-    return status if status in PRECEDENCE else ExitStatus.NOT_MET

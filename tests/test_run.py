@@ -13,6 +13,7 @@ from smoldebug.events import (
     ChangeProposed,
     ChangeSettled,
     GoalChecked,
+    Note,
     ToolAnswered,
     ToolCalled,
 )
@@ -342,7 +343,7 @@ def test_a_failure_after_a_change_still_takes_it_back(tmp_path):
 # --- a disk that fills ----------------------------------------------------------------------
 
 
-def test_what_cannot_be_recorded_does_not_stay_done(tmp_path):
+def test_what_cannot_be_recorded_is_not_begun_and_what_was_done_does_not_stay(tmp_path):
     class Full(journal.Journal):
         full = False
 
@@ -352,10 +353,14 @@ def test_what_cannot_be_recorded_does_not_stay_done(tmp_path):
             super().append(stamped)
             self.full = isinstance(stamped.event, ChangeSettled)
 
-    stage = Stage([scale_to(3), LOOK], tmp_path, goal=models.Goal(all=[replicas_are(5)]))
+    stage = Stage([scale_to(2), scale_to(3)], tmp_path, goal=models.Goal(all=[replicas_are(5)]))
     stage.journal.close()
     with Full(tmp_path / "other" / "journal.jsonl") as full:
         stage.crew = replace(stage.crew, journal=full)
-        with pytest.raises(SmoldebugError, match="no space left"):
-            list(stage.stream())
+        ended = stage.play()
+    assert ended.status is ExitStatus.UNDONE
     assert stage.replicas == 1
+    [note] = [note for note in stage.events(Note) if note.severity == "warning"]
+    assert note.text == "cannot write the journal: no space left: from here on nothing is changed"
+    refused = [answer for answer in stage.events(ToolAnswered) if answer.tool == "scale"][-1]
+    assert "REFUSED, since what undoes it cannot be recorded" in refused.text

@@ -19,7 +19,8 @@ from smoldebug.goal.restarts import restarts
 from smoldebug.goal.rollout import rollout
 from smoldebug.goal.window import Window
 from smoldebug.playbook import models
-from smoldebug.records import CheckResult, Fact, Json, Outcome, Verdict
+from smoldebug.playbook.rules import checks_of
+from smoldebug.records import CheckResult, Fact, Gap, Json, Outcome, Verdict
 from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
 
@@ -105,6 +106,14 @@ class Goal:
         if self._goal.for_:
             words.append(f"for {self._goal.for_}")
         return ", ".join(words)
+
+    def blind_spots(self) -> list[Gap]:
+        """A goal about objects alone says nothing of what customers see."""
+        seen = ("http", "tcp", "metric", "ratio", "command", "python")
+        known = checks_of([*self._goal.all, *self._goal.any])
+        if any(getattr(check, kind) for check in known for kind in seen):
+            return []
+        return [Gap("answers, error rate and latency", "this goal measures none of them")]
 
     def check(self) -> Verdict:
         """Take one sample now. What a check cannot see is in its result, never raised."""

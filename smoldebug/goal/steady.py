@@ -1,0 +1,27 @@
+"""Which checks hold steadily, so that a change that breaks one is told from a sample by chance."""
+
+from smoldebug.records import Outcome, Verdict
+
+SURE = 2  # samples in a row: one alone may be chance
+
+
+class Steady:
+    def __init__(self) -> None:
+        self._samples: dict[str, int] = {}  # in a row: met, or (below 0) missed
+
+    def add(self, verdict: Verdict) -> None:
+        """An inconclusive sample says nothing about its check."""
+        for result in verdict.results:
+            before = self._samples.get(result.check, 0)
+            if result.outcome is Outcome.MET:
+                self._samples[result.check] = max(before, 0) + 1
+            elif result.outcome is Outcome.NOT_MET:
+                self._samples[result.check] = min(before, 0) - 1
+
+    def held(self) -> set[str]:
+        """The checks that hold now, and did the time before."""
+        return {check for check, samples in self._samples.items() if samples >= SURE}
+
+    def worse(self, held: set[str]) -> list[str]:
+        """Those of `held` that fail now, and did the time before."""
+        return sorted(check for check in held if self._samples.get(check, 0) <= -SURE)
