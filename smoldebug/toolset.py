@@ -338,9 +338,10 @@ class Toolset:
     def _observed(
         self, spec: ToolSpec, arguments: Mapping[str, Json], seen: Observation, seconds: float
     ) -> Answer:
+        data = self.redactor.json(seen.data)  # first: it tells which values are secret
         clean = Observation(
             text=self._clean(seen.text),
-            data=self.redactor.json(seen.data),
+            data=data,
             source=seen.source,
             ref=self._clean(seen.ref),
             gaps=tuple(map(self._clean, seen.gaps)),
@@ -421,7 +422,7 @@ def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark:
         seen = value if isinstance(value, Observation) else Observation(str(value))
         plain_data = msgspec.to_builtins(seen, str_keys=True, enc_hook=plainest)
         seen = msgspec.convert(plain_data, Observation)
-        return replace(seen, data=whole(seen.data))
+        return replace(seen, data=whole(seen.data, text=plain))
     except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
         raise ToolError(f"it returned a value that is not well formed: {error}") from error
 

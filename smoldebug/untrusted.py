@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from itertools import islice
 
 from smoldebug.records import Json
@@ -74,22 +75,38 @@ _CUE_WORDS = re.compile(r"\b(?:ai|bot)\b")
 _FLAGS = 10  # lines; a log full of them is flagged no better by all
 
 
+# GitHub Actions runs `::command::` at the start of a line, white space skipped, and `##[command]`
+# anywhere in it; Azure Pipelines `##vso[`, TeamCity `##teamcity[`.
+_COMMAND = re.compile(r"^(\s*)(?=::)|(?<=#)(?=#\w*\[)", re.MULTILINE)
+
+
 def plain(text: str) -> str:
-    """Without control characters (newline and tab stay), escape sequences and bidi overrides."""
+    """Without control characters (newline and tab stay), escape sequences, and what nobody sees."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSAFE.sub("", _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
-def whole(value: Json, depth: int = DEEPEST) -> Json:
-    """JSON that every file and stream can take: lone surrogates become `?`, what is nested deeper
-    than `depth` becomes `...`."""
+def inert(text: str) -> str:
+    """Text of which no CI system executes a line: `::error::` becomes `|::error::`."""
+    return _COMMAND.sub(lambda found: f"{found[1]}|" if found[1] is not None else " ", text)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def whole(value: Json, depth: int = DEEPEST, text: Callable[[str], str] = _encodable) -> Json:
+    """JSON that every file and stream can take: lone surrogates become `?` (or what `text` makes of
+    a string), what is nested deeper than `depth` becomes `...`."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return text(value)
     if isinstance(value, dict | list | tuple) and not depth:
         return "..."
     if isinstance(value, dict):
-        return {whole(key): whole(item, depth - 1) for key, item in value.items()}
+        return {text(key): whole(item, depth - 1, text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [whole(item, depth - 1) for item in value]
+        return [whole(item, depth - 1, text) for item in value]
     return value
 
 

@@ -550,8 +550,8 @@ class Percent(float):
         ({"at": datetime(2026, 1, 1, tzinfo=UTC)}, {"at": "2026-01-01T00:00:00Z"}),
         ({"share": Percent(0.5)}, {"share": 0.5}),
         (Limits("1"), {"cpu": "1", "memory": 0}),
-        ("\ud800", "?"),
-        ({"\ud800": 1}, {"?": 1}),
+        ("\ud800", ""),
+        ({"\ud800": 1}, {"": 1}),
         (AUTH, {"kind": "Deployment", "namespace": "shop", "name": "auth"}),
     ],
 )

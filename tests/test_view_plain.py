@@ -11,8 +11,8 @@ from recorded_run import recorded_run
 from smoldebug.events import HypothesesChanged, Note, Stamped, ToolAnswered, ToolCalled
 from smoldebug.records import Hypothesis, Observation, Section
 from smoldebug.report import document, sections
+from smoldebug.untrusted import inert
 from smoldebug.view import OutputFormat, View, open_view
-from smoldebug.view.plain import inert
 
 GOLDEN = Path(__file__).parent / "golden"
 ACTED_ON = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)

@@ -58,11 +58,11 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def complain(message: str, hint: str, status: int) -> int:
-    from smoldebug.untrusted import plain
+    from smoldebug.untrusted import inert, plain
 
-    print(f"smoldebug: {plain(message)}", file=sys.stderr)  # noqa: T201 the one place that does
+    print(inert(f"smoldebug: {plain(message)}"), file=sys.stderr)  # noqa: T201 the one place that does
     if hint:
-        print(f"hint: {plain(hint)}", file=sys.stderr)  # noqa: T201
+        print(inert(f"hint: {plain(hint)}"), file=sys.stderr)  # noqa: T201
     return status
 
 

@@ -181,7 +181,7 @@ def _json(value: "Json") -> None:
 
 def _write(text: str) -> None:
     """Plain text in any encoding; nothing in it is a command to a terminal or a CI system."""
-    from smoldebug.view.plain import inert
+    from smoldebug.untrusted import inert
     from smoldebug.view.stream import encodable
 
     encodable(sys.stdout).write(inert(text))

@@ -98,7 +98,7 @@ def show(
 
 def _write(text: str) -> None:
     """A document as it is, in any encoding; on a CI system's log nothing in it is a command."""
-    from smoldebug.view.plain import inert
+    from smoldebug.untrusted import inert
     from smoldebug.view.stream import encodable
 
     encodable(sys.stdout).write(inert(text))

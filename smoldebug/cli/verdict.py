@@ -12,10 +12,9 @@ from smoldebug.goal import Goal
 from smoldebug.playbook.models import RunPlan
 from smoldebug.records import Json, Outcome, Verdict
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import inert, one_line
 from smoldebug.view import OutputFormat
 from smoldebug.view.phrases import count, goal_word, measured, window
-from smoldebug.view.plain import inert
 from smoldebug.view.stream import encodable
 
 MARKS = {Outcome.MET: "✓", Outcome.NOT_MET: "✗", Outcome.INCONCLUSIVE: "?"}

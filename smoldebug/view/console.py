@@ -47,7 +47,7 @@ from smoldebug.view.phrases import (
     result,
 )
 from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
-from smoldebug.view.stream import encodable
+from smoldebug.view.stream import drawn_on
 
 FACTS = 6  # lines of the first card of one kind
 CURVES = 3
@@ -57,7 +57,7 @@ _SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "inf
 class ConsoleView:
     def __init__(self, stdout: TextIO, clock: Clock) -> None:
         self._console = Console(
-            file=encodable(stdout), markup=False, highlight=False, emoji=False, soft_wrap=False
+            file=drawn_on(stdout), markup=False, highlight=False, emoji=False, soft_wrap=False
         )
         self._clock = clock
         self._pinned = Pinned(clock)

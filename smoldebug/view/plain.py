@@ -1,6 +1,5 @@
 """For logs and CI: one line per event on stderr, the report on stdout, no control characters."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -24,7 +23,7 @@ from smoldebug.events import (
     Waiting,
 )
 from smoldebug.records import Fact, Section
-from smoldebug.untrusted import one_line, plain
+from smoldebug.untrusted import inert, one_line, plain
 from smoldebug.view.phrases import (
     MODES,
     Recorded,
@@ -40,15 +39,6 @@ from smoldebug.view.phrases import (
     window,
 )
 from smoldebug.view.stream import encodable
-
-# GitHub Actions runs `::command::` at the start of a line, white space skipped, and `##[command]`
-# anywhere in it; Azure Pipelines `##vso[`, TeamCity `##teamcity[`.
-_COMMAND = re.compile(r"^(\s*)(?=::)|(?<=#)(?=#\w*\[)", re.MULTILINE)
-
-
-def inert(text: str) -> str:
-    """Text of which no CI system executes a line: `::error::` becomes `|::error::`."""
-    return _COMMAND.sub(lambda found: f"{found[1]}|" if found[1] is not None else " ", text)
 
 
 class PlainView:

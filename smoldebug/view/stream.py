@@ -2,6 +2,8 @@
 
 from typing import TextIO
 
+from smoldebug.untrusted import inert
+
 #: One character each, so that nothing moves on the screen. Words stand beside every symbol.
 _ASCII = str.maketrans(
     {
@@ -33,6 +35,31 @@ class Encodable:
         return self._stream.fileno()
 
 
+class Inert:
+    """A text stream for a log, where a CI system may read; see `untrusted.inert`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.encoding = stream, stream.encoding
+
+    def write(self, text: str) -> int:
+        return self._stream.write(inert(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 def encodable(stream: TextIO) -> TextIO:
     encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
     return stream if encoding.startswith("utf") else Encodable(stream)  # type: ignore[return-value]
+
+
+def drawn_on(stream: TextIO) -> TextIO:
+    """For what draws: where no terminal is, a wrapped line may begin with a CI system's command."""
+    kept = encodable(stream)
+    return kept if stream.isatty() else Inert(kept)  # type: ignore[return-value]
