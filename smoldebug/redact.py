@@ -4,7 +4,7 @@
     [email:9c1d]  [phone:0b77]  [card:51e0]  [iban:c4d8]  personal data, by class
 
 A mask is keyed with random bytes of the run: who reads it cannot try telephone numbers until one
-fits. Hand the same `key` to a later process, and the masks stay the same.
+fits. A later process that is handed the same key makes the same masks.
 
 Every pattern starts at a fixed word, and what it repeats is bounded or ends where the next match
 could start: a line made to be slow is as fast as any other. What only names a secret stays
@@ -25,7 +25,7 @@ from smoldebug.errors import UsageError
 from smoldebug.personal import CLASSES
 from smoldebug.records import Json
 
-_KEY = secrets.token_bytes(16)  # of this process, where nobody names another
+_key = secrets.token_bytes(16)
 _KINDS = ("secret", *CLASSES)
 _MASK = re.compile(rf"\[(?:{'|'.join(_KINDS)}):[0-9a-f]{{4}}\]")
 _IN_MASK = re.compile(  # what replacing would break masks
@@ -134,8 +134,8 @@ _YAML_ITEM = re.compile(r"(?m)^ +(?:[\w.-]+:(?: +|$))?+(?!(?:[|>][+-]?)?$)(?P<se
 class Redactor:
     """Masks patterns of secrets and of personal data, and the exact values it has been told.
 
-    `classes` are those of personal data to mask, of CLASSES; `key` makes the masks, 16 random bytes
-    that a run keeps. Raises UsageError for an unknown class.
+    `classes` are those of personal data to mask, of CLASSES; `key` makes the masks, by default the
+    one this process uses (`use_key`). Raises UsageError for an unknown class.
     """
 
     def __init__(
@@ -143,9 +143,9 @@ class Redactor:
         values: Iterable[str] = (),
         *,
         classes: Iterable[str] = CLASSES,
-        key: bytes = _KEY,
+        key: bytes | None = None,
     ) -> None:
-        self._key, self._classes = key, [kind for kind in CLASSES if kind in set(classes)]
+        self.key, self._classes = key, [kind for kind in CLASSES if kind in set(classes)]
         if unknown := set(classes) - set(CLASSES):
             known = ", ".join(CLASSES)
             raise UsageError(f"unknown class of personal data: {min(unknown)}; known: {known}")
@@ -165,7 +165,7 @@ class Redactor:
 
     def mask(self, value: str, kind: str = "secret") -> str:
         """`[secret:3f2a]`: tells two values apart without telling what they are."""
-        return mask(value, kind, self._key)
+        return mask(value, kind, self.key)
 
     def text(self, text: str) -> str:
         text = self._open(text)
@@ -252,11 +252,9 @@ class Redactor:
         return value
 
     def fields(self, values: Mapping[str, Json]) -> dict[str, Json]:
-        """The same for values by JSON pointer, whose last part tells what is secret."""
-        return {path: self._named(path.rpartition("/")[2], values[path]) for path in values}
-
-    def _named(self, name: str, value: Json) -> Json:
-        return self._member({name: value}, name)
+        """The same for values by JSON pointer, whose last part tells what is secret; for the
+        `value` of a variable it is the part before."""
+        return {path: self._member({name: values[path]}, name) for path, name in _named(values)}
 
     def _member(self, parent: dict[str, Json], key: str) -> Json:
         value = parent[key]
@@ -267,9 +265,18 @@ class Redactor:
         return self.mask(value) if secret else item
 
 
-def mask(value: str, kind: str = "secret", key: bytes = _KEY) -> str:
-    """The mask of a value, here the one this process uses where no run has a key of its own."""
-    return f"[{kind}:{hmac.digest(key, value.encode(errors='replace'), 'sha256').hex()[:4]}]"
+def use_key(key: bytes) -> None:
+    """Make masks with this key, 16 random bytes that a run keeps, wherever no other is given: the
+    same in its journal, its views and its reports."""
+    global _key
+    _key = key
+
+
+def mask(value: str, kind: str = "secret", key: bytes | None = None) -> str:
+    """The mask of a value, for tests and for whoever has no Redactor at hand."""
+    return (
+        f"[{kind}:{hmac.digest(key or _key, value.encode(errors='replace'), 'sha256').hex()[:4]}]"
+    )
 
 
 # --- what is a secret -----------------------------------------------------------------------
@@ -285,6 +292,12 @@ def _telling(value: str) -> bool:
     """May this value be masked wherever it occurs? Not `postgres`, not what is masked already."""
     word = value.isalpha() and value.islower()
     return len(value) >= _TELLING and not word and not _MASK.search(value)
+
+
+def _named(pointers: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for pointer in pointers:
+        *_, parent, last = ("", *pointer.split("/"))
+        yield pointer, parent.rstrip("]})") if last == "value" else last
 
 
 def _telling_values(value: Json) -> Iterator[str]:

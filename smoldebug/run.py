@@ -177,7 +177,7 @@ class _Run:
             yield self.record("goal", Observation(goal_text(self.verdict), None, "probe", "goal"))
         if self.crew.first_card is None:
             return None
-        card = self.crew.first_card()
+        card = self.agent.toolset.shown(self.crew.first_card())
         self.gaps += [*card.gaps, *self.goal.blind_spots()]
         yield card
         yield self.record("first_card", first_card_text(card))
@@ -223,7 +223,7 @@ class _Run:
         yield from self.measure()
 
     def measure(self) -> Generator[AnyEvent, None, bool]:
-        self.verdict = self.goal.check()
+        self.verdict = self.agent.toolset.shown(self.goal.check())
         self.steady.add(self.verdict)
         yield GoalChecked(self.turn, self.verdict)
         return self.verdict.outcome is Outcome.MET
@@ -272,7 +272,7 @@ class _Run:
             return ending
         yield UndoBegan(ending.status, ending.reason)
         clean = yield from executor.take_back()
-        self.verdict = self.goal.check()
+        self.verdict = self.agent.toolset.shown(self.goal.check())
         yield GoalChecked(self.turn, self.verdict)
         status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
         done = "changes undone and verified" if clean else "not everything could be undone"

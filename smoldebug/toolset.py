@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -43,6 +43,7 @@ LOAD_LIMIT = 30.0  # seconds to import a file of tools
 POLL = 0.02  # seconds between looks at a running tool, its deadline and the cancel flag
 TEXT_LIMIT = 8000  # characters of an observation that a model reads
 MARK = "__smoldebug_tool__"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +351,11 @@ class Toolset:
         flags = instruction_like(clean.text)
         text = clip(clean.text, TEXT_LIMIT)
         return Answer(True, text, seconds, evidence=evidence, flags=flags)
+
+    def shown(self, record: T) -> T:
+        """A record or an event with the secrets in its texts masked."""
+        masked = self.redactor.json(whole(msgspec.to_builtins(record), text=plain))
+        return msgspec.convert(masked, type(record))
 
     def _clean(self, text: str) -> str:
         return self.redactor.text(plain(text))

@@ -56,7 +56,7 @@ def _started(told: Story) -> Mapping[str, Json]:
         "command": start.command if start else "",
         "playbook": start.playbook if start else "",
         "revision": start.revision if start else "",
-        "inputs": _plain(start.inputs) if start else {},
+        "inputs": MASKS.json(_plain(start.inputs)) if start else {},
         "context": start.context if start else "",
         "namespaces": list(start.namespaces) if start else [],
         "mode": start.mode if start else "",

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from smoldebug.events import Stamped, to_json
 from smoldebug.records import Json, Section
+from smoldebug.redact import Redactor
 
 
 def dumps(value: Json, indent: int | None = None) -> str:
@@ -19,6 +20,20 @@ def dumps(value: Json, indent: int | None = None) -> str:
     """
     text = json.dumps(_portable(value), indent=indent, allow_nan=False)
     return re.sub(r"##(?=\w*\[)", r"#\\u0023", text.replace("\x7f", r"\u007f"))
+
+
+def shown(value: Json) -> Json:
+    """An event as it may be seen: what a change replaces and what a run is resumed with are whole
+    in the journal only."""
+    if isinstance(value, Mapping):
+        return {key: _changed(key, item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _changed(key: str, value: Json) -> Json:
+    if key in ("before", "after") and isinstance(value, Mapping):
+        return Redactor().fields(value)
+    return Redactor().json(value) if key in ("manifest", "inputs", "plan") else shown(value)
 
 
 def _portable(value: Json) -> Json:
@@ -36,7 +51,7 @@ class JsonlView:
         self._out = stdout
 
     def show(self, stamped: Stamped) -> None:
-        self._out.write(dumps(to_json(stamped)) + "\n")
+        self._out.write(dumps(shown(to_json(stamped))) + "\n")
         self._out.flush()
 
     @contextmanager
