@@ -101,7 +101,7 @@ def goal_text(verdict: Verdict) -> str:
     lines = [f"goal: {verdict.outcome} (this sample: {verdict.sample})"]
     if verdict.sample is Outcome.MET:
         lines[0] += f", {verdict.streak} of {verdict.needed} in a row"
-    lines += [f"- {item.check}: {item.outcome}: {plain(item.says)}" for item in verdict.results]
+    lines += [plain(f"- {item.check}: {item.outcome}: {item.says}") for item in verdict.results]
     return "\n".join(lines)
 
 

@@ -19,7 +19,8 @@ from smoldebug.untrusted import one_line
 
 LIMIT = 15  # lines
 EACH = 2  # lines of one kind; more are counted
-WIDTH = 300  # characters of a line; commands are longer where they must be
+WIDTH = 300  # characters of a line
+COMMAND = 100_000  # of one with a command, which is never cut
 
 
 def handover(events: Iterable[Stamped]) -> str:
@@ -50,7 +51,7 @@ def _changes(told: Story) -> list[str]:
         made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
         lines.append(made)
         if change.stands:
-            lines.append(f"  undo: {undo_words(change, told.kubeconfig)}")
+            lines.append(_whole(f"undo: {undo_words(change, told.kubeconfig)}"))
     return lines or ["changed: nothing"]
 
 
@@ -60,7 +61,11 @@ def _proposed(told: Story) -> list[str]:
         return []
     change = told.proposed[-1]
     words = f"proposed: {summary(change.card.change)} ({state_words(change)})"
-    return [one_line(words, WIDTH), f"  by hand: $ {change.card.command}"]
+    return [one_line(words, WIDTH), _whole(f"by hand: $ {change.card.command}")]
+
+
+def _whole(command: str) -> str:
+    return f"  {one_line(command, COMMAND)}"
 
 
 def _some(label: str, lines: list[str]) -> list[str]:
