@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from smoldebug.records import Json
 
 app = typer.Typer(
-    help="List, show, check and explain playbooks.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, check and explain playbooks; what one may do, and the role it needs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 LIST_EXAMPLES = """\
@@ -52,6 +54,22 @@ Examples:
 
   smoldebug playbooks explain tools.change
 """
+PLAN_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks plan triage --set namespace=shop
+
+  smoldebug playbooks plan triage-502 --set service=checkout --output json
+"""
+RBAC_EXAMPLES = """\
+Examples:
+
+  smoldebug playbooks rbac triage --set namespace=shop | kubectl apply -f -
+
+  smoldebug playbooks rbac triage --set namespace=shop --read-only
+
+  smoldebug playbooks rbac ./mine.yaml --service-account ops/smoldebug --output json
+"""
 SCHEMA_EXAMPLES = """\
 Examples:
 
@@ -62,12 +80,19 @@ Examples:
 """
 
 
+class RoleFormat(StrEnum):
+    YAML = "yaml"
+    JSON = "json"
+
+
 class ListFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
 
 
 ListOutput = Annotated[ListFormat, typer.Option("--output", "-o")]
+Name = Annotated[str, typer.Argument(help="Playbook: a name or a file.")]
+Inputs = Annotated[list[str] | None, typer.Option("--set", help="Input: NAME=VALUE. Repeatable.")]
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
@@ -93,12 +118,7 @@ def list_playbooks(output: ListOutput = ListFormat.TABLE) -> None:
 
 
 @app.command("show", epilog=SHOW_EXAMPLES)
-def show(
-    playbook: Annotated[str, typer.Argument(help="Playbook: a name or a file.")],
-    inputs: Annotated[
-        list[str] | None, typer.Option("--set", help="Input: NAME=VALUE. Repeatable.")
-    ] = None,
-) -> None:
+def show(playbook: Name, inputs: Inputs = None) -> None:
     """Show a playbook as it would run: inputs put in, defaults left out, secrets masked."""
     from smoldebug.playbook.find import find
     from smoldebug.playbook.load import assignments, draft, planned
@@ -153,6 +173,39 @@ def explain(
         f"{entry.key}: {entry.description}\n\n"
         f"value:    {entry.type}\ndefault:  {default}\n{below}\nexample:\n{example}"
     )
+
+
+@app.command("rbac", epilog=RBAC_EXAMPLES)
+def rbac(
+    playbook: Name,
+    inputs: Inputs = None,
+    service_account: Annotated[
+        str,
+        typer.Option(
+            help="NAMESPACE/NAME of the ServiceAccount to bind "
+            "[default: smoldebug in the scope's first namespace]"
+        ),
+    ] = "",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only what a run with --approval never needs.")
+    ] = False,
+    output: Annotated[RoleFormat, typer.Option("--output", "-o")] = RoleFormat.YAML,
+) -> None:
+    """Print the smallest role a playbook can run under, with its binding, for `kubectl apply`.
+
+    A Role in each namespace; a ClusterRole for what lies in none, and where the scope names none.
+    """
+    from smoldebug.playbook.load import assignments, load
+    from smoldebug.preview import rbac as needs
+
+    plan = load(playbook, assignments(inputs or ()))
+    given = needs.Account.parse(service_account) if service_account else None
+    account = given or needs.default_account(plan.playbook)
+    roles = needs.roles(plan.playbook, account, read_only=read_only)
+    if output is RoleFormat.JSON:
+        _json(needs.as_list(roles))
+    else:
+        _write(needs.as_yaml(roles, needs.notes(plan, account)))
 
 
 @app.command("schema", epilog=SCHEMA_EXAMPLES)

@@ -1,0 +1,461 @@
+"""The smallest role a playbook can run under: `playbooks rbac`.
+
+Each method of `_Parts` says what one part of smoldebug requests. tests/test_rbac.py records what
+the parts really send, and fails on a request without a grant and on a grant without a request.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import yaml
+
+from smoldebug.errors import UsageError
+from smoldebug.guard import plural
+from smoldebug.playbook.models import Check, Playbook, RunPlan
+from smoldebug.playbook.rules import checks_of
+from smoldebug.records import ChangeKind, Json
+from smoldebug.signals import first_card
+from smoldebug.sources import targets
+from smoldebug.sources.http import service_of
+from smoldebug.sources.kinds import KINDS, find
+from smoldebug.untrusted import one_line
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+API = "rbac.authorization.k8s.io"
+READS = ("get", "list")
+ROLLED_OUT = ("Deployment", "StatefulSet", "DaemonSet")
+LOGGED = (*targets.BARE, "ReplicaSet")  # whose pods' logs may be asked for
+
+_ACCOUNT = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
+_PATTERN = re.compile(r"(?P<scheme>https?)://(?P<host>[^/:]*)(:(?P<port>[\d*]+))?(/.*)?")
+_ONE_SERVICE = re.compile(r"(?P<name>[^.]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.cluster\.local)?")
+_SERVICES = (".svc", ".svc.cluster.local")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """One kind of request. Without a namespace in all of them, without a name for any object."""
+
+    namespace: str
+    group: str  # "*": a custom resource, whose group only its cluster knows
+    resource: str  # with its subresource: pods/log
+    verb: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What a kind of change requests. `on` are the kinds of object it is for; none: all. It sends
+    `verbs` to its target (`sub` is a subresource), lists `finds` to be proposed and `weighs` to
+    be judged, in the target's namespace."""
+
+    on: tuple[str, ...] = ()
+    finds: tuple[str, ...] = ()
+    weighs: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ("get", "patch")
+    sub: str = ""
+
+
+_AUTOSCALED = ("HorizontalPodAutoscaler",)  # whatever sets replicas asks whether one does already
+CHANGES: Mapping[ChangeKind, Requests] = {
+    ChangeKind.SCALE: Requests(("Deployment", "StatefulSet", "ReplicaSet"), finds=_AUTOSCALED),
+    ChangeKind.RESTART: Requests(ROLLED_OUT),
+    ChangeKind.ROLLBACK: Requests(ROLLED_OUT, finds=("ReplicaSet", "ControllerRevision")),
+    ChangeKind.SET_REPLICAS_BOUNDS: Requests(("HorizontalPodAutoscaler",)),
+    ChangeKind.SET_IMAGE: Requests(ROLLED_OUT),
+    ChangeKind.SET_ENV: Requests(ROLLED_OUT),
+    ChangeKind.SET_RESOURCES: Requests(ROLLED_OUT),
+    ChangeKind.SET_CONFIG_KEY: Requests(("ConfigMap",)),
+    ChangeKind.PATCH_SELECTOR: Requests(("Service",), finds=("Pod",)),
+    ChangeKind.PATCH_PORT: Requests(("Service",)),
+    ChangeKind.PATCH_OBJECT: Requests(finds=_AUTOSCALED),
+    ChangeKind.APPLY_OBJECT: Requests(finds=_AUTOSCALED),
+    ChangeKind.CREATE_OBJECT: Requests(verbs=("create", "delete", "get")),  # delete: its undo
+    ChangeKind.DELETE_OBJECT: Requests(verbs=("create", "delete", "get")),
+    ChangeKind.CORDON: Requests(("Node",)),
+    ChangeKind.UNCORDON: Requests(("Node",)),
+    ChangeKind.ADD_TAINT: Requests(("Node",)),
+    ChangeKind.REMOVE_TAINT: Requests(("Node",)),
+    ChangeKind.DEBUG_CONTAINER: Requests(("Pod",), sub="ephemeralcontainers"),
+}
+
+Because = dict[Grant, list[str]]  # the parts that need it, in their order
+
+
+def because(playbook: Playbook, *, read_only: bool = False) -> Because:
+    """Every grant the playbook needs and what for; none is implied by another. `read_only` leaves
+    out what changes something."""
+    found: Because = {}
+    for part, grant in _Parts(playbook).grants():
+        if not read_only or grant.verb in READS or grant.resource == "pods/exec":
+            found.setdefault(grant, []).append(part)
+    kept: Because = {}
+    for grant, parts in sorted(found.items()):
+        widest = next((wide for wide in _wider(grant) if wide in found), grant)
+        kept[widest] = list(dict.fromkeys((*kept.get(widest, ()), *found[widest], *parts)))
+    return kept
+
+
+def _wider(grant: Grant) -> Iterator[Grant]:
+    """Grants that make this one superfluous, the widest first."""
+    for namespace in ("", grant.namespace):
+        for name in ("", grant.name):
+            yield Grant(namespace, grant.group, grant.resource, grant.verb, name)
+
+
+# --- the parts ------------------------------------------------------------------------------
+
+
+class _Parts:
+    def __init__(self, playbook: Playbook) -> None:
+        self._playbook, self._tools = playbook, playbook.tools
+        self._spaces = playbook.scope.namespaces or [""]
+        read = playbook.tools.kubectl.read if playbook.tools.kubectl else []
+        everything = [kind.plural for kind in KINDS if kind.plural != "secrets"]
+        self._readable = list(dict.fromkeys(plural(kind) for kind in read)) or everything
+        self._checks = list(checks_of([*playbook.goal.all, *playbook.goal.any]))
+
+    def grants(self) -> Iterator[tuple[str, Grant]]:
+        reached = [*self.goal(), *self.metrics()]
+        if not (reached or self._tools.logs or self._tools.kubectl):
+            return  # it speaks to no cluster
+        for part, needs in PARTS.items():
+            yield from ((part, grant) for grant in needs(self))
+
+    def cluster(self) -> Iterator[Grant]:
+        """Which cluster is it? An approval binds a change to it."""
+        yield Grant("", "", "namespaces", "get", "kube-system")
+
+    def namespaces(self) -> Iterator[Grant]:
+        """Does it exist? Asked before a run, and to tell an empty namespace from a wrong one."""
+        for space in filter(None, self._spaces):
+            yield Grant(space, "", "namespaces", "get", space)
+
+    def goal(self) -> Iterator[Grant]:
+        for check in self._checks:
+            yield from self._objects(check)
+            if check.http and (service := service_of(check.http.url)):
+                yield from _routes(check.http.url)
+                space = service.namespace
+                yield Grant(space, "", "namespaces", "get", space)  # is it down, or the cluster?
+            if check.rollout:
+                yield from self._rollout(check.rollout.target)
+            if check.restarts:
+                yield from self._restarts(check.restarts.target)
+
+    def _objects(self, check: Check) -> Iterator[Grant]:
+        if wanted := check.object:
+            verb = "get" if wanted.name else "list"
+            space = wanted.namespace or self._spaces[0]
+            yield from _on(wanted.kind, space, verb, name=wanted.name)
+
+    def _rollout(self, target: str) -> Iterator[Grant]:
+        for space in self._spaces if not target else ():
+            yield from (grant for kind in ROLLED_OUT for grant in _on(kind, space, "list"))
+        if target:
+            yield from _on_target(target, self._spaces, "get")
+
+    def _restarts(self, target: str) -> Iterator[Grant]:
+        spaces = self._spaces
+        if target:
+            yield from _on_target(target, self._spaces, "get")
+            spaces = _spaces_of(target, spaces)
+        for space in spaces:
+            yield from _on("Pod", space, "list")
+
+    def first_card(self) -> Iterator[Grant]:
+        yield from self._reading(first_card.KINDS, "list")
+
+    def kubectl(self) -> Iterator[Grant]:
+        if self._tools.kubectl:
+            yield from self._reading(self._readable, *READS)
+
+    def logs(self) -> Iterator[Grant]:
+        if self._tools.logs and "pods" in self._readable:
+            yield from self._reading(LOGGED, "get")
+            yield from self._reading(["Pod"], "list")
+            for space in self._spaces:
+                yield from _on("Pod", space, "get", sub="log")
+
+    def metrics(self) -> Iterator[Grant]:
+        url = self._tools.metrics.url if self._tools.metrics else ""
+        if service_of(url):
+            yield from (grant for grant in _routes(url) if grant.resource == "services/proxy")
+
+    def http(self) -> Iterator[Grant]:
+        for pattern in self._tools.http.allow if self._tools.http else ():
+            yield from _routes(pattern)
+
+    def shell(self) -> Iterator[Grant]:
+        commands = self._tools.shell.allow.values() if self._tools.shell else ()
+        if any(command.in_pod for command in commands):
+            for space in self._spaces:  # servers before 1.35 ask for get alone
+                yield from _on("Pod", space, "create", "get", sub="exec")
+
+    def proposals(self) -> Iterator[Grant]:
+        for kind, target in self._allowed():
+            if plural(target.partition("/")[0]) in self._readable:
+                yield from _on_target(target, self._spaces, "get")
+            yield from self._beside(target, self._may(_found_for(kind, target)))
+
+    def changes(self) -> Iterator[Grant]:
+        for kind, target in self._allowed():
+            needs = CHANGES[kind]
+            for verb in needs.verbs:
+                sub = needs.sub if verb == "patch" else ""
+                yield from _on_target(target, self._spaces, verb, sub=sub)
+            yield from self._beside(target, needs.weighs)
+
+    def _beside(self, target: str, kinds: Iterable[str]) -> Iterator[Grant]:
+        for kind in kinds:
+            for space in _spaces_of(target, self._spaces):
+                yield from _on(kind, space, "list")
+
+    def _allowed(self) -> Iterator[tuple[ChangeKind, str]]:
+        """Pairs of a kind of change and a target that it is for."""
+        change = self._tools.change
+        if change is None or self._playbook.scope.cluster == "read-only":
+            return
+        for kind in (kind for kind in change.allow if kind in CHANGES):
+            yield from ((kind, target) for target in change.targets if is_for(kind, target))
+
+    def _reading(self, kinds: Iterable[str], *verbs: str) -> Iterator[Grant]:
+        """Reads through the playbook's own eyes: what it does not let be read is not granted."""
+        for kind in self._may(kinds):
+            yield from (grant for space in self._spaces for grant in _on(kind, space, *verbs))
+
+    def _may(self, kinds: Iterable[str]) -> Iterator[str]:
+        return (kind for kind in kinds if plural(kind) in self._readable)
+
+
+PARTS: Mapping[str, Callable[[_Parts], Iterable[Grant]]] = {  # in the order of a run
+    "cluster's id": _Parts.cluster,
+    "namespaces": _Parts.namespaces,
+    "goal": _Parts.goal,
+    "first card": _Parts.first_card,
+    "tools.kubectl": _Parts.kubectl,
+    "tools.logs": _Parts.logs,
+    "tools.metrics": _Parts.metrics,
+    "tools.http": _Parts.http,
+    "tools.shell": _Parts.shell,
+    "proposals": _Parts.proposals,
+    "changes": _Parts.changes,
+}
+
+
+def _on(kind: str, space: str, *verbs: str, name: str = "", sub: str = "") -> Iterator[Grant]:
+    known = find(kind)
+    group = known.versions[0].rpartition("/")[0] if known else "*"
+    where = space if known is None or known.namespaced else ""
+    resource = "/".join(filter(None, (plural(kind), sub)))
+    yield from (Grant(where, group, resource, verb, name) for verb in verbs)
+
+
+def _on_target(target: str, spaces: list[str], verb: str, sub: str = "") -> Iterator[Grant]:
+    """On what `Kind/namespace/name`, `Kind/name` or a pattern of these names."""
+    kind, *_, name = target.split("/")
+    anything = name == "*" or verb == "create"  # what is not there yet has no name for RBAC
+    for space in _spaces_of(target, spaces):
+        yield from _on(kind, space, verb, name="" if anything else name, sub=sub)
+
+
+def _spaces_of(target: str, spaces: list[str]) -> list[str]:
+    """Namespaces a target lies in, as far as the scope goes."""
+    _, *between, _ = target.split("/")
+    if not between or between == ["*"]:
+        return spaces
+    return between if spaces == [""] or between[0] in spaces else []
+
+
+def is_for(kind: ChangeKind, target: str) -> bool:
+    """Whether a kind of change can be made on such a target at all."""
+    on, made_of = CHANGES[kind].on, target.partition("/")[0]
+    return made_of in on if on else made_of not in ("Process", "Command", "Secret")
+
+
+def _found_for(kind: ChangeKind, target: str) -> Iterator[str]:
+    """What is listed to propose it: earlier revisions are kept as objects of two kinds."""
+    made_of = target.partition("/")[0]
+    unused = "ControllerRevision" if made_of == "Deployment" else "ReplicaSet"
+    return (found for found in CHANGES[kind].finds if found != unused)
+
+
+def _routes(url: str) -> Iterator[Grant]:
+    """How HTTP reaches a Service from outside: pod by pod, else as the Service itself. `url` may
+    be a pattern; one that may mean any Service is granted in all namespaces."""
+    parts = _PATTERN.fullmatch(url)
+    if parts is None:
+        return
+    host, scheme = parts["host"].lower(), parts["scheme"]
+    port = parts["port"] or ("443" if scheme == "https" else "80")
+    one = _ONE_SERVICE.fullmatch(host)
+    end = host.rpartition("*")[2]
+    if not one and ("*" not in host or not any(name.endswith(end) for name in _SERVICES)):
+        return
+    space = one["namespace"] if one else ""
+    name = one["name"] if one and "*" not in one["name"] else ""
+    named = f"{name}:{port}" if name and port.isdecimal() else ""
+    yield from _on("Service", space, "get", name=name)
+    yield from _on("EndpointSlice", space, "list")
+    yield from _on("Pod", space, "get", sub="proxy")
+    tls = "https:" if named and scheme == "https" else ""
+    yield from _on("Service", space, "get", sub="proxy", name=f"{tls}{named}")
+
+
+# --- roles ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A PolicyRule, and the parts of the playbook it is for."""
+
+    group: str
+    verbs: tuple[str, ...]
+    resources: tuple[str, ...]
+    names: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    def json(self) -> dict[str, Json]:
+        names = {"resourceNames": [*self.names]} if self.names else {}
+        return {
+            "apiGroups": [self.group],
+            "resources": [*self.resources],
+            **names,
+            "verbs": [*self.verbs],
+        }
+
+
+def rules(found: Because, namespace: str) -> list[Rule]:
+    """One for each group, verbs and names, sorted; together they allow what is granted, no more."""
+    here = {grant: parts for grant, parts in found.items() if grant.namespace == namespace}
+    verbs = _gather(((one.group, one.resource, one.name), one.verb) for one in sorted(here))
+    names = _gather(((group, what, (*may,)), name) for (group, what, name), may in verbs.items())
+    whats = _gather(((group, may, (*given,)), what) for (group, what, may), given in names.items())
+    return [
+        Rule(group, may, (*resources,), (*filter(None, given),), _parts(here, may, resources))
+        for (group, may, given), resources in sorted(whats.items())
+    ]
+
+
+def _parts(found: Because, verbs: Iterable[str], resources: Iterable[str]) -> tuple[str, ...]:
+    """In the order of _Parts.grants, which is that of a run."""
+    named = [p for one, p in found.items() if one.verb in verbs and one.resource in resources]
+    return tuple(sorted({part for parts in named for part in parts}, key=[*PARTS].index))
+
+
+def _gather(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A ServiceAccount."""
+
+    namespace: str
+    name: str = "smoldebug"
+
+    @classmethod
+    def parse(cls, text: str) -> "Account":
+        """`shop/smoldebug`. Raises UsageError for anything else."""
+        found = _ACCOUNT.fullmatch(text)
+        if not found:
+            raise UsageError(f"not NAMESPACE/NAME of a ServiceAccount: {one_line(text, 80)!r}")
+        return cls(found[1], found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A Role of a namespace, or (without one) a ClusterRole, bound to an account."""
+
+    name: str
+    namespace: str
+    rules: tuple[Rule, ...]
+    account: Account
+
+    def documents(self) -> list[dict[str, Json]]:
+        """The role and its binding."""
+        kind = "Role" if self.namespace else "ClusterRole"
+        subject = {
+            "kind": "ServiceAccount",
+            "namespace": self.account.namespace,
+            "name": self.account.name,
+        }
+        bound = {
+            "roleRef": {"apiGroup": API, "kind": kind, "name": self.name},
+            "subjects": [subject],
+        }
+        allowed = {"rules": [rule.json() for rule in self.rules]}
+        return [self._document(kind, allowed), self._document(f"{kind}Binding", bound)]
+
+    def _document(self, kind: str, content: dict[str, Json]) -> dict[str, Json]:
+        where = {"namespace": self.namespace} if self.namespace else {}
+        metadata = {"name": self.name, **where}
+        return {"apiVersion": f"{API}/v1", "kind": kind, "metadata": metadata, **content}
+
+
+def roles(playbook: Playbook, account: Account, *, read_only: bool = False) -> list[Role]:
+    """What must be there for the playbook to run; nothing where it speaks to no cluster.
+
+    Their name says whose they are: another account's roles stay beside them.
+    """
+    found = because(playbook, read_only=read_only)
+    return [
+        Role(
+            f"{account.name}-{playbook.name}-{account.namespace}",
+            namespace,
+            tuple(rules(found, namespace)),
+            account,
+        )
+        for namespace in sorted({grant.namespace for grant in found})
+    ]
+
+
+def default_account(playbook: Playbook) -> Account:
+    """`smoldebug` in the first namespace of the scope."""
+    return Account(next(iter(playbook.scope.namespaces), "default"))
+
+
+def as_list(made: Iterable[Role]) -> dict[str, Json]:
+    """A List that `kubectl apply -f -` takes."""
+    items = [document for role in made for document in role.documents()]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def as_yaml(made: Iterable[Role], above: Iterable[str]) -> str:
+    """The same as YAML, with a comment `above` it and above each rule the parts it is for."""
+    said = "".join(f"# {one_line(note)}\n" for note in above)
+    return said + "".join(
+        f"---\n{_document(role, document)}" for role in made for document in role.documents()
+    )
+
+
+def notes(plan: RunPlan, account: Account) -> list[str]:
+    """How to use the role, and what it cannot cover."""
+    playbook, who = plan.playbook, f"-n {account.namespace}"
+    said = [
+        f"what playbook {playbook.name} needs, and nothing else; the account itself is made with:",
+        f"kubectl {who} create serviceaccount {account.name}",
+    ]
+    said += [f"not covered, this version does not run it: {part}" for part in plan.unsupported]
+    if custom := playbook.tools.custom:
+        said.append(f"not covered, what tools of your own request: {', '.join(custom)}")
+    return said
+
+
+def _document(role: Role, document: dict[str, Json]) -> str:
+    if "rules" not in document:
+        return _dump(document)
+    head = {key: value for key, value in document.items() if key != "rules"}
+    body = "".join(f"# {', '.join(rule.parts)}\n{_dump([rule.json()])}" for rule in role.rules)
+    return f"{_dump(head)}rules:\n{body}"
+
+
+def _dump(value: Json) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
