@@ -192,7 +192,7 @@ def test_apply_takes_yaml_and_wants_a_field_manager(lab: Lab):
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {day: '2026-01-01'}\n"
     path = "/api/v1/namespaces/shop/configmaps/a"
     apply = {"Content_Type": "application/apply-patch+yaml"}
-    assert lab.raw("PATCH", path, text, **apply)[0] == 400
+    assert lab.raw("PATCH", path, text, **apply)[0] == 422
     code, body, _ = lab.raw("PATCH", f"{path}?fieldManager=me", text, **apply)
     assert (code, json.loads(body)["data"]) == (201, {"day": "2026-01-01"})
     assert lab.raw("PATCH", f"{path}?fieldManager=me", "{a: [", **apply)[0] == 400

@@ -196,22 +196,22 @@ def test_a_json_patch_changes_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("operation", "cause"),
+    "operation",
     [
-        ({"op": "test", "path": "/spec/replicas", "value": 9}, "testing value /spec/replicas"),
-        ({"op": "test", "path": "/spec/gone", "value": 9}, "/spec/gone"),
-        ({"op": "replace", "path": "/spec/gone", "value": 9}, "/spec/gone"),
-        ({"op": "remove", "path": "/gone/deeper"}, "/gone/deeper"),
-        ({"op": "add", "path": "/spec/args/7", "value": 1}, "/spec/args/7"),
-        ({"op": "add", "path": "/spec/args/x", "value": 1}, "/spec/args/x"),
-        ({"op": "add", "path": "/spec/replicas/x", "value": 1}, "/spec/replicas/x"),
-        ({"op": "move", "from": "/gone", "path": "/spec/a"}, "/spec/a"),
+        {"op": "test", "path": "/spec/replicas", "value": 9},
+        {"op": "test", "path": "/spec/gone", "value": 9},
+        {"op": "replace", "path": "/spec/gone", "value": 9},
+        {"op": "remove", "path": "/gone/deeper"},
+        {"op": "add", "path": "/spec/args/7", "value": 1},
+        {"op": "add", "path": "/spec/args/x", "value": 1},
+        {"op": "add", "path": "/spec/replicas/x", "value": 1},
+        {"op": "move", "from": "/gone", "path": "/spec/a"},
     ],
 )
-def test_a_json_patch_that_does_not_apply_is_unprocessable(operation: dict[str, Any], cause: str):
+def test_a_json_patch_that_does_not_apply_is_unprocessable(operation: dict[str, Any]):
     error = refusal(json_patch, {"spec": {"replicas": 1, "args": ["a"]}}, [operation])
     assert (error.code, error.reason) == (422, "Invalid")
-    assert cause in error.details["causes"][0]["message"]
+    assert error.details == {}  # a real server does not say which operation it was
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,50 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from smoldebug.lab import access, discovery, eventsview, ownership, patches, proxy, subresources
-from smoldebug.lab.apierror import ApiError, bad_request, no_such_path, not_found
+from smoldebug.lab import (
+    access,
+    discovery,
+    eventsview,
+    ownership,
+    patches,
+    proxy,
+    schema,
+    subresources,
+)
+from smoldebug.lab.apierror import (
+    ApiError,
+    bad_request,
+    conflict,
+    invalid,
+    no_such_path,
+    not_found,
+)
 from smoldebug.lab.apifaults import Faults, carry_out
 from smoldebug.lab.apply import apply
 from smoldebug.lab.catalog import Resource
 from smoldebug.lab.identity import Tokens
 from smoldebug.lab.impersonation import impersonated
 from smoldebug.lab.rbac import Rbac, attributes_of
+from smoldebug.lab.requestchecks import (
+    check_options,
+    check_typed,
+    check_uid,
+    delete_options,
+    fitting,
+    options_kind,
+)
 from smoldebug.lab.requests import Exec, Reply, Request, Stream, Target, json_reply, target_of
 from smoldebug.lab.runtime import Runtime
 from smoldebug.lab.selectors import predicate
 from smoldebug.lab.store import Store, WatchEvent, timestamp
 from smoldebug.lab.tables import table
+from smoldebug.lab.validation import validate
 from smoldebug.sources.world import Object
 
 Answer = Reply | Stream | Exec
@@ -90,6 +116,7 @@ class Api:
 
     def _answer(self, request: Request) -> Answer:
         target = target_of(request)
+        check_options(target, request)
         if target.subresource == "proxy":
             return self._proxy(target, request)
         handler = self._verbs.get(target.verb)
@@ -215,14 +242,16 @@ class Api:
         if kind.kind.endswith("Review"):
             answered = access.review(kind, obj, request.user, self.rbac, self.faults)
             return json_reply(answered, 201)
-        obj = eventsview.stored(kind, _checked(target, obj))
+        obj = eventsview.stored(kind, fitting(target, obj))
+        warnings = schema.decode(kind, obj, strict=request.strict)
+        validate(kind, None, obj)
         if "status" in kind.subresources and kind.kind != "Node":
             obj.pop("status", None)
         obj.get("metadata", {}).pop("managedFields", None)
         new = self.store.create(
             kind, target.namespace, obj, dry_run=request.dry_run, manager=request.manager
         )
-        return self._shown(target, request, new, 201)
+        return self._shown(target, request, new, 201, warnings)
 
     def _evict(self, target: Target, request: Request) -> Reply:
         options = request.object().get("deleteOptions") or {}
@@ -236,10 +265,11 @@ class Api:
         return json_reply(made, 201)
 
     def _update(self, target: Target, request: Request) -> Reply:
-        obj = request.object()
+        obj, warnings = request.object(), list[str]()
         if target.subresource != "scale":
-            obj = eventsview.stored(target.resource, _checked(target, obj))
-        return self._changed(target, request, lambda _: obj)
+            obj = eventsview.stored(target.resource, fitting(target, obj))
+            warnings = schema.decode(target.resource, obj, strict=request.strict)
+        return self._changed(target, request, lambda _: obj, warnings)
 
     def _patch(self, target: Target, request: Request) -> Reply:
         if request.content_type == _APPLY:
@@ -257,12 +287,23 @@ class Api:
         if isinstance(patch, dict) == (combine is patches.json_patch):
             raise bad_request("the body of the request is no patch of the type it is sent as")
 
+        warnings: list[str] = []
+
         def change(obj: Object) -> Object:
-            return _checked(target, combine(obj, patch))
+            uid = obj["metadata"].get("uid")
+            new = fitting(target, combine(obj, patch))
+            if target.subresource != "scale":
+                check_uid(target, uid, new)
+                warnings[:] = schema.decode(
+                    target.resource, new, strict=request.strict, patch=patch
+                )
+            return new
 
-        return self._changed(target, request, change)
+        return self._changed(target, request, change, warnings)
 
-    def _changed(self, target: Target, request: Request, change: Change) -> Reply:
+    def _changed(
+        self, target: Target, request: Request, change: Change, warnings: list[str]
+    ) -> Reply:
         """Carry out a change of an object or of one of its subresources."""
         kind, subresource = target.resource, target.subresource
         if subresource == "scale":
@@ -277,46 +318,64 @@ class Api:
         new = self._store(target, request, recorded)
         if subresource == "scale":
             return json_reply(subresources.scale_of(new))
-        return self._shown(target, request, new)
+        return self._shown(target, request, new, warnings=warnings)
 
     def _apply(self, target: Target, request: Request) -> Reply:
-        config = _checked(target, request.object())
+        config = fitting(target, request.object())
         if target.subresource:
             raise bad_request("the lab applies whole objects only")
         if not request.query.get("fieldManager"):
-            raise bad_request(
-                "PatchOptions: fieldManager: Required value: is required for apply patch"
-            )
+            why = "Required value: is required for apply patch"
+            raise invalid(options_kind("Patch"), "", "fieldManager", why)
+        check_typed(target, config)
         now, force = timestamp(self.store.clock.now()), request.query.get("force") == "true"
         manager = request.manager
 
         def change(live: Object | None) -> Object:
-            return apply(live, config, manager, now, force=force)
+            uid = live["metadata"]["uid"] if live else None
+            new = apply(live, config, manager, now, force=force)
+            check_uid(target, uid, new)
+            return new
 
         try:
             self._peek(target)
         except ApiError:
-            new = change(None)
-            new["metadata"]["name"] = target.name
-            made = self.store.create(
-                target.resource, target.namespace, new, dry_run=request.dry_run
-            )
+            made = self._applied_anew(target, change(None), dry_run=request.dry_run)
             return self._shown(target, request, made, 201)
         return self._shown(target, request, self._store(target, request, change))
 
+    def _applied_anew(self, target: Target, new: Object, *, dry_run: bool) -> Object:
+        kind = target.resource
+        if uid := new["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object "
+            raise conflict(kind, target.name, why + "was found")
+        new["metadata"]["name"] = target.name
+        validate(kind, None, new)
+        return self.store.create(kind, target.namespace, new, dry_run=dry_run)
+
     def _store(self, target: Target, request: Request, change: Change) -> Object:
+        kind, subresource = target.resource, target.subresource
+        written = "status" if subresource == "status" else ""
+
+        def checked(obj: Object) -> Object:
+            old = self._peek(target)
+            new = self.store.settled(kind, old, change(obj), written)
+            if not subresource:
+                validate(kind, old, new)
+            return new
+
         return self.store.update(
-            target.resource,
+            kind,
             target.namespace,
             target.name,
-            change,
-            subresource="status" if target.subresource == "status" else "",
+            checked,
+            subresource=written,
             dry_run=request.dry_run,
         )
 
     def _delete(self, target: Target, request: Request) -> Reply:
         kind = target.resource
-        gone = self.store.delete(kind, target.namespace, target.name, _delete_options(request))
+        gone = self.store.delete(kind, target.namespace, target.name, delete_options(request))
         if gone["metadata"].get("deletionTimestamp") or kind.kind in _RETURNED:
             return json_reply(gone)
         details = {"name": target.name, "group": kind.group, "kind": kind.plural}
@@ -325,7 +384,7 @@ class Api:
         return json_reply(status | {"details": details})
 
     def _delete_collection(self, target: Target, request: Request) -> Reply:
-        kind, options = target.resource, _delete_options(request)
+        kind, options = target.resource, delete_options(request)
         items, _ = self.store.scan(kind, target.namespace, **_selectors(request))
         for item in items:
             meta = item["metadata"]
@@ -338,11 +397,23 @@ class Api:
     def _peek(self, target: Target) -> Object:
         return self.store.peek(target.resource, target.namespace, target.name)
 
-    def _shown(self, target: Target, request: Request, obj: Object, status: int = 200) -> Reply:
+    def _shown(
+        self,
+        target: Target,
+        request: Request,
+        obj: Object,
+        status: int = 200,
+        warnings: Sequence[str] = (),
+    ) -> Reply:
+        shown = eventsview.shown(target.resource, obj)
         if "as=Table" in request.accept:
             meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            return json_reply(self._table(target.resource, [obj], meta, request), status)
-        return json_reply(eventsview.shown(target.resource, obj), status)
+            shown = self._table(target.resource, [obj], meta, request)
+        reply = json_reply(shown, status)
+        if warnings and request.query.get("fieldValidation") != "Ignore":
+            said = ", ".join(f"299 - {json.dumps(warning)}" for warning in warnings)
+            reply = replace(reply, headers={"Warning": said})
+        return reply
 
     def _table(self, kind: Resource, items: list[Object], meta: Object, request: Request) -> Object:
         include = request.query.get("includeObject", "")
@@ -396,39 +467,3 @@ def _bookmark(kind: Resource, event: WatchEvent) -> bytes:
         meta["annotations"] = {"k8s.io/initial-events-end": "true"}
     obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
     return _line("BOOKMARK", obj)
-
-
-def _checked(target: Target, obj: Object) -> Object:
-    """The object, if it is of the kind, name and namespace of its URL. Raises ApiError 400."""
-    kind, meta = target.resource, obj.get("metadata") or {}
-    if target.subresource not in ("", "status", "ephemeralcontainers"):
-        return obj
-    if obj.get("kind", kind.kind) != kind.kind:
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
-    if obj.get("apiVersion", kind.api_version) != kind.api_version:
-        raise bad_request(
-            f"the API version in the data ({obj['apiVersion']}) does not match the expected "
-            f"API version ({kind.api_version})"
-        )
-    if target.name and meta.get("name", target.name) != target.name:
-        raise bad_request(
-            f"the name of the object ({meta['name']}) does not match the name on the URL "
-            f"({target.name})"
-        )
-    if target.namespace and meta.get("namespace", target.namespace) != target.namespace:
-        raise bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    return obj
-
-
-def _delete_options(request: Request) -> Object:
-    """DeleteOptions from the body and, for what it leaves open, from the query."""
-    options = request.object()
-    if (grace := request.number("gracePeriodSeconds")) is not None:
-        options.setdefault("gracePeriodSeconds", grace)
-    if policy := request.query.get("propagationPolicy"):
-        options.setdefault("propagationPolicy", policy)
-    if request.dry_run:
-        options["dryRun"] = ["All"]
-    return options

@@ -1,5 +1,6 @@
 """What the API server answers when it says no: one exception, shaped like a Kubernetes Status."""
 
+import json
 from typing import Any
 
 from smoldebug.lab.catalog import Resource
@@ -30,7 +31,7 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             "details": {name: value for name, value in self.details.items() if value},
             "code": self.code,
         }
@@ -77,6 +78,13 @@ def invalid_fields(resource: Resource, name: str, errors: list[tuple[str, str]])
     message = f'{kind} "{name}" is invalid: {what}'
     details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
     return ApiError(422, "Invalid", message, **details)
+
+
+def invalid_patch(patch: Any, why: str) -> ApiError:
+    """422 for a patch that makes of an object what cannot be read."""
+    message = f'Invalid value: "{json.dumps(patch)}": {why}'
+    causes = [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]
+    return ApiError(422, "Invalid", f' "" is invalid: patch: {message}', causes=causes)
 
 
 def _of(resource: Resource, name: str) -> dict[str, str]:

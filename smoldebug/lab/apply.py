@@ -78,9 +78,17 @@ def _refusal(conflicts: list[_Conflict]) -> ApiError:
         }
         for entry, path in conflicts
     ]
-    count = f"{len(conflicts)} conflict{'s' if len(conflicts) > 1 else ''}"
-    what = "; ".join(f"{cause['message']}: {cause['field']}" for cause in causes)
-    return ApiError(409, "Conflict", f"Apply failed with {count}: {what}", causes=causes)
+    return ApiError(409, "Conflict", _summary(causes), causes=causes)
+
+
+def _summary(causes: list[dict[str, str]]) -> str:
+    if len(causes) == 1:
+        return f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
+    lines = []
+    for who in sorted({cause["message"] for cause in causes}):
+        lines.append(who.replace("conflict", "conflicts", 1) + ":")
+        lines += [f"- {cause['field']}" for cause in causes if cause["message"] == who]
+    return f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
 
 
 def _owner(entry: dict[str, Any]) -> str:

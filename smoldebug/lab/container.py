@@ -17,6 +17,7 @@ from smoldebug.lab.images import entrypoint
 from smoldebug.lab.objects import Recorder
 from smoldebug.lab.podlogs import LogPump
 from smoldebug.lab.probes import Prober, asker
+from smoldebug.lab.quantities import quantity
 from smoldebug.lab.runtime import Usage
 from smoldebug.lab.store import Store, timestamp
 from smoldebug.sources.process import PIPE, STDOUT, Process, signal_group, spawn
@@ -28,16 +29,6 @@ _CALM = 600.0  # seconds a container has to run for its crashes to be forgotten
 _PULL_RETRY, _CONFIG_RETRY, _MEASURE_EVERY = 5.0, 1.0, 0.5  # seconds
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_UNITS = {
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "m": 1e-3,
-}
 _FIELDS = {
     "regular": "spec.containers",
     "init": "spec.initContainers",
@@ -345,13 +336,3 @@ class Container:
 
     def _warn(self, pod: Object, reason: str, message: str) -> None:
         self.node.recorder.warning(pod, reason, message, f"{_FIELDS[self.kind]}{{{self.name}}}")
-
-
-def quantity(text: str | int | float) -> float:
-    """A Kubernetes quantity such as 64Mi, 500m or 2 as a number; infinity for what is none."""
-    text = str(text)
-    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
-    try:
-        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
-    except ValueError:
-        return math.inf

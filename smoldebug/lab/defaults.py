@@ -45,26 +45,21 @@ _PHASE = {"Namespace": "Active", "Pod": "Pending", "PersistentVolumeClaim": "Pen
 
 def fill(resource: Resource, obj: Object) -> None:
     """Add the defaults of its kind to a new or changed object, in place."""
-    if resource.kind == "Namespace":
+    kind = resource.kind
+    if kind == "Namespace":
         obj.setdefault("spec", {})
-    if resource.kind in _PHASE:
-        obj.setdefault("status", {"phase": _PHASE[resource.kind]})
-    if resource.kind == "Secret":
-        _fill_secret(obj)
-    if resource.kind in ("RoleBinding", "ClusterRoleBinding"):
-        _fill_binding(obj)
+    if kind in _PHASE:
+        obj.setdefault("status", {"phase": _PHASE[kind]})
+    if kind in _FILL_OBJECT:
+        _FILL_OBJECT[kind](obj)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return
-    _add(spec, _SPEC.get(resource.kind, {}))
-    if resource.kind == "Deployment":
-        strategy = _child(spec, "strategy")
-        if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-            _add(_child(strategy, "rollingUpdate"), _ROLLING)
-    if resource.kind == "Service":
-        _fill_service(obj, spec)
+    _add(spec, _SPEC.get(kind, {}))
     for pod in _pod_specs(resource, spec):
         _fill_pod(pod)
+    if kind in _FILL_SPEC:
+        _FILL_SPEC[kind](obj, spec)
 
 
 def _pod_specs(resource: Resource, spec: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -80,7 +75,6 @@ def _fill_pod(pod: dict[str, Any]) -> None:
     for kind in ("containers", "initContainers"):
         for container in pod.get(kind) or ():
             _add(container, _CONTAINER)
-            _fill_requests(container["resources"])
             _fill_ports(container)
             for name in ("livenessProbe", "readinessProbe", "startupProbe"):
                 if probe := container.get(name):
@@ -100,6 +94,19 @@ def _fill_binding(obj: Object) -> None:
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
             subject.setdefault("apiGroup", _RBAC)
+
+
+def _fill_deployment(obj: Object, spec: dict[str, Any]) -> None:
+    strategy = _child(spec, "strategy")
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        _add(_child(strategy, "rollingUpdate"), _ROLLING)
+
+
+def _fill_pods_requests(obj: Object, spec: dict[str, Any]) -> None:
+    """Of pods alone: a template keeps what was written."""
+    for kind in ("containers", "initContainers"):
+        for container in spec.get(kind) or ():
+            _fill_requests(container["resources"])
 
 
 def _fill_requests(resources: dict[str, Any]) -> None:
@@ -134,3 +141,15 @@ def _child(owner: dict[str, Any], name: str) -> dict[str, Any]:
         owner[name] = {}
     child: dict[str, Any] = owner[name]
     return child
+
+
+_FILL_OBJECT = {
+    "Secret": _fill_secret,
+    "RoleBinding": _fill_binding,
+    "ClusterRoleBinding": _fill_binding,
+}
+_FILL_SPEC = {
+    "Deployment": _fill_deployment,
+    "Service": _fill_service,
+    "Pod": _fill_pods_requests,
+}

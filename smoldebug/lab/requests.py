@@ -52,7 +52,14 @@ class Request:
 
     @property
     def dry_run(self) -> bool:
-        return self.query.get("dryRun") == "All"
+        """In the query or, when something is deleted, in the body. Raises ApiError 400, 415."""
+        if self.query.get("dryRun") == "All":
+            return True
+        return self.method == "DELETE" and "All" in (self.object().get("dryRun") or ())
+
+    @property
+    def strict(self) -> bool:
+        return self.query.get("fieldValidation") == "Strict"
 
     @property
     def manager(self) -> str:

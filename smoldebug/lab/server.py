@@ -66,6 +66,7 @@ class Server:
 
     def go_away(self, seconds: float) -> None:
         """Begin an outage; returns at once, so that a request's own thread can ask for it."""
+        self._http.away = True
         outage = threading.Thread(target=self._be_away, args=(seconds,), name="outage")
         self._outages.append(outage)
         outage.start()
@@ -136,9 +137,13 @@ class _HttpServer(socketserver.ThreadingTCPServer):
         go_away: Callable[[float], None],
     ) -> None:
         self.api, self.token, self.routes, self.go_away = api, token, routes, go_away
+        self.away = False  # from the first moment of an outage, before the port is closed
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((_HOST, port), _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return not self.away
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -181,6 +186,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answering = False
         try:
             request = self._request()
+            if self.server.away:
+                raise Dropped(0.0)
             self._send(self._answer(self.server.api.admitted(request)))
         except ApiError as error:
             self._fail(error)

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -186,7 +187,7 @@ class Store:
         """
         with self.condition:
             old = self.peek(resource, namespace, name)
-            new = self._settled(resource, old, change(clone(old)), subresource)
+            new = self.settled(resource, old, change(clone(old)), subresource)
             if not subresource:
                 for admit in self.admission:
                     admit("update", resource, old, new)
@@ -221,9 +222,9 @@ class Store:
         with self.condition:
             old = self.peek(resource, namespace, name)
             _check_preconditions(resource, old, options.get("preconditions") or {})
-            if options.get("dryRun"):
-                return clone(old)
             grace = 0 if final else _grace(resource, old, options)
+            if options.get("dryRun"):
+                return clone(self._marked(resource, old, grace) if grace else old)
             namespace_in_use = resource is _NAMESPACE and self._contents(name)
             if grace or old["metadata"].get("finalizers") or namespace_in_use:
                 old = self._mark(resource, old, grace)
@@ -335,10 +336,21 @@ class Store:
                 "Forbidden",
                 f'{resource.qualified} "{name}" is forbidden: unable to create new content in '
                 f"namespace {namespace} because it is being terminated",
+                name=name,
+                group=resource.group,
+                kind=resource.plural,
+                causes=[
+                    {
+                        "reason": "NamespaceTerminating",
+                        "message": f"namespace {namespace} is being terminated",
+                        "field": "metadata.namespace",
+                    }
+                ],
             )
 
-    def _settled(self, resource: Resource, old: Object, new: Object, subresource: str) -> Object:
-        """What a changed object really becomes: its identity, and what was not asked for, stay."""
+    def settled(self, resource: Resource, old: Object, new: Object, subresource: str) -> Object:
+        """What a changed object really becomes: its identity, and what was not asked for, stay.
+        Raises ApiError 409 for a resourceVersion or uid that is not the present one."""
         name, before = old["metadata"]["name"], old["metadata"]
         meta = new.setdefault("metadata", {})
         if meta.get("resourceVersion", before["resourceVersion"]) != before["resourceVersion"]:
@@ -359,9 +371,14 @@ class Store:
         return new
 
     def _mark(self, resource: Resource, old: Object, grace: int) -> Object:
-        meta = old["metadata"]
-        if meta.get("deletionGracePeriodSeconds", grace + 1) <= grace:
+        if old["metadata"].get("deletionGracePeriodSeconds", grace + 1) <= grace:
             return old
+        new = self._marked(resource, old, grace)
+        self._put("MODIFIED", resource, new, old)
+        return new
+
+    def _marked(self, resource: Resource, old: Object, grace: int) -> Object:
+        meta = old["metadata"]
         end = timestamp(self.clock.now() + timedelta(seconds=grace))
         new = {
             **old,
@@ -369,7 +386,6 @@ class Store:
         }
         if resource is _NAMESPACE:
             new["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
-        self._put("MODIFIED", resource, new, old)
         return new
 
     def _remove(self, resource: Resource, old: Object, *, orphan: bool = False) -> Object:
@@ -462,12 +478,17 @@ def _grace(resource: Resource, obj: Object, options: Object) -> int:
 
 def _check_preconditions(resource: Resource, obj: Object, wanted: dict[str, Any]) -> None:
     meta = obj["metadata"]
-    if wanted.get("uid") and wanted["uid"] != meta["uid"]:
-        raise apierror.conflict(resource, meta["name"], _uid_differs(wanted["uid"], meta["uid"]))
-    version, found = wanted.get("resourceVersion"), meta["resourceVersion"]
-    if version and version != found:
-        why = f"Precondition failed: resourceVersion in precondition: {version}, in object: {found}"
-        raise apierror.conflict(resource, meta["name"], why)
+    for field, name, guess in (
+        ("uid", "UID", "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "modified"),
+    ):
+        if wanted.get(field) and wanted[field] != meta[field]:
+            why = (
+                f"the {name} in the precondition ({wanted[field]}) does not match the {name} in "
+                f"record ({meta[field]}). The object might have been {guess}"
+            )
+            # Here a real server names the kind where it names the plural elsewhere.
+            raise apierror.conflict(replace(resource, plural=resource.kind), meta["name"], why)
 
 
 def _uid_differs(wanted: str, found: str) -> str:
