@@ -54,12 +54,12 @@ class Converter:
     judge a block once it is built.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, what: str = "playbook") -> None:
         self.problems: list[Problem] = []
         self.later: list[str] = []
         self.marks: dict[str, At] = {}
         self.samples: set[str] = set()
-        self._rules = rules
+        self._rules, self._what = rules, what
 
     def convert(self, node: Node, hint: Any, path: str = "") -> Any:
         """A value of type `hint`, or None when it cannot be built (see `problems`)."""
@@ -128,7 +128,7 @@ class Converter:
                 self._wrong(node.keys[key], below, f"unknown key{did_you_mean(key, fields)}")
         for field in fields.values():
             if field.required and field.key not in node.nodes:
-                self._wrong(node.at, path or "playbook", f"needs {field.key}: {field.description}")
+                self._wrong(node.at, path or self._what, f"needs {field.key}: {field.description}")
         wrong = len(self.problems) > before
         values = self._all(parts)
         if wrong:

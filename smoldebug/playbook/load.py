@@ -62,11 +62,16 @@ def planned(result: Draft) -> RunPlan:
     """The plan of a draft, with samples for what is missing. Raises PlaybookError, as `load`."""
     if result.plan is not None:
         return result.plan
-    first, *others = result.problems
-    lines = [problem.text(result.file) for problem in others[: SHOWN - 1]]
+    raise problems_error(result.file, result.problems)
+
+
+def problems_error(file: str, problems: Sequence[Problem]) -> PlaybookError:
+    """All that is wrong with a file, one line each."""
+    first, *others = problems
+    lines = [problem.text(file) for problem in others[: SHOWN - 1]]
     if len(others) >= SHOWN:
         lines.append(f"and {len(others) - SHOWN + 1} more")
-    raise PlaybookError("\n".join([first.message, *lines]), place(result.file, first.at))
+    return PlaybookError("\n".join([first.message, *lines]), place(file, first.at))
 
 
 def summary(path: Path) -> str:
@@ -106,7 +111,7 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
     from smoldebug.playbook.parse import MAX_BYTES, parse  # PyYAML: only when a file is read
 
     file = str(path)
-    root, problems = parse(_read(path, MAX_BYTES + 1), file)
+    root, problems = parse(read_file(path, MAX_BYTES + 1), file)
     if not isinstance(root, Block):
         says = "expected a playbook: a map that begins with apiVersion"
         return Draft(file, (*problems, Problem(root.at if root else At(1, 1), "", says)))
@@ -141,7 +146,8 @@ def _blame(
         raise UsageError(f"{name}: {one_line(says, 400)}")
 
 
-def _read(path: Path, most: int) -> bytes:
+def read_file(path: Path, most: int) -> bytes:
+    """Its first bytes. Raises PlaybookError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(most)

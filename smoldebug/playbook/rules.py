@@ -1,7 +1,9 @@
 """What a playbook must mean, beyond its types: one small judge per block, run by the converter."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,19 +14,26 @@ from smoldebug.playbook.models import (
     ChangeTool,
     Check,
     Duration,
+    Freeze,
     Goal,
     HttpCheck,
     HttpTool,
     Input,
+    Limits,
     LocalServer,
     MetricCheck,
     MetricsTool,
     Playbook,
+    Rate,
     RatioCheck,
     RestartsCheck,
     RolloutCheck,
     Scope,
+    Window,
 )
+from smoldebug.playbook.windows import minutes, moment, zone
+
+T = TypeVar("T")
 
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
 _PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
@@ -151,10 +160,10 @@ def _change(tool: ChangeTool, report: Report) -> None:
         if not getattr(tool, key):
             report(key, "is empty: leave out the change block for a read-only run")
     for index, target in enumerate(tool.targets):
-        _report_target(target, f"targets[{index}]", report)
+        report_target(target, f"targets[{index}]", report)
 
 
-def _report_target(target: str, key: str, report: Report) -> None:
+def report_target(target: str, key: str, report: Report) -> None:
     from smoldebug.sources.kinds import find
 
     kind, *rest = target.split("/")
@@ -200,6 +209,53 @@ def _report_url(url: str, key: str, report: Report) -> None:
         report(key, "a URL must not hold a user or password: see secrets")
 
 
+# --- limits ---------------------------------------------------------------------------------
+
+
+def _limits(limits: Limits, report: Report) -> None:
+    report_never_delete(limits.never_delete, report)
+
+
+def report_never_delete(entries: Iterable[str], report: Report) -> None:
+    for index, entry in enumerate(entries):
+        if "/" in entry:
+            report_target(entry, f"never_delete[{index}]", report)
+        elif not _KIND.fullmatch(entry):
+            report(f"never_delete[{index}]", f"expected a Kind such as Service, got {entry!r}")
+
+
+def _rate(rate: Rate, report: Report) -> None:
+    if rate.per <= 0:
+        report("per", "must be longer than 0s")
+
+
+def _window(window: Window, report: Report) -> None:
+    opens, closes = (
+        _read(minutes, text, key, report)
+        for key, text in (("from", window.from_), ("to", window.to))
+    )
+    if opens is not None and opens == closes:
+        report("to", f"it closes when it opens, at {window.to}; all day is 00:00 to 24:00")
+    if opens == minutes("24:00"):
+        report("from", "a window cannot open at 24:00: use 00:00 of the next day")
+    _read(zone, window.timezone, "timezone", report)
+
+
+def _freeze(freeze: Freeze, report: Report) -> None:
+    begins = _read(moment, freeze.from_, "from", report)
+    ends = _read(partial(moment, end=True), freeze.to, "to", report)
+    if begins is not None and ends is not None and ends <= begins:
+        report("to", f"it ends before it begins: {freeze.to}")
+
+
+def _read(reader: Callable[[str], T], text: str, key: str, report: Report) -> T | None:
+    try:
+        return reader(text)
+    except ValueError as error:
+        report(key, str(error))
+        return None
+
+
 # --- the whole ------------------------------------------------------------------------------
 
 
@@ -239,6 +295,10 @@ RULES: Rules = {
     Input: _input,
     Scope: _scope,
     ChangeTool: _change,
+    Limits: _limits,
+    Rate: _rate,
+    Window: _window,
+    Freeze: _freeze,
     MetricsTool: _metrics,
     HttpTool: _http_tool,
     LocalServer: _server,
