@@ -1,74 +1,19 @@
 """The shipped tools, called as a model calls them, over fakes of the outside worlds."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from clusters import autoscaler, deployment, pod, service
+from toolbench import SPECS, Bench
 
-from smoldebug.clock import FakeClock
-from smoldebug.evidence import EvidenceStore
-from smoldebug.records import Change, ChangeKind, Effect, Json
-from smoldebug.redact import Redactor
-from smoldebug.shipped import shipped
-from smoldebug.sources.fakes import (
-    FakeCluster,
-    FakeHttp,
-    FakeMetrics,
-    FakeProcesses,
-    fake_world,
-    reply,
-)
+from smoldebug.records import ChangeKind, Effect
+from smoldebug.sources.fakes import FakeCluster, FakeHttp, FakeMetrics, FakeProcesses, reply
 from smoldebug.sources.world import Completed, Series
-from smoldebug.toolset import Answer, ToolContext, Toolset, load_folder
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SPECS = load_folder(shipped("tools"))
-
-
-class Bench:
-    """All shipped tools over the given fakes; `call` gives the answer, `data` what was seen."""
-
-    def __init__(self, settings: Json = None, **worlds: Any) -> None:
-        clock = FakeClock(NOW)
-        evidence = EvidenceStore(clock)
-        context = ToolContext(
-            fake_world(clock=clock, **worlds), settings or {}, evidence, namespace="shop"
-        )
-        self.tools = Toolset(SPECS, lambda spec: context, evidence, Redactor())
-
-    def call(self, tool: str, **arguments: Json) -> Answer:
-        return self.tools.call(tool, arguments)
-
-    def text(self, tool: str, **arguments: Json) -> str:
-        found = self.call(tool, **arguments)
-        assert found.ok, found.text
-        return found.text
-
-    def data(self, tool: str, **arguments: Json) -> Any:
-        found = self.call(tool, **arguments)
-        assert found.evidence is not None, found.text
-        return found.evidence.observation.data
-
-    def change(self, tool: str, **arguments: Json) -> Change:
-        found = self.call(tool, why="E1", **arguments)
-        assert found.change is not None, found.text
-        return found.change
-
-    def refusal(self, tool: str, **arguments: Json) -> str:
-        found = self.call(tool, **arguments)
-        assert not found.ok
-        return found.text
-
-
-def with_uid(item: Any, uid: str = "u1", **metadata: Any) -> Any:
-    return {**item, "metadata": {**item["metadata"], "uid": uid, **metadata}}
 
 
 def test_every_tool_declares_what_it_does_and_proposals_say_which_change() -> None:
     effects = {spec.name: spec.effect for spec in SPECS}
-    assert len(effects) == 17
+    assert len(effects) == 32
     changing = {spec.name for spec in SPECS if spec.effect is Effect.CHANGE}
     assert changing == {spec.name for spec in SPECS if spec.changes}
     assert effects["run_command"] is Effect.EXECUTE
@@ -279,96 +224,6 @@ def test_names_and_manifests(kubectl: Bench) -> None:
     assert "Deployment (1): auth" in kubectl.text("list_k8s_resources")
     assert "image: auth:1" in kubectl.text("fetch_k8s_manifest", kind="deploy", name="auth")
     assert "status:" not in kubectl.text("fetch_k8s_manifest", kind="pod", name="auth-1")
-
-
-# --- changes --------------------------------------------------------------------------------
-
-
-def test_scaling_reads_what_it_replaces() -> None:
-    bench = Bench(cluster=FakeCluster([with_uid(deployment(replicas=2))]))
-    change = bench.change("scale", target="deployment/auth", replicas=4)
-    assert (change.kind, str(change.target), change.uid) == (
-        ChangeKind.SCALE, "Deployment/shop/auth", "u1",
-    )  # fmt: skip
-    assert (change.before, change.after) == ({"/spec/replicas": 2}, {"/spec/replicas": 4})
-
-
-def test_what_an_autoscaler_sets_is_not_scaled_by_hand() -> None:
-    bench = Bench(cluster=FakeCluster([deployment(), autoscaler()]))
-    assert "use set_replicas_bounds on auth" in bench.refusal(
-        "scale", target="deployment/auth", replicas=4, why="E1"
-    )
-
-
-def test_bounds_touch_only_what_is_given() -> None:
-    bench = Bench(cluster=FakeCluster([autoscaler(low=1, high=2)]))
-    change = bench.change("set_replicas_bounds", name="auth", maximum=6)
-    assert (change.before, change.after) == ({"/spec/maxReplicas": 2}, {"/spec/maxReplicas": 6})
-    assert "already" in bench.refusal("set_replicas_bounds", name="auth", maximum=2, why="E1")
-    assert "already" in bench.refusal("set_replicas_bounds", name="auth", why="E1")
-    assert "above" in bench.refusal("set_replicas_bounds", name="auth", minimum=3, why="E1")
-
-
-def replica_set(number: int, image: str) -> Any:
-    template = deployment(image=image)["spec"]["template"]
-    labels = {**template["metadata"]["labels"], "pod-template-hash": f"h{number}"}
-    return {
-        "kind": "ReplicaSet",
-        "metadata": {
-            "name": f"auth-{number}",
-            "namespace": "shop",
-            "annotations": {"deployment.kubernetes.io/revision": str(number)},
-            "ownerReferences": [{"uid": "u1", "controller": True}],
-        },
-        "spec": {"template": {**template, "metadata": {"labels": labels}}},
-    }
-
-
-def test_a_rollback_takes_the_template_of_the_revision_before() -> None:
-    live = with_uid(
-        deployment(image="auth:2"), annotations={"deployment.kubernetes.io/revision": "3"}
-    )
-    sets = [replica_set(1, "auth:0"), replica_set(2, "auth:1"), replica_set(3, "auth:2")]
-    bench = Bench(cluster=FakeCluster([live, *sets]))
-    change = bench.change("rollback", target="deployment/auth")
-    assert change.before == {"/spec/template": live["spec"]["template"]}
-    assert change.after == {"/spec/template": deployment(image="auth:1")["spec"]["template"]}
-    older = bench.change("rollback", target="auth", revision=1)
-    assert older.expects == "pods of revision 1: auth:0"
-    assert (older.revision, older.inverse().revision) == (1, 3)
-    assert "revisions: 3, 2, 1" in bench.refusal("rollback", target="auth", revision=7, why="E1")
-    assert "already" in bench.refusal("rollback", target="auth", revision=3, why="E1")
-
-
-def test_a_restart_cannot_be_taken_back() -> None:
-    pointer = "/spec/template/metadata/annotations"
-    bare = Bench(cluster=FakeCluster([deployment()])).change("restart", target="auth")
-    stamp = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T12:00:00Z"}
-    assert (bare.before, bare.after) == ({}, {pointer: stamp})
-    assert bare.no_undo
-    annotated = deployment()
-    annotated["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
-    change = Bench(cluster=FakeCluster([annotated])).change("restart", target="auth")
-    assert list(change.after) == [f"{pointer}/kubectl.kubernetes.io~1restartedAt"]
-
-
-def test_a_merge_patch_becomes_the_fields_it_touches() -> None:
-    bench = Bench(cluster=FakeCluster([deployment(replicas=2)]))
-    patch = {"spec": {"replicas": 3, "paused": True}, "metadata": {"labels": {"a/b": "c"}}}
-    change = bench.change("apply_k8s_patch", target="deployment/auth", patch=patch)
-    assert change.before == {"/spec/replicas": 2}
-    assert change.after == {
-        "/spec/replicas": 3, "/spec/paused": True, "/metadata/labels": {"a/b": "c"},
-    }  # fmt: skip
-    gone = bench.change("apply_k8s_patch", target="auth", patch={"spec": {"replicas": None}})
-    assert (gone.before, gone.after) == ({"/spec/replicas": 2}, {})
-
-
-def test_changes_of_the_wrong_thing() -> None:
-    bench = Bench(cluster=FakeCluster([service(), deployment()]))
-    assert "needs a Deployment" in bench.refusal("rollback", target="svc/auth", why="E1")
-    assert "no such earlier revision" in bench.refusal("rollback", target="deploy/auth", why="E1")
-    assert "invalid call" in bench.refusal("scale", target="deploy/auth", replicas=-1, why="E1")
 
 
 # --- HTTP -----------------------------------------------------------------------------------

@@ -1,21 +1,26 @@
-"""Proposals to change the cluster. Each reads live state and returns a Change; none applies it."""
+"""Proposals to change workloads. Each reads live state and returns a Change; none applies it."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from smoldebug.errors import ToolError
-from smoldebug.records import Change, ChangeKind, ObjectRef
-from smoldebug.signals.objects import meta, name, revision, revisions, spec
+from smoldebug.proposals import checked, propose
+from smoldebug.records import Change, ChangeKind
+from smoldebug.signals.objects import Object as Item
+from smoldebug.signals.objects import containers, ref, revision, revisions, spec
+from smoldebug.signals.objects import template as pod_spec
 from smoldebug.sources import targets
+from smoldebug.sources.world import Object
 from smoldebug.toolset import ToolContext, tool
 
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 SCALABLE = ("Deployment", "StatefulSet", "ReplicaSet")
-RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
-
-Object = Mapping[str, Any]
+TEMPLATED = ("Deployment", "StatefulSet", "DaemonSet")
+Quantity = Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
 
 
 @tool(effect="change", changes="scale")
@@ -34,22 +39,11 @@ def scale(
         why: The reason, citing evidence such as E4.
         namespace: Empty for the run's namespace.
     """
-    where, item = _workload(ctx, target, namespace, SCALABLE)
-    if hpa := _autoscaler(ctx, where):
-        raise ToolError(
-            f"{where} is scaled by HorizontalPodAutoscaler {hpa}, which would set it back: "
-            f"use set_replicas_bounds on {hpa}"
-        )
-    now = spec(item).get("replicas", 1)
-    return Change(
-        ChangeKind.SCALE,
-        where,
-        before={"/spec/replicas": now},
-        after={"/spec/replicas": replicas},
-        why=why,
-        expects=f"{replicas} pods instead of {now}",
-        uid=_uid(item),
-    )
+    live = _find(ctx, target, namespace, *SCALABLE)
+    wanted = copy.deepcopy(live)
+    wanted["spec"]["replicas"] = replicas
+    expects = f"{replicas} pods instead of {spec(live).get('replicas', 1)}"
+    return propose(ctx.world.cluster, ChangeKind.SCALE, live, wanted, why, expects)
 
 
 @tool(effect="change", changes="set-replicas-bounds")
@@ -70,50 +64,47 @@ def set_replicas_bounds(
         maximum: New upper bound; leave out to keep it.
         namespace: Empty for the run's namespace.
     """
-    where = ObjectRef("HorizontalPodAutoscaler", namespace or ctx.namespace, name)
-    item = ctx.world.cluster.get(where)
-    wanted = {"/spec/minReplicas": minimum, "/spec/maxReplicas": maximum}
-    after = {path: value for path, value in wanted.items() if value is not None}
-    before = {path: _at(item, path) for path in after if _at(item, path) is not None}
-    if not after or after == before:
-        raise ToolError(f"{where} has these bounds already; give another minimum or maximum")
-    low = after.get("/spec/minReplicas", spec(item).get("minReplicas") or 1)
-    high = after.get("/spec/maxReplicas", spec(item).get("maxReplicas") or 1)
+    live = _find(ctx, name, namespace, "HorizontalPodAutoscaler")
+    wanted = copy.deepcopy(live)
+    bounds = {"minReplicas": minimum, "maxReplicas": maximum}
+    wanted["spec"].update({key: value for key, value in bounds.items() if value is not None})
+    low, high = wanted["spec"].get("minReplicas", 1), wanted["spec"].get("maxReplicas", 1)
     if low > high:
         raise ToolError(f"the lower bound may not be above the upper one: {low} > {high}")
     kind, expects = ChangeKind.SET_REPLICAS_BOUNDS, f"between {low} and {high} pods"
-    return Change(kind, where, before, after, why, expects, uid=_uid(item))
+    return propose(ctx.world.cluster, kind, live, wanted, why, expects)
 
 
 @tool(effect="change", changes="rollback")
 def rollback(
     ctx: ToolContext, target: str, why: str, revision: int = 0, namespace: str = ""
 ) -> Change:
-    """Propose the pod template of an earlier revision of a Deployment.
+    """Propose the pod template of an earlier revision of a workload.
 
     Args:
-        target: deployment/NAME.
+        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
         why: The reason, citing evidence such as E4.
         revision: Its number; 0 for the one before the current one.
         namespace: Empty for the run's namespace.
     """
-    where, item = _workload(ctx, target, namespace, ("Deployment",))
-    known = revisions(item, ctx.world.cluster.list("ReplicaSet", where.namespace))
-    old = _revision(known, revision, where)
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    history = "ReplicaSet" if live["kind"] == "Deployment" else "ControllerRevision"
+    known = revisions(live, ctx.world.cluster.list(history, ref(live).namespace))
+    old = _revision(known, revision, live)
     template = _template(old)
-    if template == _template(item):
-        raise ToolError(f"{where} runs that revision's template already")
-    return Change(
+    if template == _template(live):
+        raise ToolError(f"{ref(live)} runs that revision's template already")
+    change = Change(
         ChangeKind.ROLLBACK,
-        where,
-        before={"/spec/template": spec(item)["template"]},
+        ref(live),
+        before={"/spec/template": spec(live)["template"]},
         after={"/spec/template": template},
         why=why,
         expects=f"pods of revision {_number(old)}: {_images(template)}",
-        uid=_uid(item),
         revision=_number(old),
-        from_revision=_number(item),
+        from_revision=_number(live) or _number(known[0]),
     )
+    return checked(ctx.world.cluster, live, change)
 
 
 @tool(effect="change", changes="restart")
@@ -125,122 +116,197 @@ def restart(ctx: ToolContext, target: str, why: str, namespace: str = "") -> Cha
         why: The reason, citing evidence such as E4.
         namespace: Empty for the run's namespace.
     """
-    where, item = _workload(ctx, target, namespace, RESTARTABLE)
-    parent, key = "/spec/template/metadata/annotations", RESTARTED.replace("/", "~1")
-    before: dict[str, Any]
-    after: dict[str, Any]
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    wanted = copy.deepcopy(live)
+    metadata = wanted["spec"]["template"].setdefault("metadata", {})
     stamp = ctx.world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    annotations = _at(item, parent)
-    if annotations is None:
-        before, after = {}, {parent: {RESTARTED: stamp}}
-    else:
-        old = annotations.get(RESTARTED)
-        before, after = {f"{parent}/{key}": old} if old else {}, {f"{parent}/{key}": stamp}
-    return Change(
-        ChangeKind.RESTART,
-        where,
-        before,
-        after,
-        why,
-        expects="new pods of the same revision",
-        no_undo="a restart cannot be taken back",
-        uid=_uid(item),
-    )
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), RESTARTED: stamp}
+    expects = "new pods of the same revision"
+    change = propose(ctx.world.cluster, ChangeKind.RESTART, live, wanted, why, expects)
+    return replace(change, no_undo="a restart cannot be taken back")
 
 
-@tool(effect="change", changes="patch-object")
-def apply_k8s_patch(
-    ctx: ToolContext, target: str, patch: dict[str, Any], why: str, namespace: str = ""
+# --- one container --------------------------------------------------------------------------
+
+
+@tool(effect="change", changes="set-image")
+def set_image(
+    ctx: ToolContext,
+    target: str,
+    image: str,
+    why: str,
+    container: str = "",
+    namespace: str = "",
 ) -> Change:
-    """Propose a JSON merge patch of one object; null removes a field.
+    """Propose another image of one container.
 
     Args:
-        target: KIND/NAME.
-        patch: The fields to change, nested as in the object.
+        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
+        image: The whole reference, such as shop/auth:1.4.2.
         why: The reason, citing evidence such as E4.
+        container: Its name; empty where there is only one.
         namespace: Empty for the run's namespace.
     """
-    where, item = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
-    if where.kind == "Secret":
-        raise ToolError("Secrets are not patched: their values would be shown")
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    _merge(item, patch, "", before, after)
-    if before == after:
-        raise ToolError(f"{where} has these values already")
-    return Change(ChangeKind.PATCH_OBJECT, where, before, after, why, uid=_uid(item))
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    wanted, chosen = _container(live, container)
+    chosen["image"] = image
+    expects = f"new pods whose {chosen['name']} runs {image}"
+    return propose(ctx.world.cluster, ChangeKind.SET_IMAGE, live, wanted, why, expects)
+
+
+@tool(effect="change", changes="set-env")
+def set_env(
+    ctx: ToolContext,
+    target: str,
+    name: str,
+    value: str,
+    why: str,
+    container: str = "",
+    namespace: str = "",
+) -> Change:
+    """Propose a value for one environment variable of one container; others stay.
+
+    Args:
+        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
+        name: Name of the variable.
+        value: Its value, in place of a value or a reference.
+        why: The reason, citing evidence such as E4.
+        container: Its name; empty where there is only one.
+        namespace: Empty for the run's namespace.
+    """
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    wanted, chosen = _container(live, container)
+    variables = chosen.get("env") or []
+    entry = {"name": name, "value": value}
+    if any(variable["name"] == name for variable in variables):
+        chosen["env"] = [entry if each["name"] == name else each for each in variables]
+    else:
+        chosen["env"] = [*variables, entry]
+    expects = f"new pods with {name}"
+    return propose(ctx.world.cluster, ChangeKind.SET_ENV, live, wanted, why, expects)
+
+
+@tool(effect="change", changes="set-env")
+def remove_env(
+    ctx: ToolContext,
+    target: str,
+    name: str,
+    why: str,
+    container: str = "",
+    namespace: str = "",
+) -> Change:
+    """Propose to remove one environment variable of one container.
+
+    Args:
+        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
+        name: Name of the variable.
+        why: The reason, citing evidence such as E4.
+        container: Its name; empty where there is only one.
+        namespace: Empty for the run's namespace.
+    """
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    wanted, chosen = _container(live, container)
+    known = [each["name"] for each in chosen.get("env") or []]
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise ToolError(f"{ref(live)} {chosen['name']} has no {name} in env; it has: {listed}")
+    chosen["env"] = [each for each in chosen["env"] if each["name"] != name]
+    expects = f"new pods without {name}"
+    return propose(ctx.world.cluster, ChangeKind.SET_ENV, live, wanted, why, expects)
+
+
+@tool(effect="change", changes="set-resources")
+def set_resources(
+    ctx: ToolContext,
+    target: str,
+    why: str,
+    container: str = "",
+    cpu_request: Quantity = "",
+    cpu_limit: Quantity = "",
+    memory_request: Quantity = "",
+    memory_limit: Quantity = "",
+    namespace: str = "",
+) -> Change:
+    """Propose other CPU or memory requests and limits of one container.
+
+    Args:
+        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
+        why: The reason, citing evidence such as E4.
+        container: Its name; empty where there is only one.
+        cpu_request: Such as 250m; empty to keep it.
+        cpu_limit: Such as 1; empty to keep it.
+        memory_request: Such as 128Mi; empty to keep it.
+        memory_limit: Such as 256Mi; empty to keep it.
+        namespace: Empty for the run's namespace.
+    """
+    live = _find(ctx, target, namespace, *TEMPLATED)
+    wanted, chosen = _container(live, container)
+    given = {
+        "requests": {"cpu": cpu_request, "memory": memory_request},
+        "limits": {"cpu": cpu_limit, "memory": memory_limit},
+    }
+    resources = chosen["resources"] = dict(chosen.get("resources") or {})
+    for side, amounts in given.items():
+        if set_ := {what: amount for what, amount in amounts.items() if amount}:
+            resources[side] = {**(resources.get(side) or {}), **set_}
+    expects = f"new pods whose {chosen['name']} has {_amounts(resources)}"
+    return propose(ctx.world.cluster, ChangeKind.SET_RESOURCES, live, wanted, why, expects)
 
 
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _workload(
-    ctx: ToolContext, target: str, namespace: str, kinds: tuple[str, ...]
-) -> tuple[ObjectRef, Object]:
-    where, item = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
-    if where.kind not in kinds:
-        raise ToolError(f"needs a {' or '.join(kinds)}: {where}")
-    return where, item
+def _find(ctx: ToolContext, target: str, namespace: str, *kinds: str) -> Object:
+    return targets.find_one(ctx.world.cluster, target, namespace or ctx.namespace, *kinds)
 
 
-def _autoscaler(ctx: ToolContext, where: ObjectRef) -> str:
-    """Name of the autoscaler that sets a workload's replicas, or "". Raises AccessDenied when
-    that cannot be seen: a scale that is set back at once helps nobody."""
-    for item in ctx.world.cluster.list("HorizontalPodAutoscaler", where.namespace):
-        target = spec(item).get("scaleTargetRef") or {}
-        if (target.get("kind"), target.get("name")) == (where.kind, where.name):
-            return name(item)
-    return ""
+def _container(live: Object, called: str) -> tuple[Object, Object]:
+    """A copy of a workload, and in it the container meant: by name, or the only one there is."""
+    wanted = copy.deepcopy(live)
+    found = pod_spec(wanted)
+    every: list[Any] = list(containers(found))
+    chosen = [each for each in every if each["name"] == called] if called else found["containers"]
+    if len(chosen) != 1:
+        listed = ", ".join(each["name"] for each in every)
+        raise ToolError(
+            f"{ref(live)} has no container {called}; it has: {listed}"
+            if called
+            else f"{ref(live)} has several containers; say which: {listed}"
+        )
+    return wanted, chosen[0]
 
 
-def _revision(known: list[Object], number: int, where: ObjectRef) -> Object:
-    """The ReplicaSet of a revision, by default the one before the newest."""
+def _amounts(resources: Mapping[str, Mapping[str, str]]) -> str:
+    pairs = [
+        f"{what} {side.removesuffix('s')} {amount}"
+        for side in ("requests", "limits")
+        for what, amount in (resources.get(side) or {}).items()
+    ]
+    return ", ".join(pairs)
+
+
+def _revision(known: Sequence[Item], number: int, live: Item) -> Item:
+    """The ReplicaSet or ControllerRevision of a revision, by default the one before the newest."""
     listed = ", ".join(str(_number(item)) for item in known) or "none"
     if number == 0 and len(known) > 1:
         return known[1]
     for item in known:
         if number and _number(item) == number:
             return item
-    raise ToolError(f"{where} has no such earlier revision; revisions: {listed}")
+    raise ToolError(f"{ref(live)} has no such earlier revision; revisions: {listed}")
 
 
 _number = revision  # the tool above has a parameter of that name
 
 
-def _template(item: Object) -> dict[str, Any]:
-    """A pod template without the label that only ReplicaSets carry."""
-    template = dict(spec(item)["template"])
+def _template(item: Item) -> Object:
+    """A pod template without what only its copy in the history carries."""
+    template = {**spec(item.get("data") or item)["template"]}
+    template.pop("$patch", None)  # a ControllerRevision is kept as a patch
     metadata = dict(template.get("metadata") or {})
     labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != "pod-template-hash"}
     return {**template, "metadata": {**metadata, "labels": labels}}
 
 
-def _images(template: Object) -> str:
+def _images(template: Item) -> str:
     return ", ".join(str(item.get("image")) for item in spec(template).get("containers") or [])
-
-
-def _merge(
-    live: Any, patch: Mapping[str, Any], path: str, before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    """A merge patch (RFC 7386) as before and after values of the fields it touches."""
-    for key, value in patch.items():
-        pointer = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
-        old = live.get(key) if isinstance(live, Mapping) else None
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            _merge(old, value, pointer, before, after)
-            continue
-        if old is not None:
-            before[pointer] = old
-        if value is not None:
-            after[pointer] = value
-
-
-def _at(item: Object, pointer: str) -> Any:
-    found: Any = item
-    for key in pointer.split("/")[1:]:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
-
-
-def _uid(item: Object) -> str:
-    return str(meta(item).get("uid") or "")

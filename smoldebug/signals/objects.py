@@ -47,23 +47,27 @@ def condition(item: Object, kind: str) -> Object:
     return next((entry for entry in found if entry.get("type") == kind), {})
 
 
+def controller(item: Object) -> Object:
+    """The reference to the controller that owns it, {} where none does."""
+    owners = meta(item).get("ownerReferences") or []
+    return next((entry for entry in owners if entry.get("controller")), {})
+
+
 def owner(item: Object) -> str:
     """UID of the controller that owns it, or ""."""
-    for entry in meta(item).get("ownerReferences") or []:
-        if entry.get("controller"):
-            return str(entry.get("uid") or "")
-    return ""
+    return str(controller(item).get("uid") or "")
 
 
 def revision(item: Object) -> int:
-    text = str((meta(item).get("annotations") or {}).get(REVISION) or "")
+    """The number of a Deployment's or ReplicaSet's revision, or of a ControllerRevision."""
+    text = str((meta(item).get("annotations") or {}).get(REVISION) or item.get("revision") or "")
     return int(text) if text.isdigit() else 0
 
 
-def revisions(deployment: Object, replica_sets: Iterable[Object]) -> list[Object]:
-    """A Deployment's ReplicaSets, newest revision first."""
-    uid = meta(deployment).get("uid")
-    owned = [item for item in replica_sets if uid and owner(item) == uid]
+def revisions(workload: Object, history: Iterable[Object]) -> list[Object]:
+    """A workload's ReplicaSets or ControllerRevisions, newest revision first."""
+    uid = meta(workload).get("uid")
+    owned = [item for item in history if uid and owner(item) == uid]
     return sorted(owned, key=revision, reverse=True)
 
 

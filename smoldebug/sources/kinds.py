@@ -52,6 +52,7 @@ KINDS = (
     Kind("ReplicaSet", "replicasets", ("rs",), _APPS),
     Kind("StatefulSet", "statefulsets", ("sts",), _APPS),
     Kind("DaemonSet", "daemonsets", ("ds",), _APPS),
+    Kind("ControllerRevision", "controllerrevisions", (), _APPS),
     Kind("Job", "jobs", (), ("batch/v1",)),
     Kind("CronJob", "cronjobs", ("cj",), _BATCH),
     Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", ("hpa",), _AUTOSCALING),

@@ -5,6 +5,7 @@ from typing import Any
 
 from smoldebug.errors import AccessDenied, NotFound, UsageError
 from smoldebug.records import ObjectRef
+from smoldebug.sources.kinds import find as find_kind
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.world import Cluster, Object
 
@@ -19,7 +20,8 @@ def parse(text: str, namespace: str) -> ObjectRef:
         raise UsageError(f"not KIND/NAME: {text!r}")
     if len(parts) == 1:
         return ObjectRef("", namespace, parts[0])
-    where = parts[1] if len(parts) == 3 else namespace
+    known = find_kind(parts[0])
+    where = parts[1] if len(parts) == 3 else "" if known and not known.namespaced else namespace
     return ObjectRef(kind_name(parts[0]), where, parts[-1])
 
 
@@ -36,6 +38,16 @@ def find(cluster: Cluster, text: str, namespace: str) -> tuple[ObjectRef, Object
             if str(error).startswith('namespace "'):
                 raise
     raise NotFound(f"no workload, Service or Pod in namespace {namespace} is called: {ref.name}")
+
+
+def find_one(cluster: Cluster, text: str, namespace: str, *kinds: str) -> Object:
+    """The object a target names, of one of these kinds; where there is one kind only, its bare
+    name will do. Raises UsageError for another kind, NotFound when there is none."""
+    bare = len(kinds) == 1 and "/" not in text
+    ref, item = find(cluster, f"{kinds[0]}/{text}" if bare else text, namespace)
+    if ref.kind not in kinds:
+        raise UsageError(f"needs a {' or '.join(kinds)}: {ref}")
+    return item
 
 
 def pods_of(cluster: Cluster, ref: ObjectRef, item: Object) -> list[Object]:
