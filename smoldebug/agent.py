@@ -14,7 +14,7 @@ Private name touched: _finalize_step.
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from smoldebug.errors import UnreachableError
 from smoldebug.events import (
     AnyEvent,
     HypothesesChanged,
+    ModelAsked,
     Note,
     Thought,
     ToolAnswered,
@@ -38,11 +39,12 @@ from smoldebug.events import (
     TurnStarted,
 )
 from smoldebug.notebook import Notebook
-from smoldebug.records import Card, Change, Evidence, Observation, Usage
+from smoldebug.records import Card, Change, Evidence, Json, Observation, Usage
 from smoldebug.toolset import Answer, Cancelled, Toolset, ToolSpec, within_limit
 from smoldebug.untrusted import one_line, plain, whole
 
 WINDOW = 12  # turns the prompt holds; everything stays in the journal and the evidence store
+EXPERT = "expert"
 MODEL_LIMIT = 300.0  # seconds for one answer of a model
 NOT_DONE = "ERROR the goal is not met, so there is no final answer yet. Go on, or call escalate."
 
@@ -212,6 +214,8 @@ class _ToolCallingAgent(ToolCallingAgent):
 
         self.driver = driver
         self.tasks: list[TaskStep] = []
+        self.masked: dict[str, str] = {}  # texts of the last prompt, without their secrets
+        self.sent: set[tuple[str, str]] = set()  # role and text of the messages of the last prompt
         self.scanned = 0  # steps of the memory among which tasks have been looked for
         super().__init__(
             tools=[_Described(spec) for spec in driver.toolset.specs.values()],
@@ -242,7 +246,26 @@ class _ToolCallingAgent(ToolCallingAgent):
             messages.append(ChatMessage(role=MessageRole.USER, content=part))
         for step in shown:
             messages += step.to_messages(summary_mode=summary_mode)
-        return list(messages)
+        return self._masked(messages)
+
+    def _masked(self, messages: Iterable[ChatMessage]) -> list[ChatMessage]:
+        """The same without secrets. What was masked for the last prompt is not searched again."""
+        mask, before, now = self.driver.toolset.redactor.text, self.masked, {}
+        found = list(messages)
+        for message in found:
+            for part in message.content if isinstance(message.content, list) else ():
+                text = part.get("text")
+                if isinstance(text, str):
+                    part["text"] = now[text] = before.get(text) or mask(text)
+        self.masked = now
+        return found
+
+    def _unsent(self) -> tuple[Json, ...]:
+        """The messages of this turn's prompt that were in none before."""
+        prompt = self.write_memory_to_messages()
+        texts = dict.fromkeys((message.role.value, _text(message.content)) for message in prompt)
+        new, self.sent = texts.keys() - self.sent, set(texts)
+        return tuple({"role": role, "text": text} for role, text in texts if (role, text) in new)
 
     def _finalize_step(self, memory_step: Any) -> None:
         if isinstance(memory_step, ActionStep):  # upstream's callbacks are not used here
@@ -256,6 +279,8 @@ class _ToolCallingAgent(ToolCallingAgent):
     def _step_stream(self, memory_step: ActionStep) -> Generator[Any]:
         turn = self.driver.usage.turns + 1
         yield TurnStarted(turn, replace(self.driver.used(), turns=turn))
+        if self.driver.model != EXPERT:  # which reads the evidence, and sends nothing anywhere
+            yield ModelAsked(turn, self.driver.model, self._unsent())
         yield from super()._step_stream(memory_step)
 
     def process_tool_calls(

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from smoldebug.appliers import Applier, Preview
+from smoldebug.appliers import Applier
 from smoldebug.clock import Clock
 from smoldebug.errors import AccessDenied, ChangeRefused, NotFound, SmoldebugError
 from smoldebug.events import (
@@ -104,8 +104,11 @@ class Executor:
             if entry.state == "approved" and entry.decision:
                 self._answers[entry.card.digest] = entry.decision
 
-    def execute(self, change: Change) -> Steps:
-        """Try a proposed change. Yields events; returns what became of it, never raises for it."""
+    def execute(self, change: Change, approved: str = "") -> Steps:
+        """Try a proposed change. Yields events; returns what became of it, never raises for it.
+
+        `approved` is the id of the card that this very change had when somebody said yes to it.
+        """
         verdict = self._guard.judge(change, self._tally())
         if verdict.answer is Answer.NO:
             return _refused(verdict)
@@ -116,7 +119,7 @@ class Executor:
             verdict = self._guard.weigh(change, around, verdict)
             if verdict.answer is Answer.NO:
                 return _refused(verdict)
-            card = self._card(change, around, verdict)
+            card = self._card(change, around, verdict, approved)
         except (SmoldebugError, KeyError) as error:
             return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
         yield ChangeProposed(card)
@@ -129,6 +132,7 @@ class Executor:
             return Outcome("declined", f"DECLINED by {decision.by}: {why}. Nothing changed.", card)
         late = self._guard.judge(change, self._tally())  # a window may have closed meanwhile
         if late.answer is Answer.NO:
+            yield self._settled(card, "failed", late.reason)
             return _refused(late, card)
         return (yield from self._carry_out(card, decision))
 
@@ -143,6 +147,20 @@ class Executor:
             clean = clean and state == "undone"
             yield self._settled(card, state, detail)
         return clean
+
+    def rehearse(self, card: Card) -> tuple[str, str]:
+        """How its undo would end, and what it would send (or what stands in the way), checked by
+        the server's dry run. Raises SmoldebugError when that cannot be told."""
+        change, note = card.change, self._note(f"undo {card.id}")
+        if change.no_undo:
+            return "cannot be undone", change.no_undo
+        inverse = change.inverse()
+        if self._holds(inverse, note):
+            return "undone", "it is as before already"
+        if drift := self._applier(change).drift(change, self._note(card.id)):
+            return "undo blocked", self._shown(drift)
+        preview = self._applier(inverse).preview(inverse, note)
+        return "would be undone", self._shown(f"{preview.diff}\n$ {preview.command}")
 
     def settle(self, entries: Iterable[Entry]) -> Generator[AnyEvent, None, None]:
         """Close what a killed process left open, by looking at the world. An undo that had begun
@@ -168,10 +186,10 @@ class Executor:
             raise ChangeRefused(f"nothing here can carry out a change of kind: {change.kind}")
         return applier
 
-    def _card(self, change: Change, around: Surroundings, verdict: Decision) -> Card:
-        self._proposed += 1
-        card_id = f"C{self._proposed}"
-        preview = self._preview(change, card_id)
+    def _card(self, change: Change, around: Surroundings, verdict: Decision, approved: str) -> Card:
+        card_id = approved or f"C{self._proposed + 1}"
+        preview = self._applier(change).preview(change, self._note(card_id))
+        self._proposed += not approved
         return Card(
             id=card_id,
             change=change,
@@ -185,13 +203,6 @@ class Executor:
             managed=around.managed,
             warnings=tuple(map(self._shown, self._guard.warnings(change, around, verdict))),
         )
-
-    def _preview(self, change: Change, card_id: str) -> Preview:
-        try:
-            return self._applier(change).preview(change, self._note(card_id))
-        except SmoldebugError:
-            self._proposed -= 1  # no card was shown
-            raise
 
     def _decide(self, card: Card, verdict: Decision) -> Decision:
         if card.digest in self._answers:
@@ -215,6 +226,7 @@ class Executor:
         undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
         yield ChangeIntended(card, undo)
         if self.unrecorded:
+            yield self._settled(card, "failed", self.unrecorded)
             return self._unrecordable(card)
         if decision.lifted:
             self.break_glass = ""

@@ -145,6 +145,12 @@ def read(path: Path) -> list[Stamped]:
     return found
 
 
+def head(path: Path) -> str:
+    """The hash that stands for the whole journal; GENESIS for an empty one. Raises UsageError."""
+    lines = list(_whole_lines(path))
+    return msgspec.json.decode(lines[-1], type=_Line).chain if lines else GENESIS
+
+
 def is_open(path: Path) -> bool:
     """Whether a process holds the journal open: the lock goes with it, however it ends."""
     with suppress(OSError), path.open("rb") as file:

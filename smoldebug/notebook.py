@@ -4,6 +4,7 @@ These are the built-in tools. They touch nothing but this notebook, work the sam
 and for any model, and give the view its hypotheses and the report its cause.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -34,6 +35,10 @@ class Notebook:
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         return tuple(self._hypotheses.values())
+
+    def restore(self, hypotheses: Iterable[Hypothesis]) -> None:
+        """Put back what a journal recorded."""
+        self._hypotheses = {item.id: item for item in hypotheses}
 
     def evidence_for(self, target: ObjectRef) -> tuple[str, ...]:
         """What supports the hypotheses about an object, for whoever must approve a change of it."""

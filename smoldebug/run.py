@@ -164,7 +164,7 @@ class _Run:
         met = False
         for entry in self.past.ledger.values() if self.past else ():
             if entry.state == "approved" and not met:
-                outcome = yield from self.agent.executor.execute(entry.card.change)
+                outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
                 yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
                 if outcome.state == "verified":
                     self.goal.restart_window()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smoldebug.cli import check, demo, lab, playbooks, runs, triage
+from smoldebug.cli import check, demo, lab, playbooks, resume, runs, triage, undo
 
 app = typer.Typer(
     name="smoldebug",
@@ -18,10 +18,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("triage", epilog=triage.EXAMPLES)(triage.triage)
+app.command("undo", epilog=undo.EXAMPLES)(undo.undo)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.add_typer(lab.app, name="lab")
 app.add_typer(playbooks.app, name="playbooks")
+runs.app.command("approve", epilog=resume.APPROVE_EXAMPLES)(resume.approve)
+runs.app.command("resume", epilog=resume.RESUME_EXAMPLES)(resume.resume)
 app.add_typer(runs.app, name="runs")
 
 

@@ -1,31 +1,33 @@
 """From a playbook and options to the crew of one run: who reads, decides, changes and records."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smoldebug.agent import Agent, Signals
-from smoldebug.appliers import Applier, CommandApplier, ServerApplier, appliers
-from smoldebug.change import Approver, Executor, Place
+from smoldebug.change import Approver, Place
+from smoldebug.cli.changing import executor, same_cluster, whereabouts, who
+from smoldebug.cli.kept import keep
 from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.cli.places import must_exist
-from smoldebug.cli.toolbox import toolset
+from smoldebug.cli.toolbox import secret_values, toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
-from smoldebug.errors import SmoldebugError
-from smoldebug.events import RunStarted
+from smoldebug.events import Continued, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
-from smoldebug.guard import Guard
-from smoldebug.journal import Journal, new_run_id, runs_folder
-from smoldebug.model.factory import chain
+from smoldebug.journal import new_run_id, open_journal, runs_folder
+from smoldebug.model.factory import chain, keys
 from smoldebug.notebook import Notebook
+from smoldebug.past import Past
 from smoldebug.playbook.models import Playbook, RunPlan
-from smoldebug.records import ChangeKind, Json, ObjectRef, Usage
-from smoldebug.redact import Redactor
+from smoldebug.records import Json, ObjectRef, Usage
+from smoldebug.redact import Redactor, use_key
 from smoldebug.run import Crew
 from smoldebug.sources import gitrepo, targets
 from smoldebug.sources.http import service_of
@@ -38,7 +40,7 @@ from smoldebug.toolset import Toolset
 @dataclass
 class Assembled:
     crew: Crew
-    started: RunStarted
+    first: RunStarted | Continued
     world: World
     folder: Path
 
@@ -48,9 +50,14 @@ class Assembled:
 
 
 def assemble(
-    plan: RunPlan, options: Options, approver: Approver, signals: Signals, clock: Clock
+    plan: RunPlan,
+    options: Options,
+    approver: Approver,
+    signals: Signals,
+    clock: Clock,
+    past: Past | None = None,
 ) -> Assembled:
-    """Open what the playbook needs and put the crew together.
+    """Open what the playbook needs and put the crew together; `past` is taken up again.
 
     Raises UsageError, PlaybookError or UnreachableError before anything was done.
     """
@@ -64,34 +71,33 @@ def assemble(
         needs_cluster=uses_cluster(playbook, prometheus),
     )
     try:
-        return _crew(plan, options, approver, signals, world)
+        return _crew(plan, options, approver, signals, world, past)
     except BaseException:
         world.close()
         raise
 
 
 def _crew(
-    plan: RunPlan, options: Options, approver: Approver, signals: Signals, world: World
+    plan: RunPlan,
+    options: Options,
+    approver: Approver,
+    signals: Signals,
+    world: World,
+    past: Past | None,
 ) -> Assembled:
     playbook, clock = plan.playbook, world.clock
     if world.has_cluster:
         namespaces = playbook.scope.namespaces
         here = options.namespace or next(iter(namespaces), "default")
         must_exist(world, namespaces, options.target, here)
-    context = world.cluster.context if world.has_cluster else ""
-    run_id = new_run_id()
-    folder = runs_folder() / run_id
+    place = whereabouts(world, past.run if past else new_run_id())
+    folder = runs_folder() / place.run
+    use_key(key := mask_key(folder))
+    redactor = Redactor([*secret_values(playbook), *keys()], classes=playbook.redact)
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
-    tools = toolset(plan, options, world, evidence, notebook)
-    executor = Executor(
-        Guard(playbook, context=context),
-        _appliers(world, folder, options.kubeconfig_path, tools.redactor),
-        approver,
-        clock,
-        Place(run_id, context),
-        tools.redactor.text,
-    )
+    tools = toolset(plan, options, world, evidence, notebook, redactor)
+    acts = executor(plan, options, approver, world, place, redactor)
     look = FirstLook(playbook, world) if world.has_cluster else None
     goal = Goal(
         plan,
@@ -103,17 +109,50 @@ def _crew(
     )
     expert = Expert(evidence, brief(plan, tools, options.namespace))
     models = chain(options.models or _model_names(playbook), expert, options.api_base)
-    agent = Agent(models, tools, notebook, executor, signals, clock)
+    agent = Agent(models, tools, notebook, acts, signals, clock)
     agent.usage = _limits(playbook)
-    started = _started(plan, options, goal, agent, context)
-    journal = Journal(folder / "journal.jsonl")
-    crew = Crew(goal, agent, look, journal, clock, run_id)
-    return Assembled(crew, started, world, folder)
+    first: RunStarted | Continued
+    if past is None:
+        first = _started(plan, options, goal, agent, world, place.cluster)
+    else:
+        first = Continued("resume", who(world))
+        take_up(past, place, agent)
+    journal = open_journal(folder)
+    keep_mask_key(folder, key)
+    crew = Crew(goal, agent, look, journal, clock, place.run)
+    return Assembled(crew, first, world, folder)
+
+
+def mask_key(folder: Path) -> bytes:
+    """The same value gets the same mask when a run is taken up again."""
+    try:
+        return (folder / MASK_KEY).read_bytes()
+    except OSError:
+        return secrets.token_bytes(16)
+
+
+def keep_mask_key(folder: Path, key: bytes) -> None:
+    with suppress(OSError):  # no journal either: nobody takes this run up again
+        (folder / MASK_KEY).touch(mode=0o600)
+        (folder / MASK_KEY).write_bytes(key)
+
+
+def take_up(past: Past, place: Place, agent: Agent) -> None:
+    """Give the agent what an earlier process had found. Raises UsageError for another cluster."""
+    same_cluster(past.started, place)
+    for item in past.evidence:
+        agent.toolset.evidence.restore(item)
+    agent.notebook.restore(past.hypotheses)
+    spent = past.usage
+    agent.usage = replace(
+        agent.usage, turns=spent.turns, tokens_in=spent.tokens_in, tokens_out=spent.tokens_out
+    )
 
 
 # --- what the playbook needs ----------------------------------------------------------------
 
 
+MASK_KEY = "mask.key"  # in a run's folder
 TRAFFIC_CHECKS = ("http", "tcp", "metric", "ratio")
 
 
@@ -144,7 +183,9 @@ def _limits(playbook: Playbook) -> Usage:
     )
 
 
-def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context: str) -> RunStarted:
+def _started(
+    plan: RunPlan, options: Options, goal: Goal, agent: Agent, world: World, cluster: str
+) -> RunStarted:
     from smoldebug import __version__
 
     playbook = plan.playbook
@@ -155,7 +196,7 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
         playbook=playbook.name,
         goal=playbook.goal.description or goal.describe(),
         model=agent.model,
-        context=context,
+        context=world.cluster.context if world.has_cluster else "",
         namespaces=tuple(playbook.scope.namespaces),
         mode=approval if writes else "read-only",
         check_every=goal.every,
@@ -164,21 +205,11 @@ def _started(plan: RunPlan, options: Options, goal: Goal, agent: Agent, context:
         version=__version__,
         revision=gitrepo.revision(Path(plan.source)),
         kubeconfig=options.kubeconfig_path,
+        cluster=cluster,
+        who=who(world),
+        plan=keep(plan, options),
+        break_glass=options.break_glass,
     )
-
-
-def _appliers(
-    world: World, folder: Path, kubeconfig: str, redactor: Redactor
-) -> Mapping[ChangeKind, Applier]:
-    def answers(url: str) -> bool:
-        try:
-            return world.http.get(url, timeout=1).status < 500
-        except SmoldebugError:
-            return False
-
-    server = ServerApplier(folder.parent.parent / "servers", world.clock, answers)
-    command = CommandApplier(world.processes, redactor)
-    return appliers(lambda: world.cluster, server, command, kubeconfig)
 
 
 # --- what the expert and the goal are told --------------------------------------------------

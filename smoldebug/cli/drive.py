@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -14,6 +14,7 @@ from smoldebug.cli.options import Options
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import RunEnded, Stamped
+from smoldebug.past import past as read_past
 from smoldebug.playbook.models import RunPlan
 from smoldebug.records import Section
 from smoldebug.report import document, markdown, sections
@@ -26,19 +27,27 @@ REPORTS = ("markdown", "json")
 
 
 def drive(
-    plan: RunPlan, options: Options, output: OutputFormat | None, reports: Mapping[str, Path]
+    plan: RunPlan,
+    options: Options,
+    output: OutputFormat | None,
+    reports: Mapping[str, Path],
+    past: Sequence[Stamped] = (),
 ) -> ExitStatus:
-    """Run to the end and report. Ctrl-C (or SIGTERM) once ends it after the current turn, twice
-    now; what was found and changed is reported either way."""
+    """Run to the end and report; `past` is the journal of a run that is taken up again.
+
+    Ctrl-C (or SIGTERM) once ends it after the current turn, twice now; what was found and changed
+    is reported either way.
+    """
     clock, signals = SystemClock(), Signals()
     view = open_view(output_format(output), document, clock=clock)
-    seen: list[Stamped] = []
+    seen: list[Stamped] = list(past)
     try:
         with _interruptible(signals):
             approve = approver(view, yes=options.yes, read=terminal(signals.stop))
-            made = assemble(plan, options, approve, signals, clock)
+            before = read_past(past) if past else None
+            made = assemble(plan, options, approve, signals, clock, before)
             try:
-                for stamped in run(plan, made.crew, made.started):
+                for stamped in run(plan, made.crew, made.first, before):
                     seen.append(stamped)
                     with _readers_may_leave(signals):
                         view.show(stamped)
@@ -65,7 +74,8 @@ def report_paths(words: Sequence[str]) -> dict[str, Path]:
 
 def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
     kept = folder / "report.md"
-    kept.write_text(markdown(seen), encoding="utf-8")
+    with suppress(OSError):  # as for the journal: the view has said so
+        kept.write_text(markdown(seen), encoding="utf-8")
     for name, path in reports.items():
         text = markdown(seen) if name == "markdown" else dumps(document(seen), indent=2)
         try:

@@ -22,6 +22,11 @@ class Strictness(StrEnum):
     NEVER = "never"
 
 
+class ListFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
 SetInput = Annotated[
     list[str] | None, typer.Option("--set", help="Input of the playbook: NAME=VALUE. Repeatable.")
 ]
@@ -34,6 +39,14 @@ AllowCode = Annotated[
 Approval = Annotated[
     Strictness | None,
     typer.Option(help="Be stricter than the playbook: ask, or never change anything."),
+]
+BreakGlass = Annotated[
+    str,
+    typer.Option(
+        "--break-glass",
+        metavar="REASON",
+        help="Go over a limit, a window or a freeze once, for a reason that is recorded.",
+    ),
 ]
 Output = Annotated[
     OutputFormat | None,
@@ -55,6 +68,7 @@ class Options:
     tools: Sequence[Path] = ()
     allow_code: bool = False
     yes: bool = False
+    break_glass: str = ""  # the reason to go over a limit once
     command: str = "triage"
 
     @property

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smoldebug.cli.audit import VERIFY_EXAMPLES, sent, verify
+from smoldebug.cli.options import ListFormat
+
 if TYPE_CHECKING:
     from smoldebug.events import Stamped
 
@@ -35,12 +38,9 @@ Examples:
   smoldebug runs show last --output handover      # at most 15 lines, for chat
 
   smoldebug runs show last --output markdown > report.md
+
+  smoldebug runs show last --show-sent            # what a model was told, word for word
 """
-
-
-class ListFormat(StrEnum):
-    TABLE = "table"
-    JSON = "json"
 
 
 class ShowFormat(StrEnum):
@@ -68,12 +68,18 @@ def list_runs(
         typer.echo("no runs yet; `smoldebug demo` makes one", err=True)
 
 
+app.command("verify", epilog=VERIFY_EXAMPLES)(verify)
+
+
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show(
     run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or `last`.")],
     output: Annotated[
         ShowFormat | None, typer.Option("--output", "-o", help="rich on a terminal, else plain.")
     ] = None,
+    show_sent: Annotated[
+        bool, typer.Option("--show-sent", help="Print what left this machine for a model instead.")
+    ] = False,
 ) -> None:
     """Show the report of a run, also of one that was killed."""
     from smoldebug import journal, report
@@ -83,7 +89,9 @@ def show(
     events = journal.read(path)
     if journal.is_open(path):
         typer.echo("this run is still going on; so far:", err=True)
-    if output is ShowFormat.MARKDOWN:
+    if show_sent:
+        sent(events)
+    elif output is ShowFormat.MARKDOWN:
         _write(report.markdown(events))
     elif output is ShowFormat.HANDOVER:
         _write(report.handover(events))

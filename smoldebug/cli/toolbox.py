@@ -11,7 +11,6 @@ from smoldebug.cli.options import Options
 from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.evidence import EvidenceStore
 from smoldebug.guard import ScopedCluster
-from smoldebug.model.factory import keys
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.records import Effect, Json
@@ -22,11 +21,16 @@ from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_entry_points,
 
 
 def toolset(
-    plan: RunPlan, options: Options, world: World, evidence: EvidenceStore, notebook: Notebook
+    plan: RunPlan,
+    options: Options,
+    world: World,
+    evidence: EvidenceStore,
+    notebook: Notebook,
+    redactor: Redactor,
 ) -> Toolset:
     """The tools this run may use, seeing the cluster only as far as the playbook lets them.
 
-    Raises PlaybookError for a tool it names that is not there, UsageError for a missing secret.
+    Raises PlaybookError for a tool it names that is not there.
     """
     playbook, metrics = plan.playbook, bool(metrics_url(plan.playbook, options.prometheus))
     specs, installed = load_folder(shipped("tools")), load_entry_points()
@@ -53,8 +57,7 @@ def toolset(
     def context(spec: ToolSpec) -> ToolContext:
         return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
 
-    secrets = Redactor([*_secret_values(playbook), *keys()])
-    return Toolset([*usable, *notebook.tools()], context, evidence, secrets)
+    return Toolset([*usable, *notebook.tools()], context, evidence, redactor)
 
 
 def harmless(spec: ToolSpec) -> bool:
@@ -83,7 +86,7 @@ def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
     return dict(block)
 
 
-def _secret_values(playbook: Playbook) -> Iterable[str]:
+def secret_values(playbook: Playbook) -> Iterable[str]:
     """Values of declared secrets, to be masked. Raises UsageError when one is missing."""
     for name, secret in playbook.secrets.items():
         variables = [secret.from_env] if isinstance(secret.from_env, str) else secret.from_env

@@ -8,6 +8,7 @@ import typer
 from smoldebug.cli.options import (
     AllowCode,
     Approval,
+    BreakGlass,
     Context,
     Kubeconfig,
     Namespace,
@@ -61,6 +62,7 @@ def triage(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Answer approvals with yes; skips no limit.")
     ] = False,
+    break_glass: BreakGlass = "",
     tools: Annotated[
         list[Path] | None, typer.Option(help="Folder with tools of your own (Python files).")
     ] = None,
@@ -91,5 +93,6 @@ def triage(
         tools=tuple(tools or ()),
         allow_code=allow_code,
         yes=yes,
+        break_glass=break_glass,
     )
     return drive(plan, options, output, report_paths(report or ()))

@@ -252,6 +252,23 @@ class KubeCluster:
 
         return self._on(ref, send)
 
+    def whoami(self) -> str:
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        asked = Asked("create", "selfsubjectreviews")
+        request = self._api.param_serialize(
+            "POST",
+            "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+            body=review,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self._answer(asked, lambda: self._api.call_api(*request).response)
+            status = msgspec.json.decode(answer.data).get("status") or {}
+        except (SmoldebugError, msgspec.MsgspecError, AttributeError):
+            return ""  # 1.27 and older do not tell
+        return str((status.get("userInfo") or {}).get("username") or "")
+
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
     ) -> Completed:

@@ -1,0 +1,80 @@
+"""Who may change what, where, in whose name: the executor of a run, and of an undo."""
+
+import getpass
+import os
+from collections.abc import Mapping
+
+from smoldebug.appliers import Applier, CommandApplier, ServerApplier, appliers
+from smoldebug.change import Approver, Executor, Place
+from smoldebug.cli.options import Options
+from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.events import RunStarted
+from smoldebug.guard import Guard
+from smoldebug.journal import runs_folder
+from smoldebug.playbook.models import RunPlan
+from smoldebug.records import ChangeKind, ObjectRef, Who
+from smoldebug.redact import Redactor
+from smoldebug.sources.world import World
+
+
+def executor(
+    plan: RunPlan,
+    options: Options,
+    approver: Approver,
+    world: World,
+    place: Place,
+    redactor: Redactor,
+) -> Executor:
+    """The one executor of a run's changes, on the real world."""
+    made = Executor(
+        Guard(plan.playbook, context=place.context),
+        _appliers(world, options.kubeconfig_path, redactor),
+        approver,
+        world.clock,
+        place,
+        redactor.text,
+    )
+    made.break_glass = options.break_glass
+    return made
+
+
+def whereabouts(world: World, run: str) -> Place:
+    """The run, the context and the cluster's own id (the uid of its namespace kube-system, "" where
+    that may not be read)."""
+    if not world.has_cluster:
+        return Place(run)
+    try:
+        found = world.cluster.get(ObjectRef("Namespace", "", "kube-system"))
+    except SmoldebugError:
+        return Place(run, world.cluster.context)
+    return Place(run, world.cluster.context, str(found["metadata"].get("uid") or ""))
+
+
+def who(world: World | None = None) -> Who:
+    """The user of this machine, and who the API server takes them for."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container with a user id that has no name
+        user = f"uid {os.getuid()}"
+    return Who(user, world.cluster.whoami() if world is not None and world.has_cluster else "")
+
+
+def same_cluster(started: RunStarted, place: Place) -> None:
+    """Raises UsageError when the context leads to another cluster than it did for the run."""
+    if started.cluster and place.cluster and started.cluster != place.cluster:
+        raise UsageError(
+            f"context {place.context} is another cluster than it was for run {place.run}",
+            hint="nothing was changed; point your kubeconfig at the cluster of that run",
+        )
+
+
+def _appliers(world: World, kubeconfig: str, redactor: Redactor) -> Mapping[ChangeKind, Applier]:
+    def answers(url: str) -> bool:
+        try:
+            return world.http.get(url, timeout=1).status < 500
+        except SmoldebugError:
+            return False
+
+    server = ServerApplier(runs_folder().parent / "servers", world.clock, answers)
+    command = CommandApplier(world.processes, redactor)
+    return appliers(lambda: world.cluster, server, command, kubeconfig)

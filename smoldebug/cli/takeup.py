@@ -1,0 +1,57 @@
+"""Taking up what an earlier run left: its journal, its cluster, an executor for its changes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from smoldebug import journal
+from smoldebug.change import Executor
+from smoldebug.cli.assemble import mask_key, uses_cluster
+from smoldebug.cli.changing import executor, same_cluster, whereabouts
+from smoldebug.cli.kept import kept
+from smoldebug.cli.needs import metrics_url
+from smoldebug.clock import SystemClock
+from smoldebug.errors import UsageError
+from smoldebug.events import Stamped
+from smoldebug.past import Past
+from smoldebug.records import Answer, Card, Decision
+from smoldebug.redact import Redactor, use_key
+from smoldebug.sources.open import open_world
+
+
+def idle(folder: Path) -> list[Stamped]:
+    """The journal of a run that nobody is working on. Raises UsageError while somebody is."""
+    path = folder / "journal.jsonl"
+    if journal.is_open(path):
+        raise UsageError(
+            f"this run is still going on: {folder.name}", hint="end it first, with Ctrl-C"
+        )
+    return journal.read(path)
+
+
+@contextmanager
+def reopened(folder: Path, past: Past) -> Iterator[Executor]:
+    """An executor for the changes of a run, on the cluster it ran on.
+
+    Raises UsageError when its context is gone, or leads to another cluster now.
+    """
+    found = kept(past.started)
+    playbook = found.plan.playbook
+    use_key(mask_key(folder))
+    world = open_world(
+        clock=SystemClock(),
+        context=found.options.context,
+        config=found.options.kubeconfig,
+        needs_cluster=uses_cluster(playbook, metrics_url(playbook, found.options.prometheus)),
+    )
+    try:
+        place = whereabouts(world, past.run)
+        same_cluster(past.started, place)
+        redactor = Redactor(classes=playbook.redact)
+        yield executor(found.plan, found.options, _nobody, world, place, redactor)
+    finally:
+        world.close()
+
+
+def _nobody(card: Card) -> Decision:
+    return Decision(Answer.NO, "nobody", "an undo proposes nothing")

@@ -1,0 +1,167 @@
+"""`smoldebug undo`: put back what a run changed, newest first, each verified by reading it back."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoldebug.cli.options import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from smoldebug.change import Executor
+    from smoldebug.events import AnyEvent, Stamped
+    from smoldebug.journal import Writes
+    from smoldebug.ledger import Entry
+    from smoldebug.past import Past
+    from smoldebug.status import ExitStatus
+
+    Ends = dict[str, tuple[str, str]]  # by change: how its undo ended or would end, and why
+
+EXAMPLES = """\
+Examples:
+
+  smoldebug undo last --dry-run          # what would be put back, and what stands in the way
+
+  smoldebug undo 7f3a                    # everything that run changed, newest first
+
+  smoldebug undo 7f3a --change C1 -y
+
+Exit status: 0 all of it is back (or nothing was to do), 5 something is not, 7 nobody can say yes.
+"""
+
+
+def undo(
+    run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or `last`.")],
+    change: Annotated[
+        list[str] | None, typer.Option("--change", help="Only this change: C1. Repeatable.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = None,
+) -> int:
+    """Put back what a run changed, in reverse order, and prove it by reading it back.
+
+    A field that somebody else has changed since is left alone and shown: before, ours, now.
+    """
+    from smoldebug import journal
+    from smoldebug.cli.takeup import idle, reopened
+    from smoldebug.past import past
+    from smoldebug.status import ExitStatus
+    from smoldebug.view import OutputFormat, output_format
+
+    folder = journal.find(run)
+    before = past(idle(folder))
+    entries = chosen(before, change or [])
+    machine = output_format(output) in (OutputFormat.JSON, OutputFormat.JSONL)
+    if not entries:
+        _tell(before, {}, machine)
+        return ExitStatus.MET
+    with reopened(folder, before) as executor:
+        found = {} if yes and not dry_run else _rehearsed(executor, entries)
+        if dry_run:
+            _tell(before, found, machine)
+            return _status(found)
+        if not yes and not _confirmed(before, found):
+            return ExitStatus.NEEDS_APPROVAL
+        with journal.Journal(folder / "journal.jsonl") as kept:
+            list(_carry_out(before, executor, entries, kept))
+    after = past(journal.read(folder / "journal.jsonl"))
+    ended = {entry.card.id: after.ledger[entry.card.id] for entry in entries}
+    done = {name: (entry.state, entry.detail) for name, entry in ended.items()}
+    _tell(after, done, machine)
+    return _status(done)
+
+
+def chosen(past: "Past", wanted: "Sequence[str]") -> "list[Entry]":
+    """The changes of a run that stand, newest first. Raises UsageError for one it does not have."""
+    from smoldebug.errors import UsageError
+
+    for name in wanted:
+        if name not in past.ledger:
+            known = ", ".join(past.ledger) or "none"
+            raise UsageError(f"run {past.run} has no change {name}; its changes: {known}")
+    stands = [entry for entry in past.ledger.values() if entry.stands]
+    return [entry for entry in reversed(stands) if not wanted or entry.card.id in wanted]
+
+
+def _carry_out(
+    past: "Past", executor: "Executor", entries: "Sequence[Entry]", kept: "Writes"
+) -> "Iterator[Stamped]":
+    """Settle what a killed process left open, then undo what stands of the chosen changes."""
+    from smoldebug.cli.changing import who
+    from smoldebug.clock import SystemClock
+    from smoldebug.events import Continued, Stamp
+    from smoldebug.recording import recorded
+
+    def events() -> "Iterator[AnyEvent]":
+        yield Continued("undo", who())
+        yield from executor.settle(past.ledger.values())
+        executor.restore(entry for entry in reversed(entries) if entry.stands)
+        yield from executor.take_back()
+
+    stamp = Stamp(past.run, SystemClock(), past.events, past.elapsed)
+    return recorded(events(), kept, executor, stamp)
+
+
+def _rehearsed(executor: "Executor", entries: "Sequence[Entry]") -> "Ends":
+    from smoldebug.errors import SmoldebugError
+
+    found = {}
+    for entry in entries:
+        try:
+            found[entry.card.id] = executor.rehearse(entry.card)
+        except SmoldebugError as error:
+            found[entry.card.id] = ("undo failed", str(error))
+    return found
+
+
+def _confirmed(past: "Past", found: "Ends") -> bool:
+    """Ask at the terminal. Without one nobody can say yes, and nothing is changed."""
+    if not sys.stdin.isatty():
+        typer.echo("nobody to ask here: -y says yes, --dry-run only shows it", err=True)
+        return False
+    sys.stderr.write(_words(past, found))
+    sys.stderr.write(f"put back {len(found)} on {past.started.context or 'this machine'}? [y/N] > ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _status(found: "Ends") -> "ExitStatus":
+    from smoldebug.status import ExitStatus
+
+    good = all(state in ("undone", "would be undone") for state, _ in found.values())
+    return ExitStatus.MET if good else ExitStatus.UNDO_FAILED
+
+
+def _tell(past: "Past", found: "Ends", machine: bool) -> None:
+    from smoldebug.untrusted import inert
+    from smoldebug.view.jsonl import dumps
+    from smoldebug.view.stream import encodable
+
+    if not machine:
+        encodable(sys.stdout).write(inert(_words(past, found)))
+        return
+    changes = [
+        {"id": name, "target": str(past.ledger[name].card.change.target), "state": state,
+         "detail": detail}
+        for name, (state, detail) in found.items()
+    ]  # fmt: skip
+    done = {"run": past.run, "changes": changes, "exit_code": int(_status(found))}
+    typer.echo(dumps(done, indent=2))
+
+
+def _words(past: "Past", found: "Ends") -> str:
+    from smoldebug.untrusted import plain
+
+    if not found:
+        return "nothing to undo: no change of this run stands\n"
+    lines = []
+    for name, (state, detail) in found.items():
+        change = past.ledger[name].card.change
+        lines.append(f"{name} {change.kind} {change.target} · {past.started.context} · {state}")
+        lines += [f"   {line}" for line in plain(detail).splitlines()]
+    return "\n".join(lines) + "\n"
