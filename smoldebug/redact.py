@@ -32,6 +32,7 @@ _IN_MASK = re.compile(  # what replacing would break masks
     "|".join(r"\[?" + "?".join(kind) + r"?:?[0-9a-f]{0,4}\]?" for kind in _KINDS)
 )
 _SHORT = 6  # shorter values are too common to mask wherever they occur
+_LONG = 60  # characters; keys are cut into lines of 64
 _TELLING = 8  # of values nobody has declared; and no plain word: `postgres` is a password, too
 
 _PASSWORD = r"(?:passw(?:or)?d|passphrase|(?<=[_\-\"'])pass(?=[\\\"']{0,4}\s{0,4}[=:]))"
@@ -187,6 +188,8 @@ class Redactor:
         return text
 
     def _encoded(self, match: re.Match[str]) -> str:
+        if _opaque(match[0]):
+            return self.mask(match[0])
         whole = match[0][: len(match[0]) // 4 * 4]
         try:
             decoded = base64.b64decode(whole.replace("-", "+").replace("_", "/")).decode("ascii")
@@ -298,6 +301,17 @@ def _named(pointers: Iterable[str]) -> Iterator[tuple[str, str]]:
     for pointer in pointers:
         *_, parent, last = ("", *pointer.split("/"))
         yield pointer, parent.rstrip("]})") if last == "value" else last
+
+
+def _opaque(word: str) -> bool:
+    """A line of a key whose first line is not there, or anything else as long and as random: no
+    hash (of one case) and no path is."""
+    return (
+        len(word) >= _LONG
+        and word.count("/") <= len(word) // 10
+        and not (word.islower() or word.isupper())
+        and any(map(str.isdigit, word))
+    )
 
 
 def _telling_values(value: Json) -> Iterator[str]:

@@ -70,6 +70,7 @@ SECRET = [  # (line, what must not be left of it)
     ("redirect=%3Ftoken%3Dabc123def", "abc123def"),
     ("SG.abcdefghijklmnop.abcdefghijklmnopqrst", "SG.abcdefghijklmnop.abcdefghijklmnopqrst"),
     (f'{{"type":"service_account","private_key":"{PEM_LINE}","client_id":"1"}}', PEM_LINE[30:90]),
+    (f"tail of it:\n{BODY.splitlines()[1]}\n-----END PRIVATE KEY-----", BODY.splitlines()[1]),
     ("env cGFzc3dvcmQ9aHVudGVyMjI= set", "cGFzc3dvcmQ9aHVudGVyMjI="),
     ("kind: Secret\ndata:\n  pin: MTIzNA==\ntype: Opaque\n", "MTIzNA=="),
     ("kind: Secret\nstringData:\n  note: |\n    ab\n    cd\n", "ab\n"),
