@@ -9,6 +9,7 @@ from dataclasses import replace
 from smoldebug import pointers
 from smoldebug.errors import ToolError
 from smoldebug.records import Change, ChangeKind
+from smoldebug.redact import masked
 from smoldebug.signals.objects import Object, controller, meta, name, ref, spec
 from smoldebug.sources.world import Cluster
 
@@ -52,7 +53,7 @@ def checked(cluster: Cluster, live: Object, change: Change) -> Change:
     Raises ToolError when it changes nothing, or something that cannot be changed or would not
     last; AccessDenied when it cannot be seen whether an autoscaler is in charge.
     """
-    touched = {*change.before, *change.after}
+    touched = {*unmasked(change).before, *change.after}
     if change.before == change.after:
         raise ToolError(f"{change.target} has these values already")
     if change.target.kind == "Secret":
@@ -63,6 +64,16 @@ def checked(cluster: Cluster, live: Object, change: Change) -> Change:
     if problem := _undone_by(cluster, live, touched):
         raise ToolError(f"{change.target} {problem}")
     return replace(change, uid=uid(live))
+
+
+def unmasked(change: Change) -> Change:
+    """The change itself. Raises ToolError when it would write a mask in place of a secret."""
+    for pointer, value in change.after.items():
+        if masked(str(value)):
+            raise ToolError(
+                f"a mask stands for a value that is not known here: {pointer or 'manifest'}"
+            )
+    return change
 
 
 def uid(live: Object) -> str:

@@ -120,6 +120,7 @@ _NO_VALUE = re.compile(
     r"(?i)(?:true|false|null|none|nil|undefined|missing|expired|invalid|required)[)\]}]*"
     r"|[*x]+|<[^>]*>|\[?redacted\]?|\$\([^)]*\)?|\$\{[^}]*\}?"
 )
+_RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+|[/+_-]+")
 _BASE64 = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}", re.ASCII)
 
 # Secrets as text, as `kubectl get -o yaml` and `-o json` print them
@@ -285,6 +286,11 @@ def mask(value: str, kind: str = "secret", key: bytes | None = None) -> str:
 # --- what is a secret -----------------------------------------------------------------------
 
 
+def masked(text: str) -> bool:
+    """Whether a mask stands in it, in place of something that nobody here can know."""
+    return _MASK.search(text) is not None
+
+
 def _forms(value: str) -> set[str]:
     """A value as it is, and as it is written in base64, URLs and JSON."""
     raw = value.encode(errors="replace")
@@ -304,14 +310,12 @@ def _named(pointers: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _opaque(word: str) -> bool:
-    """A line of a key whose first line is not there, or anything else as long and as random: no
-    hash (of one case) and no path is."""
-    return (
-        len(word) >= _LONG
-        and word.count("/") <= len(word) // 10
-        and not (word.islower() or word.isupper())
-        and any(map(str.isdigit, word))
-    )
+    """A line of a key whose first line is not there, or anything else as long and as random: cases
+    and digits take turns, as in no hash (one case) and no path (words)."""
+    if len(word) < _LONG or word.islower() or word.isupper():
+        return False
+    turns = len(_RUN.findall(word))
+    return turns > 0.45 * len(word)
 
 
 def _telling_values(value: Json) -> Iterator[str]:

@@ -468,6 +468,15 @@ def test_secrets_are_left_alone() -> None:
     assert said in refusal("delete_object", live, target="secret/s")
 
 
+def test_a_mask_is_never_written_in_place_of_what_it_hides() -> None:
+    given = {"target": AUTH, "name": "DB", "value": "postgres://u:[secret:3f2a]@db"}
+    said = "a mask stands for a value that is not known here"
+    assert said in refusal("set_env", deployment(), **given)
+    manifest = deployment(env=[{"name": "DB", "value": "[secret:3f2a]"}])
+    assert said in refusal("apply_manifest", deployment(), manifest=manifest)
+    assert said in refusal("create_object", manifest=manifest)
+
+
 def test_changes_of_the_wrong_thing() -> None:
     objects = (service(), deployment())
     assert "needs a Deployment or" in refusal("rollback", *objects, target="svc/auth")

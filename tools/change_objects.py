@@ -9,7 +9,7 @@ from jsonpointer import JsonPointerException
 
 from smoldebug import pointers
 from smoldebug.errors import NotFound, ToolError
-from smoldebug.proposals import SERVED, checked, made_by, propose, uid
+from smoldebug.proposals import SERVED, checked, made_by, propose, uid, unmasked
 from smoldebug.records import Change, ChangeKind
 from smoldebug.signals.objects import name as name_of
 from smoldebug.signals.objects import ref, spec
@@ -283,5 +283,5 @@ def _manifest(ctx: ToolContext, manifest: Mapping[str, Any], namespace: str) -> 
 
 
 def _creation(manifest: Object, why: str) -> Change:
-    where = ref(manifest)
-    return Change(ChangeKind.CREATE_OBJECT, where, {}, {"": manifest}, why, expects=f"a {where}")
+    where, after = ref(manifest), {"": manifest}
+    return unmasked(Change(ChangeKind.CREATE_OBJECT, where, {}, after, why, f"a new {where.kind}"))
