@@ -138,12 +138,13 @@ class Executor:
 
     def take_back(self, last: int | None = None) -> Generator[AnyEvent, None, bool]:
         """Undo what was applied, newest first (or the `last` so many). Returns whether all of that
-        is back, verified. What could not be taken back stands no more in `applied`."""
+        is back, verified; what is not stays in `applied`."""
         clean = True
         for card in reversed(self.applied[-last if last else None :]):
-            self.applied.remove(card)
             yield UndoIntended(card.id)
             state, detail = self._undo(card)
+            if state == "undone":
+                self.applied.remove(card)
             clean = clean and state == "undone"
             yield self._settled(card, state, detail)
         return clean

@@ -68,12 +68,9 @@ def run(
 
     `past` is what an earlier process left of it: the run is taken up where that one stopped.
     """
-    stamp = Stamp(crew.run, crew.clock)
-    if past is not None:
-        stamp = Stamp(crew.run, crew.clock, past.events, past.elapsed)
-    return recorded(
-        _Run(plan, crew, first, past).events(), crew.journal, crew.agent.executor, stamp
-    )
+    seq, elapsed = (past.events, past.elapsed) if past else (0, 0.0)
+    events, executor = _Run(plan, crew, first, past).events(), crew.agent.executor
+    return recorded(events, crew.journal, executor, Stamp(crew.run, crew.clock, seq, elapsed))
 
 
 class _Run:
@@ -128,18 +125,17 @@ class _Run:
         """Settle what an earlier process left open, and finish an undo that it had begun."""
         if self.past is None:
             return None
-        entries, executor = self.past.ledger.values(), self.agent.executor
-        yield from executor.settle(entries)
-        executor.restore(entries)
-        if begun := self.past.undoing:
-            return Ending(begun.status, begun.reason)
-        return None
+        entries, begun = self.past.ledger.values(), self.past.undoing
+        yield from self.agent.executor.settle(entries)
+        self.agent.executor.restore(entries)
+        return Ending(begun.status, begun.reason) if begun else None
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
         met = yield from self.measure()
         card = yield from self.look_first()
         if met or (yield from self.go_on(0.0)):
-            return Ending(ExitStatus.MET, already_met(card))
+            resumed = bool(self.agent.executor.applied)
+            return Ending(ExitStatus.MET, "the goal is met" if resumed else already_met(card))
         if self.stopped():
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         if (yield from self.carry_out_approved()):
@@ -218,8 +214,8 @@ class _Run:
         yield Note(f"worse than before the change, so it is taken back: {worse[0]}", "warning")
         clean = yield from self.agent.executor.take_back(last)
         self.goal.restart_window()
-        done = "was taken back" if clean else "could not be taken back"
-        self.agent.tell(f"Your change {done}: {worse[0]} held before it and failed after it.")
+        done = "taken back" if clean else "could not be taken back"
+        self.agent.tell(f"{worse[0]} held before your change and failed after it: {done}.")
         yield from self.measure()
 
     def measure(self) -> Generator[AnyEvent, None, bool]:
@@ -264,8 +260,8 @@ class _Run:
     def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
         """Take back what was changed, where the playbook says so, and measure the goal again."""
         executor = self.agent.executor
-        if ending.status is ExitStatus.INTERRUPTED:  # whoever stops it takes over
-            yield Note("stopped: what was changed stays, the report says how to take it back")
+        if ending.status in (ExitStatus.INTERRUPTED, ExitStatus.NEEDS_APPROVAL):
+            yield Note("what was changed stays: whoever takes over goes on, or takes it back")
             return ending
         if not self.undoes:
             yield Note("what was changed stays, as on_failure says", "warning")
