@@ -1,5 +1,7 @@
 """`smoldebug playbooks`: which there are, what they mean, and what is wrong with one."""
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -80,8 +82,16 @@ Examples:
 """
 
 
+WIDTH = 100  # columns of prose at most: longer lines are hard to read
+
+
 class RoleFormat(StrEnum):
     YAML = "yaml"
+    JSON = "json"
+
+
+class PlanFormat(StrEnum):
+    TEXT = "text"
     JSON = "json"
 
 
@@ -175,6 +185,35 @@ def explain(
     )
 
 
+@app.command("plan", epilog=PLAN_EXAMPLES)
+def plan(
+    playbook: Name,
+    inputs: Inputs = None,
+    output: Annotated[PlanFormat, typer.Option("--output", "-o")] = PlanFormat.TEXT,
+) -> None:
+    """Say in plain English what a playbook may read and change, whom it asks, and its worst case.
+
+    Policy files in force and change windows count; no cluster is asked.
+    """
+    from smoldebug.clock import SystemClock
+    from smoldebug.playbook.find import find
+    from smoldebug.playbook.load import assignments, draft, planned
+    from smoldebug.playbook.policy import load_policies
+    from smoldebug.preview import plan as preview
+
+    read = draft(find(playbook), assignments(inputs or ()))
+    run_plan = planned(read)
+    around = preview.Circumstances(
+        load_policies(), _models(run_plan.playbook.model), SystemClock().now()
+    )
+    told = preview.plan(run_plan, read.missing, around)
+    if output is PlanFormat.JSON:
+        _json(told.json())
+    else:
+        width = min(shutil.get_terminal_size().columns, WIDTH)
+        _write(preview.as_text(told, width))
+
+
 @app.command("rbac", epilog=RBAC_EXAMPLES)
 def rbac(
     playbook: Name,
@@ -214,6 +253,12 @@ def schema() -> None:
     from smoldebug.preview.schema import text
 
     _write(text())
+
+
+def _models(named: str | list[str]) -> tuple[str, ...]:
+    """Those that a run without --model asks."""
+    names = named or os.environ.get("SMOLDEBUG_MODEL", "expert")
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _lines(result: "Linted") -> Iterator[str]:

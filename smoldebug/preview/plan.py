@@ -1,0 +1,531 @@
+"""What a playbook may do, in plain English, on one screen: `playbooks plan`.
+
+It asks no cluster and no network: it says what the playbook, the policy files in force and the
+clock allow.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+import msgspec
+
+from smoldebug.clock import SystemClock
+from smoldebug.errors import UsageError
+from smoldebug.goal.check import Setting
+from smoldebug.goal.goal import KINDS
+from smoldebug.guard import LOCAL
+from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCommand, Window
+from smoldebug.playbook.policy import Policy, Selection, personal_data
+from smoldebug.playbook.rules import checks_of
+from smoldebug.playbook.windows import closed, minutes, moment, spoken, zone
+from smoldebug.preview.rbac import CHANGES, because, is_for
+from smoldebug.records import ChangeKind, Json
+from smoldebug.signals import first_card
+from smoldebug.signals.times import span
+from smoldebug.signals.words import count
+from smoldebug.sources.process import LocalProcesses
+from smoldebug.sources.world import World
+from smoldebug.untrusted import one_line
+
+LINE = 1000  # characters of one line before it is wrapped
+MARGIN = 12  # columns of a heading
+NO_UNDO = (  # the kinds whose tools say so; deleting what a controller makes has none either
+    ChangeKind.RESTART,
+    ChangeKind.DEBUG_CONTAINER,
+    ChangeKind.PROCESS_RESTART,
+    ChangeKind.RUN_COMMAND,
+)
+SCALES = {ChangeKind.SCALE, ChangeKind.SET_REPLICAS_BOUNDS}
+AMOUNTS = {ChangeKind.SET_RESOURCES, ChangeKind.PATCH_OBJECT, ChangeKind.APPLY_OBJECT}
+STRICT = ("auto", "ask", "never")
+HARD = ("allow", "warn", "pr")
+
+Pairs = dict[tuple[str, ...], list[ChangeKind]]  # targets to the kinds of change allowed on them
+
+
+class WorstCase(msgspec.Struct, frozen=True):
+    """The most a run takes. `seconds` None: no deadline; `cost` in US dollars, of a model."""
+
+    turns: int
+    seconds: float | None
+    cost: float
+    changes: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """`sections` by heading, a sentence each. `changes_now` says whether a change could be made
+    at this moment; `turns` when that ends or begins, by windows and freezes alone."""
+
+    playbook: str
+    description: str
+    source: str
+    inputs: Mapping[str, Json]
+    missing: tuple[str, ...]
+    policies: tuple[str, ...]
+    changes_now: bool
+    turns: datetime | None
+    worst_case: WorstCase
+    sections: Mapping[str, tuple[str, ...]]
+
+    def json(self) -> Json:
+        return msgspec.to_builtins(self, enc_hook=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What counts besides the playbook: policies in force, the model asked, and the time."""
+
+    policies: tuple[Policy, ...]
+    models: tuple[str, ...]
+    now: datetime
+
+
+def plan(read: RunPlan, missing: Iterable[str], around: Circumstances) -> Plan:
+    """`missing` are required inputs that samples stand in for."""
+    playbook, worst = read.playbook, worst_case(read.playbook, around.policies)
+    sections = {
+        "GOAL": _goal(read),
+        "READS": _reads(playbook),
+        "CHANGES": _changes(playbook, around),
+        "ASKS": _asks(playbook, around),
+        "ON FAILURE": _failure(playbook, around),
+        "NOW": _now(playbook, around),
+        "AT MOST": _at_most(playbook, worst),
+        "SENT AWAY": _sent(playbook, around),
+        "NOT YET": _not_yet(read),
+    }
+    return Plan(
+        playbook=playbook.name,
+        description=playbook.description,
+        source=read.source,
+        inputs=read.inputs,
+        missing=tuple(missing),
+        policies=tuple(policy.describe for policy in around.policies),
+        changes_now=not _refused_now(playbook, around),
+        turns=turning_point(_calendars(playbook, around), around.now),
+        worst_case=worst,
+        sections={
+            heading: tuple(one_line(line, LINE) for line in lines)
+            for heading, lines in sections.items()
+            if lines
+        },
+    )
+
+
+def as_text(told: Plan, width: int) -> str:
+    """`width` columns, headings in a margin."""
+    head = f"{told.playbook}: {told.description}" if told.description else told.playbook
+    given = [f"{name}={_value(value)}" for name, value in told.inputs.items() if value != ""]
+    lines = [*_wrapped(head, width), *_wrapped("  ".join((told.source, *given)), width)]
+    lines += [f"needs --set {name}=..., shown as if it were: {name}" for name in told.missing]
+    lines.append("")
+    for heading, sentences in told.sections.items():
+        for number, sentence in enumerate(sentences):
+            margin = f"{'' if number else heading:<{MARGIN}}"
+            lines += _wrapped(sentence, width, margin, " " * MARGIN)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    return textwrap.wrap(
+        one_line(text, LINE),
+        width,
+        initial_indent=first,
+        subsequent_indent=f"{others}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _value(value: Json) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# --- goal and reads -------------------------------------------------------------------------
+
+
+def _goal(read: RunPlan) -> list[str]:
+    goal = read.playbook.goal
+    clock = SystemClock()
+    setting = Setting(read, World(clock, LocalProcesses()), clock, red=lambda: ())
+    lines = [goal.description] if goal.description else []
+    lines += [f"- {_check(check, setting)}" for check in goal.all]
+    lines += [f"- {_any(goal.any, setting)}"] if goal.any else []
+    again = f"{goal.consecutive} times in a row" if goal.consecutive > 1 else "once"
+    held = f" and for {goal.for_}" if goal.for_ else ""
+    until = f", within {goal.within} of the start" if goal.within else ""
+    return [*lines, f"measured by code every {goal.every}; it must hold {again}{held}{until}"]
+
+
+def _check(check: Check, setting: Setting) -> str:
+    kind, value = next(
+        (name, found)
+        for name in check.__struct_fields__
+        if (found := getattr(check, name)) is not None
+    )
+    if kind == "any":
+        return _any(value, setting)
+    if kind == "all":
+        return "all of: " + ", ".join(_check(part, setting) for part in value)
+    if kind == "python":
+        return f"python {value} of the playbook's folder; needs --allow-code"
+    if kind not in KINDS:
+        return f"{kind} (this version cannot measure it)"
+    try:
+        made = KINDS[kind](value, setting)
+    except UsageError as error:
+        later = setting.plan.unsupported
+        return f"{kind} ({'this version cannot measure it' if later else error})"
+    told = not made.subject or made.subject in made.label or kind == "findings"
+    return made.label if told else f"{made.label}: {made.subject}"
+
+
+def _any(checks: Iterable[Check], setting: Setting) -> str:
+    return "any of: " + ", ".join(_check(part, setting) for part in checks)
+
+
+def _reads(playbook: Playbook) -> list[str]:
+    tools, spaces = playbook.tools, playbook.scope.namespaces
+    where = f"in {', '.join(spaces)}" if spaces else "in every namespace"
+    lines = []
+    if because(playbook):
+        lines.append(f"{where}: {_kinds(playbook)}")
+    if tools.logs:
+        lines.append(f"logs {where}, at most {count(tools.logs.max_lines, 'line')} of a container")
+    if tools.metrics:
+        lines.append(f"metrics of {tools.metrics.url}")
+    if tools.http and tools.http.allow:
+        lines.append(f"GET and HEAD of {', '.join(tools.http.allow)}")
+    lines += _commands(playbook)
+    if tools.custom:
+        lines.append(f"whatever your own tools read: {', '.join(tools.custom)}")
+    return lines or ["nothing but what the goal measures"]
+
+
+def _kinds(playbook: Playbook) -> str:
+    kubectl = playbook.tools.kubectl
+    if kubectl is None:
+        kinds = ", ".join(kind.lower() for kind in first_card.KINDS)
+        return f"only what the goal and the first card list: {kinds}"
+    if not kubectl.read:
+        return "every kind of object but Secrets"
+    secrets = "" if "secrets" in kubectl.read else "; nothing else, and no Secrets"
+    return f"{', '.join(kubectl.read)}{secrets}"
+
+
+def _commands(playbook: Playbook) -> Iterator[str]:
+    """Programs that run without a question, here or in pods."""
+    goal = playbook.goal
+    measured = [check.command for check in checks_of([*goal.all, *goal.any]) if check.command]
+    for command in measured:
+        yield f"runs on this machine, to measure the goal: {' '.join(command.run)}"
+    shell = playbook.tools.shell
+    for name, allowed in shell.allow.items() if shell else ():
+        if allowed.effect == "read":
+            yield f"runs {_place(allowed)}, unasked: {name} ({_argv(allowed)})"
+    process = playbook.tools.process
+    for name, server in process.servers.items() if process else ():
+        yield f"whether {name} answers: {server.url}"
+
+
+def _place(command: ShellCommand) -> str:
+    return "in pods" if command.in_pod else "on this machine"
+
+
+def _argv(command: ShellCommand) -> str:
+    return " ".join(command.run) + (" ..." if command.extra_arguments else "")
+
+
+# --- changes --------------------------------------------------------------------------------
+
+
+def _changes(playbook: Playbook, around: Circumstances) -> list[str]:
+    pairs, kinds, contexts = _allowed(playbook), _kinds_of(playbook), playbook.scope.contexts
+    if not pairs:
+        return _idle(playbook) or ["nothing: it is read-only"]
+    lines = [f"{', '.join(same)}: {', '.join(targets)}" for targets, same in pairs.items()]
+    lines += _idle(playbook)
+    lines += [f"only in clusters called {' or '.join(contexts)}"] if contexts else []
+    lines += [line for policy in around.policies for line in _narrowed(policy, kinds)]
+    return [*lines, *_limits(playbook, around.policies, kinds)]
+
+
+def _allowed(playbook: Playbook) -> Pairs:
+    """Kinds of change by the targets they can be made on."""
+    change = playbook.tools.change
+    found: Pairs = {}
+    if change is None or playbook.scope.cluster == "read-only" or playbook.limits.changes == 0:
+        return found
+    for kind in change.allow:
+        if targets := tuple(target for target in change.targets if _fits(kind, target)):
+            found.setdefault(targets, []).append(kind)
+    return found
+
+
+def _fits(kind: ChangeKind, target: str) -> bool:
+    if kind in LOCAL:
+        return target.startswith(("Process/", "Command/"))
+    return kind in CHANGES and is_for(kind, target)
+
+
+def _kinds_of(playbook: Playbook) -> set[ChangeKind]:
+    return {kind for kinds in _allowed(playbook).values() for kind in kinds}
+
+
+def _idle(playbook: Playbook) -> list[str]:
+    """Kinds that are allowed and that nothing comes of."""
+    change = playbook.tools.change
+    known = {*CHANGES, *LOCAL}
+    kinds = [kind for kind in change.allow if kind not in known] if change else []
+    return [f"not carried out by this version: {', '.join(kinds)}"] if kinds else []
+
+
+def _narrowed(policy: Policy, kinds: set[ChangeKind]) -> Iterator[str]:
+    """What a policy takes away of the lines above."""
+    allow, deny = policy.file.allow, policy.file.deny
+    lost = sorted(kind for kind in kinds if _lost(kind, allow, deny))
+    if lost:
+        yield f"but not {', '.join(lost)}: {policy.source}"
+    for selection, verb in ((allow, "only"), (deny, "never")):
+        for key, words in (("contexts", "in clusters"), ("namespaces", "in namespaces")):
+            if entries := getattr(selection, key):
+                yield f"{verb} {words} {', '.join(entries)}: {policy.source}"
+        if selection.targets:
+            yield f"{verb} {', '.join(selection.targets)}: {policy.source}"
+
+
+def _lost(kind: ChangeKind, allow: Selection, deny: Selection) -> bool:
+    return kind in deny.changes or bool(allow.changes) and kind not in allow.changes
+
+
+def _limits(
+    playbook: Playbook, policies: Sequence[Policy], kinds: set[ChangeKind]
+) -> Iterator[str]:
+    limits = playbook.limits
+    bounds = [(policy.file.limits, policy.source) for policy in policies]
+    most, by = _least(limits.changes, [(each.changes, source) for each, source in bounds])
+    yield f"at most {count(int(most), 'object')} in a run{by}"
+    if kinds & SCALES:
+        factors = [(each.replicas.max_factor, source) for each, source in bounds]
+        factor, by = _least(limits.replicas.max_factor, factors)
+        most, also = _least(limits.replicas.max, [(b.replicas.max, source) for b, source in bounds])
+        yield f"replicas: at most {most:g}{also}, at most {factor:g} times as many{by}, never 0"
+    if kinds & AMOUNTS:
+        factors = [(each.max_factor, source) for each, source in bounds]
+        factor, by = _least(limits.max_factor, factors)
+        yield f"any other number: at most {factor:g} times as much or as little{by}"
+    for rate, source in ((limits.rate, ""), *((each.rate, source) for each, source in bounds)):
+        if rate:
+            by = f": {source}" if source else ""
+            yield f"at most {count(rate.changes, 'change')} in {rate.per}, over all runs{by}"
+    if ChangeKind.DELETE_OBJECT in kinds:
+        never = [*limits.never_delete, *(n for each, _ in bounds for n in each.never_delete)]
+        yield f"never deleted: {', '.join(dict.fromkeys(never))}"
+    if playbook.tools.change and playbook.tools.change.values:
+        values = ", ".join(playbook.tools.change.values)
+        yield f"values: those the cluster's objects have, and {values}"
+
+
+def _least(own: float, others: Iterable[tuple[float | None, str]]) -> tuple[float, str]:
+    """The tightest bound, and which policy it is of where it is not the playbook's."""
+    least, by = own, ""
+    for bound, source in others:
+        if bound is not None and bound < least:
+            least, by = bound, f" (not {own:g}: {source})"
+    return least, by
+
+
+# --- who decides, and what then -------------------------------------------------------------
+
+
+def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
+    if not _allowed(playbook):
+        return ["nobody: there is nothing to ask for"]
+    approval, by = _approval(playbook, around)
+    if approval == "never":
+        return [f"nothing: every change is refused{by}"]
+    unanswered = "5m without an answer is a no; where nobody can answer, it waits (exit 7)"
+    managed, source = _managed(playbook, around)
+    lines = []
+    if approval == "ask":
+        lines.append(f"you, for every change, with its diff and its undo{by}; {unanswered}")
+    else:
+        conditions = [" or ".join(names) for names in playbook.allow_auto_when.values()]
+        where = f" in clusters called {', '.join(conditions)}; elsewhere you" if conditions else ""
+        lines.append(f"nobody{where}")
+        if unsafe := _needs_yes(playbook, around):
+            lines.append(f"you, for what cannot be undone: {', '.join(unsafe)}; {unanswered}")
+    if not _kinds_of(playbook) - {*LOCAL}:
+        return lines
+    if managed == "pr":
+        lines.append(f"what Helm, Argo CD, Flux or an operator manages is not changed{source}")
+    elif managed == "warn":
+        lines.append("what Helm, Argo CD, Flux or an operator manages: you, with a warning")
+    return lines
+
+
+def _approval(playbook: Playbook, around: Circumstances) -> tuple[str, str]:
+    """The strictest, and which policy it is of where it is not the playbook's."""
+    found, by = playbook.approval, ""
+    for policy in around.policies:
+        wanted = policy.file.approval
+        if wanted and STRICT.index(wanted) > STRICT.index(found):
+            found, by = wanted, f" ({policy.source})"
+    return found, by
+
+
+def _managed(playbook: Playbook, around: Circumstances) -> tuple[str, str]:
+    found, by = playbook.on_managed, ""
+    for policy in around.policies:
+        wanted = policy.file.on_managed
+        if wanted and HARD.index(wanted) > HARD.index(found):
+            found, by = wanted, f" ({policy.source})"
+    return found, by
+
+
+def _needs_yes(playbook: Playbook, around: Circumstances) -> list[ChangeKind]:
+    """Of the kinds without an inverse those that `auto` does not cover."""
+    lists = [policy.file.allow_without_undo for policy in around.policies]
+    free = set(playbook.allow_without_undo).intersection(*(x for x in lists if x is not None))
+    return [kind for kind in _without_undo(playbook) if kind not in free]
+
+
+def _without_undo(playbook: Playbook) -> list[ChangeKind]:
+    return [kind for kind in NO_UNDO if kind in _kinds_of(playbook)]
+
+
+def _failure(playbook: Playbook, around: Circumstances) -> list[str]:
+    if not _allowed(playbook) or _approval(playbook, around)[0] == "never":
+        return ["a report; there is nothing to undo"]
+    kinds = _without_undo(playbook)
+    none = [f"has no undo: {', '.join(kinds)}"] if kinds else []
+    if playbook.on_failure == "report":
+        return ["changes stay; the report says how to take each back", *none]
+    if playbook.on_failure != "undo":
+        return [f"{playbook.on_failure} (this version cannot do it)", *none]
+    undo = "changes are undone, newest first, each is verified, and the goal is measured again"
+    return [undo, *(f"{line}; after one of these it ends with exit 5" for line in none)]
+
+
+def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase:
+    limits = playbook.limits
+    bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
+    objects, _ = _least(limits.changes, [(p.file.limits.changes, "") for p in policies])
+    return WorstCase(
+        turns=limits.max_steps,
+        seconds=min(bounds, default=None),
+        cost=float(limits.cost),
+        changes=int(objects) if _allowed(playbook) else 0,
+    )
+
+
+def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
+    limits, within = playbook.limits, playbook.goal.within
+    bounds = [bound for bound in (limits.wall, within) if bound]
+    long = f"{min(bounds)}, waiting for answers not counted" if bounds else "no deadline"
+    changed = f"{count(worst.changes, 'object')} changed"
+    return [f"{count(worst.turns, 'turn')} · {long} · {limits.cost} for a model · {changed}"]
+
+
+def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
+    asked = [name for name in around.models if name != "expert"]
+    lines = ["nothing: the built-in expert decides, on this machine"]
+    if asked:
+        masked = ", ".join(("secrets", *personal_data(playbook, around.policies)))
+        told = "the goal, the first card and what tools return"
+        lines = [f"to {', then '.join(asked)}: {told}; masked in it: {masked}"]
+    if playbook.secrets:
+        lines.append(f"for tools, never sent to a model: {', '.join(playbook.secrets)}")
+    return lines
+
+
+def _not_yet(read: RunPlan) -> list[str]:
+    parts = ", ".join(part.partition(" (")[0] for part in read.unsupported)
+    return [f"this version does not run it, for these parts: {parts}"] if parts else []
+
+
+# --- when -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Windows and freezes of the playbook (source "") or of one policy; all of them count."""
+
+    windows: Sequence[Window]
+    freezes: Sequence[Freeze]
+    source: str = ""
+
+    @property
+    def by(self) -> str:
+        return f": {self.source}" if self.source else ""
+
+
+def _calendars(playbook: Playbook, around: Circumstances) -> list[Calendar]:
+    limits = playbook.limits
+    others = [(policy.file.limits, policy.source) for policy in around.policies]
+    return [
+        Calendar(limits.windows, limits.freezes),
+        *(Calendar(bounds.windows, bounds.freezes, source) for bounds, source in others),
+    ]
+
+
+def _now(playbook: Playbook, around: Circumstances) -> list[str]:
+    calendars = _calendars(playbook, around)
+    if not _allowed(playbook) or not any(each.windows or each.freezes for each in calendars):
+        return []
+    lines = []
+    for each in calendars:
+        if each.windows:
+            lines.append(f"changes only {' or '.join(map(spoken, each.windows))}{each.by}")
+        for freeze in each.freezes:
+            reason = f" ({freeze.reason})" if freeze.reason else ""
+            lines.append(f"none from {freeze.from_} to {freeze.to}{reason}{each.by}")
+    why = _refused_now(playbook, around)
+    lines.append(f"refused now: {why}" if why else "allowed now")
+    when = turning_point(calendars, around.now)
+    if when is not None:
+        verb = "they end" if _closed(calendars, around.now) == "" else "they begin"
+        left = span((when - around.now).total_seconds())
+        lines.append(f"{verb} {when:%a %Y-%m-%d %H:%M %Z}, in {left}")
+    return lines
+
+
+def _refused_now(playbook: Playbook, around: Circumstances) -> str:
+    if not _allowed(playbook):
+        return "there is nothing to change"
+    approval, by = _approval(playbook, around)
+    if approval == "never":
+        return f"approval: never{by}"
+    return _closed(_calendars(playbook, around), around.now)
+
+
+def _closed(calendars: Iterable[Calendar], now: datetime) -> str:
+    reasons = (
+        f"{why}{each.by}" for each in calendars if (why := closed(each.windows, each.freezes, now))
+    )
+    return next(reasons, "")
+
+
+def turning_point(calendars: Sequence[Calendar], now: datetime) -> datetime | None:
+    """When changes begin to be allowed, or cease to be, next; None: as far as is known, never."""
+    moments = [moment for each in calendars for moment in _moments(each, now)]
+    shut = bool(_closed(calendars, now))
+    later = sorted(moment for moment in moments if moment > now)
+    return next((moment for moment in later if bool(_closed(calendars, moment)) != shut), None)
+
+
+def _moments(calendar: Calendar, now: datetime) -> Iterator[datetime]:
+    """Each at which one opens or closes, in the week after now and after each freeze."""
+    frozen = [moment(freeze.from_) for freeze in calendar.freezes]
+    frozen += [moment(freeze.to, end=True) for freeze in calendar.freezes]
+    yield from frozen
+    for window in calendar.windows:
+        for base in (now, *frozen):
+            midnight = datetime.combine(
+                base.astimezone(zone(window.timezone)).date(), time(), zone(window.timezone)
+            )
+            for day in range(-1, 9):
+                for text in (window.from_, window.to):
+                    yield midnight + timedelta(days=day, minutes=minutes(text))
