@@ -315,7 +315,7 @@ def _opaque(word: str) -> bool:
     if len(word) < _LONG or word.islower() or word.isupper():
         return False
     turns = len(_RUN.findall(word))
-    return turns > 0.45 * len(word)
+    return turns > 0.4 * len(word)
 
 
 def _telling_values(value: Json) -> Iterator[str]:
