@@ -294,12 +294,14 @@ class Decision:
     lifted: str = ""  # the limit that break-glass lifted for it
 
     def __str__(self) -> str:
-        """`approved by operator`, `refused by operator: too risky`, `waits for a yes: ...`."""
+        """`approved by operator anna`, `refused by operator: too risky`, `waits for a yes: ...`."""
+        by = f"{self.by} {self.who}".rstrip()
         said = {
-            Answer.YES: f"approved by {self.by}",
-            Answer.NO: f"refused by {self.by}",
+            Answer.YES: f"approved by {by}",
+            Answer.NO: f"refused by {by}",
             Answer.PENDING: "waits for a yes",
         }[self.answer]
+        said += f", break-glass lifts {self.lifted}" if self.lifted else ""
         return f"{said}: {self.reason}" if self.reason else said
 
 

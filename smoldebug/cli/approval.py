@@ -1,5 +1,7 @@
-"""Asking the operator about a change: one card, one answer, no answer in time is a no."""
+"""Asking the operator about a change: one card, one deadline, no answer in time is a no."""
 
+import os
+import pwd
 import select
 import sys
 import termios
@@ -7,87 +9,196 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from smoldebug.change import Approver
 from smoldebug.clock import Clock, SystemClock, duration
-from smoldebug.records import Answer, Card, Decision
+from smoldebug.records import Answer, Card, ChangeKind, Decision
 from smoldebug.untrusted import one_line
 from smoldebug.view import View
 
-TIME_LIMIT = 300.0  # seconds until silence counts as no
-PROMPT = "[y] apply  [n] no, say why  [e] evidence  [s] suggest only  [?] help > "
+TIME_LIMIT = 300.0  # seconds until silence counts as no, however many questions are asked meanwhile
+KEYS = "[y] apply  [n] no, say why  [e] evidence  [d] full diff  [s] suggest only  [?]"
 HELP = """\
 y  apply exactly the change shown above; what undoes it is recorded first
 n  do not apply it; your reason is told to the model
 e  show the evidence it rests on
-s  suggest only: refuse this change and every later one of this run
+d  show the diff of the whole object
+s  (or p) suggest only: refuse this change and every later one of this run
+a  where it is offered: apply it, and every later one of just this kind without asking
 """
-Reader = Callable[[float], str | None]
+Tick = Callable[[float], None]
+Reach = tuple[ChangeKind, str, str]  # kind of change, kind of object, namespace
 
 
-def approver(view: View, *, yes: bool, read: Reader | None, clock: Clock | None = None) -> Approver:
-    """How changes are approved: `yes` answers for the operator (-y), `read` gets a line typed
-    within so many seconds (None: timed out, "" at end of input); without it nobody can answer."""
+class Reader(Protocol):
+    def __call__(self, seconds: float, tick: Tick, /) -> str | None:
+        """A line typed within so many seconds; None: not in time, "" at the end of input.
+
+        `tick` is told several times a second how many seconds are left.
+        """
+        ...
+
+
+def approver(
+    view: View,
+    *,
+    yes: bool,
+    read: Reader | None,
+    clock: Clock | None = None,
+    screen: TextIO | None = None,
+) -> Approver:
+    """How changes are approved: `yes` answers for the operator (-y), `read` gets what is typed on
+    `screen` (stderr); without it nobody can answer."""
     if yes:
-        return lambda card: Decision(Answer.YES, "operator", "-y")
+        return lambda card: Decision(Answer.YES, "operator", "-y", user())
     if read is None:
         return lambda card: Decision(Answer.PENDING, "nobody", "no terminal to ask on, and no -y")
-    return _Asker(view, read, clock or SystemClock())
+    return _Asker(view, read, clock or SystemClock(), screen)
 
 
-def terminal(stop: threading.Event, stream: TextIO | None = None) -> Reader | None:
-    """Reads lines typed on standard input, if that is a terminal. Ctrl-C (`stop`) ends the wait."""
-    keyboard = stream or sys.stdin
-    if keyboard is None or not keyboard.isatty():
+def user() -> str:
+    """Who is asked: the owner of this process, whatever the environment says."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def terminal(
+    stop: threading.Event, keyboard: TextIO | None = None, screen: TextIO | None = None
+) -> Reader | None:
+    """Reads lines typed on standard input, if that and stderr, where the question stands, are
+    terminals. Ctrl-C (`stop`) ends the wait."""
+    keys, seen = keyboard or sys.stdin, screen or sys.stderr
+    if keys is None or seen is None or not (keys.isatty() and seen.isatty()):
         return None
 
-    def read(seconds: float) -> str | None:
-        termios.tcflush(keyboard, termios.TCIFLUSH)  # typed before the question: no answer to it
+    def read(seconds: float, tick: Tick) -> str | None:
+        termios.tcflush(keys, termios.TCIFLUSH)  # typed before the question: no answer to it
         end = time.monotonic() + seconds
-        while not stop.is_set() and time.monotonic() < end:
-            ready, _, _ = select.select([keyboard], [], [], 0.1)  # a signal does not end a select
+        while not stop.is_set() and (left := end - time.monotonic()) > 0:
+            tick(left)
+            ready, _, _ = select.select([keys], [], [], min(left, 0.1))  # a signal ends no select
             if ready:
-                return keyboard.readline()
+                return keys.readline()
         return None
 
     return read
 
 
 class _Asker:
-    def __init__(self, view: View, read: Reader, clock: Clock) -> None:
-        self._view, self._read, self._clock = view, read, clock
+    def __init__(self, view: View, read: Reader, clock: Clock, screen: TextIO | None) -> None:
+        self._view, self._read, self._clock, self._given = view, read, clock, screen
         self._suggest_only = False
+        self._granted: set[Reach] = set()
 
     def __call__(self, card: Card) -> Decision:
         if self._suggest_only:
-            return Decision(Answer.NO, "operator", "suggestions only in this run")
+            return _decided(Answer.NO, "suggestions only in this run")
+        if _reach(card) in self._granted:
+            return _granted(card)
         with self._view.paused():
             return self._ask(card)
 
-    def _ask(self, card: Card) -> Decision:
-        while True:
-            typed = self._line(card, PROMPT)
-            if not typed:
-                return Decision(Answer.NO, "operator", "no answer")
-            match typed.strip().lower():  # whole words: "yikes" is no yes
-                case "y" | "yes":
-                    return Decision(Answer.YES, "operator")
-                case "n" | "no":
-                    why = self._line(card, "why not? > ") or ""
-                    return Decision(Answer.NO, "operator", why.strip())
-                case "s" | "suggest only":
-                    self._suggest_only = True
-                    return Decision(Answer.NO, "operator", "suggestions only in this run")
-                case "e" | "evidence":
-                    self._view.evidence(card.change.evidence)
-                case _:
-                    sys.stderr.write(HELP)
+    @property
+    def _screen(self) -> TextIO:
+        """Looked up each time: a view that draws has put itself in its place until it pauses."""
+        return self._given or sys.stderr
 
-    def _line(self, card: Card, prompt: str) -> str | None:
-        until = self._clock.now() + timedelta(seconds=TIME_LIMIT)
-        what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 120)
-        limit = f"no answer until {until:%H:%M:%S} UTC ({duration(TIME_LIMIT)}) is a no"
-        sys.stderr.write(f"{what}: {limit}\n{prompt}")
-        sys.stderr.flush()
-        return self._read(TIME_LIMIT)
+    def _ask(self, card: Card) -> Decision:
+        until = self._clock.monotonic() + TIME_LIMIT
+        question = f"{KEYS}\n"
+        if _reach(card) is not None:
+            question += f"[a] yes for this run: {_words(card)}\n"
+        self._say(question)
+        while typed := self._choice(until):
+            if decision := self._answer(card, typed, until):
+                return decision
+            what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 1000)
+            self._say(f"{what} on {one_line(card.context, 300) or 'no cluster'}\n{question}")
+        if until > self._clock.monotonic():  # Ctrl-C, or the terminal is gone
+            return _decided(Answer.NO, "no answer")
+        return _decided(Answer.NO, f"no answer within {duration(TIME_LIMIT)}")
+
+    def _answer(self, card: Card, typed: str, until: float) -> Decision | None:
+        """None when it decides nothing. Whole words only: "yikes" is no yes."""
+        match typed.strip().lower():
+            case "y" | "yes":
+                return _decided(Answer.YES)
+            case "n" | "no":
+                self._say("why not? (told to the model) > ")
+                why = self._read(until - self._clock.monotonic(), lambda left: None) or ""
+                return _decided(Answer.NO, why.strip())
+            case "a" if (reach := _reach(card)) is not None:
+                self._granted.add(reach)
+                return _granted(card)
+            case "s" | "p":
+                self._suggest_only = True
+                return _decided(Answer.NO, "suggestions only in this run")
+            case "e" | "evidence":
+                self._view.evidence(card.change.evidence)
+            case "d" | "diff":
+                self._view.full_diff(card)
+            case _:
+                self._say(HELP)
+        return None
+
+    def _choice(self, until: float) -> str | None:
+        left = until - self._clock.monotonic()
+        if left <= 0:
+            return None
+        if not self._live():
+            at = self._clock.now() + timedelta(seconds=left)
+            self._say(f"no answer until {at:%H:%M:%S} UTC is a no > ")
+            return self._read(left, lambda left: None)
+        self._say(f"{_remaining(left)} > ")
+        return self._read(left, _Countdown(self._screen, _remaining(left)))
+
+    def _live(self) -> bool:
+        return self._screen.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    def _say(self, text: str) -> None:
+        self._screen.write(text)
+        self._screen.flush()
+
+
+class _Countdown:
+    """Rewrites the start of the line in place; the cursor, and what was typed there, stay."""
+
+    def __init__(self, screen: TextIO, shown: str) -> None:
+        self._screen, self._shown = screen, shown
+
+    def __call__(self, left: float) -> None:
+        if (words := _remaining(left)) != self._shown:
+            self._shown = words
+            self._screen.write(f"\x1b7\r{words}\x1b8")  # save the cursor, restore it
+            self._screen.flush()
+
+
+def _remaining(seconds: float) -> str:
+    """`auto-no 4:58`, always as wide."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"auto-no {minutes}:{rest:02d}"
+
+
+def _reach(card: Card) -> Reach | None:
+    """What a yes for this run would cover; None where each one must be asked for."""
+    change = card.change
+    if change.no_undo or card.warnings:
+        return None
+    return change.kind, change.target.kind, change.target.namespace
+
+
+def _words(card: Card) -> str:
+    kind, target = card.change.kind, card.change.target
+    where = f" in {target.namespace}" if target.namespace else ""
+    return one_line(f"{kind} any {target.kind}{where}", 300)
+
+
+def _granted(card: Card) -> Decision:
+    return _decided(Answer.YES, f"yes for this run: {_words(card)}")
+
+
+def _decided(answer: Answer, reason: str = "") -> Decision:
+    return Decision(answer, "operator", reason, user())

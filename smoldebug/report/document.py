@@ -12,8 +12,8 @@ import msgspec
 from smoldebug.events import SCHEMA_VERSION, Stamped
 from smoldebug.ledger import Entry
 from smoldebug.records import Json
-from smoldebug.report.story import Step, Story, story
-from smoldebug.report.words import MASKS, cause, undo_words
+from smoldebug.report.story import Later, Step, Story, story
+from smoldebug.report.words import MASKS, cause, undo_by_hand, undo_command
 
 
 def document(events: Iterable[Stamped]) -> dict[str, Json]:
@@ -33,7 +33,7 @@ def document(events: Iterable[Stamped]) -> dict[str, Json]:
         "cause": {"confidence": word.lower(), "hypotheses": [item.id for item in found]},
         "hypotheses": _plain(told.hypotheses),
         "evidence": [_evidence(step) for step in told.steps if step.answer.evidence],
-        "changes": [_change(change, told.kubeconfig) for change in told.changes.values()],
+        "changes": [_change(told, change) for change in told.changes.values()],
         "gaps": _plain(told.gaps),
         "usage": _plain(told.usage),
         "times": {
@@ -58,6 +58,14 @@ def _started(told: Story) -> Mapping[str, Json]:
         "revision": start.revision if start else "",
         "inputs": MASKS.json(_plain(start.inputs)) if start else {},
         "context": start.context if start else "",
+        "cluster": start.cluster if start else "",
+        "who": _plain(start.who) if start else None,
+        "policies": list(start.policies) if start else [],
+        "break_glass": start.break_glass if start else "",
+        "continued": [
+            {"command": what.command, "who": _plain(what.who), "at": at.isoformat()}
+            for at, what in told.continued
+        ],
         "namespaces": list(start.namespaces) if start else [],
         "mode": start.mode if start else "",
         "model": start.model if start else "",
@@ -89,22 +97,45 @@ def _evidence(step: Step) -> Mapping[str, Json]:
     }
 
 
-def _change(change: Entry, kubeconfig: str) -> Mapping[str, Json]:
-    made, decision = change.card.change, change.decision
+def _change(told: Story, change: Entry) -> Mapping[str, Json]:
+    card, made = change.card, change.card.change
     return {
-        "id": change.card.id,
+        "id": card.id,
         "kind": made.kind.value,
         "target": str(made.target),
-        "context": change.card.context,
+        "context": card.context,
         "before": MASKS.fields(_plain(made.before)),
         "after": MASKS.fields(_plain(made.after)),
         "why": made.why,
         "expects": made.expects,
         "evidence": list(made.evidence),
-        "decided_by": decision.by if decision else "",
-        "reason": decision.reason if decision else "",
+        "warnings": list(card.warnings),
+        "managed": _plain(card.managed),
+        "digest": card.digest,
+        **_decision(told, change),
         "state": change.state,
         "detail": change.detail,
-        "command": change.card.command,
-        "undo": undo_words(change, kubeconfig).removeprefix("$ ") if change.stands else None,
+        "command": card.command,
+        "undo": undo_command(told, change) if change.stands else None,
+        "undo_by_hand": undo_by_hand(told, change) if change.stands else None,
+        "no_undo": made.no_undo,
+        **_later(told.later.get(card.id)),
+    }
+
+
+def _decision(told: Story, change: Entry) -> Mapping[str, Json]:
+    decision, at = change.decision, told.decided.get(change.card.id)
+    return {
+        "decided_by": decision.by if decision else "",
+        "who": decision.who if decision else "",
+        "decided_at": at.isoformat() if at else None,
+        "reason": decision.reason if decision else "",
+        "lifted": decision.lifted if decision else "",
+    }
+
+
+def _later(later: Later | None) -> Mapping[str, Json]:
+    return {
+        "undo_by": later.who.user if later else "",
+        "undo_at": later.at.isoformat() if later else None,
     }

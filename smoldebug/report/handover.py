@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 
 from smoldebug.events import Stamped
+from smoldebug.ledger import Entry
 from smoldebug.report.sections import gaps, next_steps, ruled_out
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
+    approve_commands,
     cause,
     cited,
+    copyable,
     goal_words,
     state_words,
     summary,
-    undo_words,
+    undo_command,
     used,
     verdict_words,
 )
@@ -19,8 +22,7 @@ from smoldebug.untrusted import one_line
 
 LIMIT = 15  # lines
 EACH = 2  # lines of one kind; more are counted
-WIDTH = 300  # characters of a line
-COMMAND = 100_000  # of one with a command, which is never cut
+WIDTH = 300  # characters of a line; a command is never cut
 
 
 def handover(events: Iterable[Stamped]) -> str:
@@ -51,7 +53,8 @@ def _changes(told: Story) -> list[str]:
         made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
         lines.append(made)
         if change.stands:
-            lines.append(_whole(f"undo: {undo_words(change, told.kubeconfig)}"))
+            undo = undo_command(told, change)
+            lines.append(_whole(f"undo: $ {undo}" if undo else f"no undo: {_reason(change)}"))
     return lines or ["changed: nothing"]
 
 
@@ -61,11 +64,20 @@ def _proposed(told: Story) -> list[str]:
         return []
     change = told.proposed[-1]
     words = f"proposed: {summary(change.card.change)} ({state_words(change)})"
-    return [one_line(words, WIDTH), _whole(f"by hand: $ {change.card.command}")]
+    if change.state == "waiting":
+        commands = [f"approve: $ {command}" for command in approve_commands(told, change)]
+    else:
+        commands = [f"by hand: $ {change.card.command}"]
+    return [one_line(words, WIDTH), *map(_whole, commands)]
+
+
+def _reason(change: Entry) -> str:
+    return one_line(change.card.change.no_undo, WIDTH)
 
 
 def _whole(command: str) -> str:
-    return f"  {one_line(command, COMMAND)}"
+    """A line with a command, of which not a space is missing."""
+    return f"  {copyable(command)}"
 
 
 def _some(label: str, lines: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from smoldebug.records import Json
 from smoldebug.report.sections import sections
 from smoldebug.report.story import Step, Story, story
 from smoldebug.report.timeline import timeline
-from smoldebug.report.words import count, verdict_words
+from smoldebug.report.words import copyable, count, verdict_words
 from smoldebug.untrusted import clip, fence, one_line, plain
 
 TEXT = 8000  # characters of one piece of evidence; the journal has all of it
@@ -79,13 +79,20 @@ def _facts(told: Story) -> str:
         "goal": start.goal,
         "model": start.model,
         "mode": start.mode,
+        "started by": str(start.who or "unknown"),
+        "policies": ", ".join(start.policies) or "none",
+        "break-glass": start.break_glass,
+        "taken up again": ", ".join(
+            f"{what.command} by {what.who} at {at:%Y-%m-%d %H:%M:%S} UTC"
+            for at, what in told.continued
+        ),
     }
-    return "\n".join(f"- **{name}** {escaped(value)}" for name, value in rows.items())
+    return "\n".join(f"- **{name}** {escaped(value)}" for name, value in rows.items() if value)
 
 
 def _lines(lines: Iterable[str]) -> str:
     return "\n".join(
-        f"- {code(one_line(line.removeprefix('$ '), 10_000))}"
+        f"- {code(copyable(line.removeprefix('$ ')))}"
         if line.startswith("$ ")
         else f"- {escaped(line)}"
         for line in lines

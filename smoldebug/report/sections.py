@@ -11,22 +11,29 @@ from smoldebug.ledger import Entry
 from smoldebug.records import Outcome, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
+    approve_commands,
+    audit_words,
     cause,
     cause_words,
     cited,
+    copyable,
     goal_words,
+    moment,
+    resume_command,
     state_words,
     summary,
-    undo_words,
+    undo_by_hand,
+    undo_command,
     used,
     verdict_words,
     verified,
     wanted,
 )
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import one_line, plain
 
 LINE = 400  # characters of a line; a command is never cut
+FLAGGED = 3  # lines that read like instructions; all are in the evidence
 QUOTES = 4  # quotes shown per hypothesis; all are in the Markdown report
 
 
@@ -43,7 +50,7 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("NOT SEEN", gaps(told)),
             ("RULED OUT", ruled_out(told)),
             ("NEXT", next_steps(told)),
-            ("CHECKED", [checked(told)]),
+            ("CHECKED", checked(told)),
         )
         if lines
     ]
@@ -58,7 +65,7 @@ def gaps(told: Story) -> list[str]:
 
 
 def _safe(line: str) -> str:
-    return line if line.startswith("$ ") else one_line(line, LINE)
+    return copyable(line) if line.startswith("$ ") else one_line(line, LINE)
 
 
 def _verdict(told: Story) -> list[str]:
@@ -67,7 +74,14 @@ def _verdict(told: Story) -> list[str]:
         lines.append(told.ended.reason)
     if told.verdict:
         lines.append(f"goal {goal_words(told.verdict)}")
-    return [*lines, used(told)]
+    lines.append(used(told))
+    if told.started and told.started.break_glass:
+        lines.append(f"BREAK-GLASS was allowed: {told.started.break_glass}")
+    if told.continued:
+        again = [f"{what.command} by {what.who.user} at {moment(told, at)}"
+                 for at, what in told.continued]  # fmt: skip
+        lines.append(f"taken up again: {', '.join(again)}")
+    return lines
 
 
 def _cause(told: Story) -> list[str]:
@@ -89,15 +103,24 @@ def _cause(told: Story) -> list[str]:
 
 
 def changed(told: Story) -> list[str]:
-    """Every change that was made, what became of it, and how to take it back while it stands."""
+    """Every change that was made, by whom, what became of it, and how to take it back."""
     lines = []
     for change in told.applied:
         lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
-        if change.detail and change.state != "verified":
-            lines.append(change.detail)
+        lines.append(audit_words(told, change))
+        if change.state != "verified":
+            lines += plain(change.detail).splitlines()
         if change.stands:
-            lines += ["to take it back:", undo_words(change, told.kubeconfig)]
+            lines += _take_back(told, change)
     return lines or ["nothing"]
+
+
+def _take_back(told: Story, change: Entry) -> list[str]:
+    if reason := change.card.change.no_undo:
+        return [f"cannot be taken back: {reason}"]
+    lines = ["to take it back:", f"$ {undo_command(told, change)}"]
+    by_hand = undo_by_hand(told, change)
+    return [*lines, "or by hand:", f"$ {by_hand}"] if by_hand else lines
 
 
 def proposed(told: Story) -> list[str]:
@@ -121,7 +144,9 @@ def next_steps(told: Story) -> list[str]:
     """What a person should do now, by rule."""
     lines = [told.ended.question] if told.ended and told.ended.question else []
     for change in told.changes.values():
-        lines += _next_for(change, told.status)
+        lines += _next_for(told, change)
+    if told.started and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE):
+        lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
             f"{result.check} is {result.outcome.value}: {result.says}"
@@ -140,24 +165,34 @@ _FAILING = (
 )
 
 
-def _next_for(change: Entry, status: ExitStatus) -> list[str]:
-    target = change.card.change.target
+def _next_for(told: Story, change: Entry) -> list[str]:
+    target, name = change.card.change.target, change.card.id
     if change.state == "waiting":
-        return [f"approve {change.card.id}: run it again at a terminal or with -y"]
+        commands = approve_commands(told, change)
+        return [f"if {name} is right, approve it and go on:", *(f"$ {each}" for each in commands)]
+    if change.state == "approved" and told.status is ExitStatus.NEEDS_APPROVAL:
+        return [f"{name} is approved; to carry it out:", f"$ {resume_command(told)}"]
     if change.state == "unknown":
-        return [f"look whether {change.card.id} took effect on {target}: nothing says so"]
-    if change.state in ("undo failed", "undo blocked", "cannot be undone"):
+        return [f"look whether {name} took effect on {target}: nothing says so"]
+    if change.state == "undo blocked":
+        return [f"{target} was changed by somebody else since {name}: settle with them what stays"]
+    if change.state in ("undo failed", "cannot be undone"):
         return [f"put {target} back by hand: {change.detail}"]
     made = change.card.change
-    if status is ExitStatus.MET and change.stands and made.after and made.kind in KUBE_KINDS:
+    if told.status is ExitStatus.MET and change.stands and made.after and made.kind in KUBE_KINDS:
         lasting = wanted(made)
         return [f"make it last: put {lasting} into the manifest or chart of {target}"]
     return []
 
 
-def checked(told: Story) -> str:
+def checked(told: Story) -> list[str]:
+    """What code checked of what was claimed, and what reads as if it was written to a machine."""
     quotes = told.quotes
-    if not quotes:
-        return "nothing was quoted"
     found = sum(quote.verified for quote in quotes)
-    return f"{found} of {len(quotes)} quotes found word for word in the evidence"
+    lines = [f"{found} of {len(quotes)} quotes found word for word in the evidence"]
+    if not quotes:
+        lines = ["nothing was quoted"]
+    for evidence, line in told.flagged[:FLAGGED]:
+        lines.append(f"reads like an instruction to an AI, kept as data: {evidence} “{line}”")
+    more = len(told.flagged) - FLAGGED
+    return [*lines, f"and {more} more lines like that"] if more > 0 else lines

@@ -6,6 +6,9 @@ from datetime import datetime
 
 from smoldebug.events import (
     AnyEvent,
+    ChangeDecided,
+    ChangeSettled,
+    Continued,
     EvidenceRecorded,
     FirstCard,
     GoalChecked,
@@ -26,6 +29,7 @@ from smoldebug.records import (
     Quote,
     Usage,
     Verdict,
+    Who,
 )
 from smoldebug.status import ExitStatus
 
@@ -43,6 +47,15 @@ class Step:
 
 
 @dataclass(slots=True)
+class Later:
+    """What became of a change when somebody took it back after the run."""
+
+    who: Who
+    at: datetime
+    state: str
+
+
+@dataclass(slots=True)
 class Story:
     run: str = ""
     began: datetime | None = None
@@ -54,6 +67,9 @@ class Story:
     hypotheses: tuple[Hypothesis, ...] = ()
     steps: list[Step] = field(default_factory=list)
     changes: Ledger = field(default_factory=Ledger)
+    decided: dict[str, datetime] = field(default_factory=dict)  # by change
+    later: dict[str, Later] = field(default_factory=dict)  # by change
+    continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
     first_evidence: float | None = None
@@ -96,6 +112,11 @@ class Story:
         return list(dict.fromkeys(found))
 
     @property
+    def flagged(self) -> list[tuple[str, str]]:
+        """Evidence id and line of what reads like an instruction to an AI."""
+        return [(step.answer.evidence, line) for step in self.steps for line in step.answer.flags]
+
+    @property
     def quotes(self) -> list[Quote]:
         return [quote for item in self.hypotheses for quote in (*item.supports, *item.contradicts)]
 
@@ -109,6 +130,7 @@ def story(events: Iterable[Stamped]) -> Story:
         told.seconds = stamped.elapsed
         _investigation(told, stamped, stamped.event)
         _frame(told, stamped, stamped.event)
+        _audit(told, stamped, stamped.event)
         told.changes.add(stamped)
     return told
 
@@ -124,6 +146,20 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
         case RunEnded():
             told.ended, told.usage = event, event.usage
             told.verdict = event.verdict or told.verdict
+
+
+def _audit(told: Story, stamped: Stamped, event: AnyEvent) -> None:
+    match event:
+        case Continued():
+            told.continued.append((stamped.at, event))
+            if event.command == "resume":
+                told.ended = None  # until it ends again
+        case ChangeDecided():
+            told.decided[event.card] = stamped.at
+        case ChangeSettled() if told.continued:
+            last = told.continued[-1][1]
+            if last.command == "undo":
+                told.later[event.card] = Later(last.who, stamped.at, event.state)
 
 
 def _investigation(told: Story, stamped: Stamped, event: AnyEvent) -> None:

@@ -7,12 +7,14 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
+    Continued,
     FirstCard,
     GoalChecked,
     Note,
     RunEnded,
     Stamped,
     ToolAnswered,
+    UndoBegan,
 )
 from smoldebug.report.words import goal_words, summary
 from smoldebug.untrusted import one_line
@@ -21,10 +23,12 @@ WIDTH = 120  # characters of what happened
 
 
 def timeline(events: Iterable[Stamped]) -> list[str]:
-    """`   12.3s  step 4  fetch_logs -> 312 lines [E3]`; seconds since the run began."""
+    """`   12.3s  step 4  fetch_logs -> 312 lines [E3]`; seconds that somebody worked on it."""
     lines = []
     goal = ""
     for stamped in events:
+        if isinstance(stamped.event, Continued):
+            lines.append(f"{stamped.at:%Y-%m-%d %H:%M:%S} UTC")
         for words in _words(stamped.event):
             if isinstance(stamped.event, GoalChecked) and words == goal:
                 continue  # the same measured again is no news
@@ -48,6 +52,10 @@ def _words(event: AnyEvent) -> Iterator[str]:
             yield f"step {event.turn}  {event.tool} -> {failed}{cite}{event.text}"
         case Note():
             yield event.text
+        case Continued():
+            yield f"{event.command} by {event.who}"
+        case UndoBegan():
+            yield f"taking back what was changed: {event.reason}"
         case RunEnded():
             yield f"ended: {event.outcome}, {event.reason}"
         case _:

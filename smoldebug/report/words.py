@@ -1,7 +1,9 @@
 """The words every report shares: verdicts, changes, durations, how to take a change back."""
 
 import json
+import shlex
 from dataclasses import replace
+from datetime import datetime
 
 from smoldebug.clock import duration
 from smoldebug.kubectl import KUBE_KINDS, kubectl_command
@@ -10,7 +12,7 @@ from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.report.story import Story
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import one_line, plain
 
 MASKS = Redactor()  # before-values are whole in the journal, for the undo, and only there
 _STATUS = {
@@ -28,17 +30,43 @@ _STATUS = {
 
 
 def verdict_words(told: Story) -> str:
+    """`Fixed and verified; C1 undone later by anna at 09:12:03 UTC`."""
+    return "; ".join([_verdict(told), *(later_words(told, card) for card in told.later)])
+
+
+def later_words(told: Story, card: str) -> str:
+    later = told.later[card]
+    by = f"undone later by {later.who.user}"
+    if later.state != "undone":
+        by = f"{later.state} when {later.who.user} took it back"
+    return f"{card} {by} at {moment(told, later.at)}"
+
+
+def moment(told: Story, at: datetime) -> str:
+    """`09:12:03 UTC`, with the date when it is not the day the run began."""
+    same_day = told.began is not None and told.began.date() == at.date()
+    return f"{at:%H:%M:%S} UTC" if same_day else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _verdict(told: Story) -> str:
     if told.ended is None:
         return "Unfinished: killed, or still running"
     if told.status is ExitStatus.NOT_MET and told.ended.question:
         return "Not fixed; handed over to a human"
+    if told.status is ExitStatus.NEEDS_APPROVAL and _approved(told):
+        return "Not fixed; an approved change waits for `smoldebug runs resume`"
     if told.status is not ExitStatus.MET:
         return _STATUS[told.status]
-    if any(change.stands for change in told.changes.values()):
+    if told.later or any(change.stands for change in told.changes.values()):
         return "Fixed and verified"
     if told.baseline and told.baseline.outcome is Outcome.MET:
         return "Already true, nothing done"
     return "Goal met; smoldebug changed nothing"
+
+
+def _approved(told: Story) -> bool:
+    states = {change.state for change in told.changes.values()}
+    return "approved" in states and "waiting" not in states
 
 
 def cause(told: Story) -> tuple[str, list[Hypothesis]]:
@@ -113,15 +141,52 @@ def state_words(change: Entry) -> str:
     )
 
 
-def undo_words(change: Entry, kubeconfig: str) -> str:
-    """A command that puts it back, as `$ kubectl ...`, or why there is none."""
+def audit_words(told: Story, change: Entry) -> str:
+    """Who decided when on which bytes, and in whose name it was made."""
+    parts = [f"{change.decision}" if change.decision else "no decision is recorded"]
+    if at := told.decided.get(change.card.id):
+        parts.append(f"at {moment(told, at)}")
+    parts.append(f"hash {change.card.digest}")
+    if told.started and told.started.who:
+        parts.append(f"made by {told.started.who}")
+    return " · ".join(parts)
+
+
+def undo_command(told: Story, change: Entry) -> str:
+    """What takes it back and proves it; "" for what has no inverse."""
+    if change.card.change.no_undo:
+        return ""
+    others = sum(other.stands for other in told.changes.values()) > 1
+    only = ["--change", change.card.id] if others else []
+    return ours("undo", told.run, *only)
+
+
+def undo_by_hand(told: Story, change: Entry) -> str:
+    """The same with kubectl; "" where that is not to be had."""
     made = change.card.change
-    if made.no_undo:
-        return f"cannot be taken back: {made.no_undo}"
-    if made.kind not in KUBE_KINDS:
-        return "its inverse is in the journal"
+    if made.no_undo or made.kind not in KUBE_KINDS:
+        return ""
     back = replace(made.inverse(), after=MASKS.fields(made.before))
-    return f"$ {kubectl_command(back, change.card.context, kubeconfig)}"
+    return kubectl_command(back, change.card.context, told.kubeconfig)
+
+
+def approve_commands(told: Story, change: Entry) -> list[str]:
+    card = change.card
+    approve = ours("runs", "approve", told.run, card.id, "--hash", card.digest)
+    return [approve, resume_command(told)]
+
+
+def resume_command(told: Story) -> str:
+    return ours("runs", "resume", told.run)
+
+
+def copyable(command: str) -> str:
+    """On one line, with every space that is meant: inside quotes they count."""
+    return plain(command).replace("\n", " ").strip()
+
+
+def ours(*words: str) -> str:
+    return shlex.join(["smoldebug", *(one_line(word) for word in words)])
 
 
 def cause_words(told: Story) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 
 from smoldebug.clock import Clock, SystemClock
 from smoldebug.events import Stamped
-from smoldebug.records import Json, Section
+from smoldebug.records import Card, Json, Section
 
 
 class OutputFormat(StrEnum):
@@ -30,12 +30,20 @@ class View(Protocol):
         """Show one event. Never raises for what is in it."""
         ...
 
+    def recall(self, past: Sequence[Stamped]) -> None:
+        """Know what an earlier process of a run that is taken up again has shown already."""
+        ...
+
     def paused(self) -> AbstractContextManager[None]:
         """Nothing is drawn inside it: a prompt has the terminal to itself."""
         ...
 
     def evidence(self, ids: Sequence[str]) -> None:
         """Show recorded evidence in full, for whoever decides on a change."""
+        ...
+
+    def full_diff(self, card: Card) -> None:
+        """Show how the whole object would change, for the same reader."""
         ...
 
     def closing(self, sections: Sequence[Section]) -> None:
@@ -79,4 +87,6 @@ def open_view(
         return PlainView(out, err)
     from smoldebug.view.jsonl import JsonlView, JsonView
 
-    return JsonView(out, document) if output is OutputFormat.JSON else JsonlView(out)
+    if output is OutputFormat.JSON:
+        return JsonView(out, err, document)
+    return JsonlView(out, err)

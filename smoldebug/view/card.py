@@ -7,40 +7,31 @@ from rich.text import Text
 
 from smoldebug.records import Card
 from smoldebug.untrusted import one_line, plain
-from smoldebug.view.phrases import back_to
+from smoldebug.view.phrases import WARNS, WHOLE, card_rows, dry_run
 
 _DIFF = {"-": "red", "+": "green", "@": "cyan"}
 
 
 def approval_card(card: Card, goal: Text) -> RenderableType:
+    """Without the equivalent command: in a box nobody could copy it."""
     change = card.change
-    head = Table.grid(expand=True)
-    head.add_column(ratio=1)
-    head.add_column(justify="right")
-    head.add_row(
-        Text(one_line(f"{change.kind} {change.target}", 300), style="bold"),
-        Text(one_line(card.context, 80) or "no cluster", style="bold yellow"),
-    )
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", no_wrap=True)
+    head = Text(one_line(f"{change.kind} {change.target}", WHOLE), style="bold", overflow="fold")
+    cluster = one_line(card.context, 300) or "no cluster"
+    where = Text.assemble("on ", (cluster, "bold yellow"), f" · {dry_run(card)}", overflow="fold")
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
-    undo = change.no_undo or f"{back_to(change.before, change.after)} (recorded before it is sent)"
-    for name, text in (
-        ("why", change.why),
-        ("because", " ".join(change.evidence)),
-        ("expects", change.expects),
-        ("dry run", card.dry_run),
-        ("no undo" if change.no_undo else "undo", undo),
-        ("limits", card.limits),
-        ("equals", card.command),
-    ):
-        if text:
-            rows.add_row(name, Text(one_line(text, 4000)))
-    rows.add_row("goal", goal)
+    for name, text in card_rows(card):
+        style = "bold yellow" if name.startswith(WARNS) else ""
+        rows.add_row(Text(name, style=style or "dim"), Text(text, style=style))
+        if name == "expect":
+            rows.add_row(Text("goal", style="dim"), goal)
     return Panel(
-        Group(head, Text(), diff(card.diff), Text(), rows),
+        Group(head, where, diff(card.diff), rows),
         title=Text(one_line(f" PROPOSED CHANGE {card.id} ")),
         title_align="left",
+        subtitle=Text(one_line(f" hash {card.digest} ", 80)),
+        subtitle_align="right",
         border_style="yellow",
     )
 
@@ -50,4 +41,4 @@ def diff(text: str) -> Text:
     lines = [
         Text(line, style=_DIFF.get(line[:1], "")) for line in plain(text).splitlines() or ["(none)"]
     ]
-    return Text("\n").join(lines)
+    return Text("\n", overflow="fold").join(lines)

@@ -19,7 +19,7 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
-    EvidenceRecorded,
+    Continued,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -29,22 +29,26 @@ from smoldebug.events import (
     Stamped,
     Thought,
     ToolAnswered,
-    ToolCalled,
+    UndoBegan,
 )
-from smoldebug.records import Answer, Fact, Outcome, Section
+from smoldebug.records import Answer, Card, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
-from smoldebug.view.card import approval_card
+from smoldebug.view.card import approval_card, diff
 from smoldebug.view.phrases import (
     Recorded,
     age,
     arguments,
     cited,
+    command,
+    continued,
     count,
     curves,
     ended,
     is_note,
     measured,
     result,
+    settled,
+    whole_diff,
 )
 from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
 from smoldebug.view.stream import drawn_on
@@ -62,7 +66,6 @@ class ConsoleView:
         self._clock = clock
         self._pinned = Pinned(clock)
         self._live: Live | None = None
-        self._calls: dict[str, Any] = {}
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
@@ -70,8 +73,16 @@ class ConsoleView:
 
     def show(self, stamped: Stamped) -> None:
         self._pinned.update(stamped)
+        self._evidence.add(stamped.event)
         if say := _SAY.get(type(stamped.event)):
             say(self, stamped.event, stamped)
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        for stamped in past:
+            self._pinned.update(stamped)
+            self._evidence.add(stamped.event)
+        if past:
+            self._start()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -86,8 +97,10 @@ class ConsoleView:
 
     def evidence(self, ids: Sequence[str]) -> None:
         for title, text in self._evidence.read(ids):
-            words = Text(text, overflow="fold")
-            self._print(Panel(words, title=Text(f" {title} "), title_align="left"))
+            self._panel(title, Text(text, overflow="fold"))
+
+    def full_diff(self, card: Card) -> None:
+        self._panel(one_line(f"{card.id} {card.change.target}", 300), diff(whole_diff(card)))
 
     def closing(self, sections: Sequence[Section]) -> None:
         self._stop()
@@ -130,10 +143,12 @@ class ConsoleView:
         table.add_row(Text(mark, style=style), what)
         self._print(table)
 
+    def _panel(self, title: str, words: Text) -> None:
+        self._print(Panel(words, title=Text(f" {title} "), title_align="left"))
+
     def _report_line(self, heading: str, line: str, style: str) -> None:
         if line.startswith("$ "):  # to be copied: the terminal wraps it, nothing is put between
-            command = Text(f"           {one_line(line[2:], 100_000)}", style="cyan")
-            self._console.print(command, soft_wrap=True)
+            self._command(" " * 11, line[2:])
             return
         table = Table.grid(padding=(0, 1))
         table.add_column(width=10, no_wrap=True)
@@ -141,9 +156,18 @@ class ConsoleView:
         table.add_row(Text(f" {one_line(heading)}", style="bold"), Text(plain(line), style=style))
         self._print(table)
 
+    def _command(self, before: str, words: str) -> None:
+        command = Text.assemble((before, "dim"), (plain(words), "cyan"))
+        self._console.print(command, soft_wrap=True)
+
     # --- one method per event ---------------------------------------------------------------
 
     def _started(self, event: RunStarted, stamped: Stamped) -> None:
+        if event.break_glass:
+            words = one_line(f"BREAK-GLASS: {event.break_glass}", 400)
+            self._row("⚠", "bold red", Text(words, style="bold red"))
+        if event.policies:
+            self._row("", "", Text(one_line(f"policy {', '.join(event.policies)}", 400)))
         self._start()
 
     def _checked(self, event: GoalChecked, stamped: Stamped) -> None:
@@ -179,16 +203,8 @@ class ConsoleView:
         if event.text.strip():
             self._row("", "", Text(one_line(event.text, 300), style="dim italic"))
 
-    def _called(self, event: ToolCalled, stamped: Stamped) -> None:
-        self._calls[event.call] = event.arguments
-
-    def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> None:
-        self._evidence.add(event.answer(), event.evidence.arguments)
-
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
-        sent = self._calls.pop(event.call, None)
-        if event.evidence:
-            self._evidence.add(event, sent)
+        sent = self._evidence.sent(event)
         if is_note(event):
             return
         symbol, style = ("✓", "green") if event.ok else ("✗", "red")
@@ -231,6 +247,7 @@ class ConsoleView:
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
         self._print(approval_card(event.card, self._pinned.goal))
+        self._command(" equals  ", command(event.card))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
         symbol, style = {
@@ -243,8 +260,15 @@ class ConsoleView:
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> None:
         good = event.state in ("applied", "verified", "undone")
         symbol, style = ("✓", "green") if good else ("✗", "bold red")
-        words = f"{event.card} {event.state}: {event.detail}"
-        self._row(symbol, style, Text(one_line(words, 400)))
+        for line in settled(event):
+            self._row(symbol, style, Text(line))
+            symbol = ""
+
+    def _undoing(self, event: UndoBegan, stamped: Stamped) -> None:
+        self._row("▸", "bold yellow", Text(one_line(f"taking it back: {event.reason}", 400)))
+
+    def _continued(self, event: Continued, stamped: Stamped) -> None:
+        self._row("▸", "bold", Text(continued(event, stamped.at)))
 
     def _note(self, event: Note, stamped: Stamped) -> None:
         symbol, style = _SEVERITY.get(event.severity, _SEVERITY["info"])
@@ -263,15 +287,15 @@ class ConsoleView:
 
 _SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
     RunStarted: ConsoleView._started,
+    Continued: ConsoleView._continued,
     GoalChecked: ConsoleView._checked,
-    EvidenceRecorded: ConsoleView._recorded,
     FirstCard: ConsoleView._first,
     Thought: ConsoleView._thought,
-    ToolCalled: ConsoleView._called,
     ToolAnswered: ConsoleView._answered,
     HypothesesChanged: ConsoleView._hypothesis,
     ChangeProposed: ConsoleView._proposed,
     ChangeDecided: ConsoleView._decided,
+    UndoBegan: ConsoleView._undoing,
     ChangeSettled: ConsoleView._settled,
     Note: ConsoleView._note,
     RunEnded: ConsoleView._ended,

@@ -1,4 +1,7 @@
-"""For machines: a line per event, or one document at the end. ASCII, valid JSON, stdout."""
+"""For machines: a line per event, or one document at the end. ASCII, valid JSON, stdout.
+
+Whoever sits at the terminal sees on stderr what is asked of them: a card, and what it rests on.
+"""
 
 import json
 import math
@@ -8,8 +11,9 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from smoldebug.events import Stamped, to_json
-from smoldebug.records import Json, Section
+from smoldebug.records import Card, Json, Section
 from smoldebug.redact import Redactor
+from smoldebug.view.plain import CardsOnly
 
 
 def dumps(value: Json, indent: int | None = None) -> str:
@@ -47,19 +51,26 @@ def _portable(value: Json) -> Json:
 
 
 class JsonlView:
-    def __init__(self, stdout: TextIO) -> None:
-        self._out = stdout
+    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
+        self._out, self._asked = stdout, CardsOnly(stderr, stderr)
 
     def show(self, stamped: Stamped) -> None:
+        self._asked.show(stamped)
         self._out.write(dumps(shown(to_json(stamped))) + "\n")
         self._out.flush()
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        self._asked.recall(past)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         yield
 
     def evidence(self, ids: Sequence[str]) -> None:
-        """Nothing: the events on stdout hold it."""
+        self._asked.evidence(ids)
+
+    def full_diff(self, card: Card) -> None:
+        self._asked.full_diff(card)
 
     def closing(self, sections: Sequence[Section]) -> None:
         """Nothing: the events on stdout hold it."""
@@ -71,13 +82,20 @@ class JsonlView:
 class JsonView(JsonlView):
     """Keeps the events and writes the document when the view is closed, also after an error."""
 
-    def __init__(self, stdout: TextIO, document: Callable[[Sequence[Stamped]], Json]) -> None:
-        super().__init__(stdout)
+    def __init__(
+        self, stdout: TextIO, stderr: TextIO, document: Callable[[Sequence[Stamped]], Json]
+    ) -> None:
+        super().__init__(stdout, stderr)
         self._document, self._events = document, list[Stamped]()
         self._written = False
 
     def show(self, stamped: Stamped) -> None:
+        self._asked.show(stamped)
         self._events.append(stamped)
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        super().recall(past)
+        self._events.extend(past)
 
     def close(self) -> None:
         if self._events and not self._written:

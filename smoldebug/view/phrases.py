@@ -6,12 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from smoldebug.clock import duration
-from smoldebug.events import ToolAnswered
-from smoldebug.records import Fact, Json, Outcome, Quote, Usage, Verdict
+from smoldebug.events import (
+    AnyEvent,
+    ChangeSettled,
+    Continued,
+    EvidenceRecorded,
+    ToolAnswered,
+    ToolCalled,
+)
+from smoldebug.records import Card, Change, Fact, Json, Outcome, Quote, Usage, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.untrusted import clip, one_line, plain
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
+WARNS = "⚠"
+WHOLE = 10_000  # characters of a line on a card: more than anybody reads, less than a flood
 EVIDENCE = 4000  # characters of one piece of evidence
 POINTS = 5  # fewer points are no curve
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -125,11 +134,21 @@ class Recorded:
     """The evidence of a run, for somebody who wants to read it before deciding."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, tuple[ToolAnswered, str]] = {}
+        self._sent: dict[str, Json] = {}
+        self._answers: dict[str, tuple[ToolAnswered, Json]] = {}
 
-    def add(self, answer: ToolAnswered, sent: Json) -> None:
-        asked = arguments(sent, EVIDENCE)
-        self._answers[answer.evidence] = answer, f"asked: {asked}\n" if asked else ""
+    def add(self, event: AnyEvent) -> None:
+        match event:
+            case ToolCalled():
+                self._sent[event.call] = event.arguments
+            case ToolAnswered() if event.evidence:
+                self._answers[event.evidence] = event, self.sent(event)
+            case EvidenceRecorded(evidence=item):
+                self._answers[item.id] = event.answer(), item.arguments
+
+    def sent(self, answer: ToolAnswered) -> Json:
+        """The arguments of the call that was answered."""
+        return self._sent.get(answer.call)
 
     def read(self, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
         """`E2 query_prometheus` and its text: what was asked, then what was seen."""
@@ -137,9 +156,15 @@ class Recorded:
             if id not in self._answers:
                 yield one_line(id), "not recorded"
                 continue
-            answer, asked = self._answers[id]
+            answer, sent = self._answers[id]
+            asked = arguments(sent, EVIDENCE)
             text = answer.observation.text if answer.observation else answer.text
-            yield one_line(f"{id} {answer.tool}"), asked + clip(plain(text), EVIDENCE)
+            head = f"asked: {asked}\n" if asked else ""
+            for line in answer.flags:
+                head += (
+                    f"{WARNS} reads like an instruction to an AI, kept as data: {one_line(line)}\n"
+                )
+            yield one_line(f"{id} {answer.tool}"), head + clip(plain(text), EVIDENCE)
         if not ids:
             yield "evidence", "the change cites none"
 
@@ -157,17 +182,59 @@ def age(fact: Fact, now: datetime) -> str:
     return f"{hours}h ago" if hours < 48 else f"{hours // 24}d ago"
 
 
-def back_to(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
+def card_rows(card: Card) -> list[tuple[str, str]]:
+    """What stands below the diff, as name and text: first what speaks for caution."""
+    change, undo = card.change, ("undo", f"{back_to(card.change)}, recorded before it is sent")
+    if change.no_undo:
+        undo = (f"{WARNS} NO UNDO", change.no_undo)
+    rows = [(f"{WARNS} WARNING", text) for text in card.warnings]
+    if card.managed:
+        rows += [(f"{WARNS} MANAGED", f"by {card.managed}; it may put its own value back")]
+    rows += [
+        ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
+        ("expect", change.expects or "nothing was said of the goal"),
+        undo,
+        ("limits", card.limits),
+    ]
+    return [(name, one_line(text, WHOLE)) for name, text in rows]
+
+
+def dry_run(card: Card) -> str:
+    """`server dry-run: accepted`; of what no server can try: `dry run: not supported ...`."""
+    by = "server dry-run" if card.dry_run.startswith("accepted") else "dry run"
+    return one_line(f"{by}: {card.dry_run or 'none'}", WHOLE)
+
+
+def command(card: Card) -> str:
+    """The whole command, to be copied: not a space less than what was meant."""
+    return plain(card.command).strip()
+
+
+def whole_diff(card: Card) -> str:
+    return card.full_diff or f"{card.diff}\n(there is no diff of more than that)"
+
+
+def settled(event: ChangeSettled) -> list[str]:
+    """`C1 verified: ...`; a longer story has a line for each field."""
+    head, *details = f"{event.card} {event.state}: {plain(event.detail)}".splitlines()
+    return [one_line(head, WHOLE), *(one_line(line, WHOLE) for line in details)]
+
+
+def continued(event: Continued, at: datetime) -> str:
+    return one_line(f"{event.command} by {event.who} at {at:%Y-%m-%d %H:%M:%S} UTC", 300)
+
+
+def back_to(change: Change) -> str:
     """What an undo writes: `spec.replicas = 1`."""
-    parts, before = [], Redactor().fields(before)
-    for path in dict.fromkeys((*before, *after)):
-        name = path.strip("/").replace("/", ".")
+    parts, before = [], Redactor().fields(change.before)
+    for path in dict.fromkeys((*before, *change.after)):
+        name = path.strip("/").replace("/", ".") or "the object"
         if isinstance(before.get(path), dict | list):
             parts.append(f"{name} as before")
             continue
-        value = json.dumps(before[path], default=str) if path in before else "removed"
-        parts.append(f"{name} = {one_line(value, 80)}")
-    return one_line(", ".join(parts), 300)
+        value = f"= {json.dumps(before[path], default=str)}" if path in before else "removed"
+        parts.append(f"{name} {one_line(value, 80)}")
+    return one_line(", ".join(parts) or "as before", 300)
 
 
 def curves(data: Json, width: int = 24) -> Iterator[str]:

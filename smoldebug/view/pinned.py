@@ -25,6 +25,7 @@ from smoldebug.events import (
     ToolAnswered,
     ToolCalled,
     TurnStarted,
+    UndoIntended,
     Waiting,
 )
 from smoldebug.records import Hypothesis, Outcome, Usage, Verdict
@@ -98,9 +99,9 @@ class Pinned:
         words = one_line(self._started.goal, 300) if self._started else ""
         if self._verdict is None:
             return Text(f"{words}\nnot measured yet")
-        when = f"  measured {self._checked_at:%H:%M:%S} UTC, next after the answer"
+        when = f"  at {self._checked_at:%H:%M:%S} UTC: "
         said = measured(self._verdict)
-        return Text.assemble(words, "\n", goal_state(self._verdict), (when, "dim"), f"\n{said}")
+        return Text.assemble(words, "\n", goal_state(self._verdict), (when, "dim"), said)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -124,6 +125,7 @@ class Pinned:
             " ",
             (one_line(where, 40) or "no cluster", "bold"),
             (mode, "yellow" if start and start.mode == "auto" else ""),
+            (" · BREAK-GLASS" if start and start.break_glass else "", "bold red"),
             (f" · {self._clock.now():%H:%M:%S} UTC ──", "dim"),
         )
         return spread(left, right, width, fill="─")
@@ -201,6 +203,8 @@ def _doing(event: AnyEvent) -> str | None:
             return one_line(f"{card.id} waits for a decision")
         case ChangeIntended(card=card):
             return one_line(f"applying {card.id}: {card.change.kind} {card.change.target}")
+        case UndoIntended():
+            return one_line(f"taking back {event.card}")
         case Waiting():
             return one_line(event.why)
         case GoalChecked(verdict=verdict) if verdict.sample is Outcome.MET:

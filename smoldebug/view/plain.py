@@ -9,7 +9,7 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
-    EvidenceRecorded,
+    Continued,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -19,23 +19,29 @@ from smoldebug.events import (
     Stamped,
     Thought,
     ToolAnswered,
-    ToolCalled,
+    UndoBegan,
     Waiting,
 )
-from smoldebug.records import Fact, Section
+from smoldebug.records import Card, Fact, Section
 from smoldebug.untrusted import inert, one_line, plain
 from smoldebug.view.phrases import (
     MODES,
+    WHOLE,
     Recorded,
     age,
     arguments,
-    back_to,
+    card_rows,
     cited,
+    command,
+    continued,
+    dry_run,
     ended,
     goal_word,
     is_note,
     measured,
     result,
+    settled,
+    whole_diff,
     window,
 )
 from smoldebug.view.stream import encodable
@@ -44,15 +50,21 @@ from smoldebug.view.stream import encodable
 class PlainView:
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
         self._out, self._err = encodable(stdout), encodable(stderr)
-        self._calls: dict[str, Any] = {}
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
 
     def show(self, stamped: Stamped) -> None:
+        self._evidence.add(stamped.event)
         if say := _SAY.get(type(stamped.event)):
             for line in say(self, stamped.event, stamped):
                 self._line(line)
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        for stamped in past:
+            self._evidence.add(stamped.event)
+            if isinstance(stamped.event, RunStarted):
+                self.show(stamped)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -63,6 +75,10 @@ class PlainView:
         for title, text in self._evidence.read(ids):
             self._line(title)
             self._line("\n".join(f"  {line}" for line in text.splitlines()))
+
+    def full_diff(self, card: Card) -> None:
+        self._line(f"{card.id} {one_line(str(card.change.target), 300)}")
+        self._line("\n".join(f"  {line}" for line in plain(whole_diff(card)).splitlines()))
 
     def closing(self, sections: Sequence[Section]) -> None:
         for section in sections:
@@ -87,6 +103,10 @@ class PlainView:
         mode = MODES.get(event.mode, event.mode)
         yield f"where   {one_line(f'{where}{names}; {mode}; model {event.model}', 300)}"
         yield f"goal    {one_line(event.goal, 300)}"
+        for policy in event.policies:
+            yield f"policy  {one_line(policy, 300)}"
+        if event.break_glass:
+            yield f"WARNING break-glass: {one_line(event.break_glass, 300)}"
 
     def _checked(self, event: GoalChecked, stamped: Stamped) -> Iterator[str]:
         verdict = event.verdict
@@ -115,18 +135,8 @@ class PlainView:
         if event.text.strip():
             yield f"step {event.turn}  thinks: {one_line(event.text, 300)}"
 
-    def _called(self, event: ToolCalled, stamped: Stamped) -> Iterator[str]:
-        self._calls[event.call] = event.arguments
-        yield from ()
-
-    def _recorded(self, event: EvidenceRecorded, stamped: Stamped) -> Iterator[str]:
-        self._evidence.add(event.answer(), event.evidence.arguments)
-        yield from ()
-
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
-        sent = self._calls.pop(event.call, None)
-        if event.evidence:
-            self._evidence.add(event, sent)
+        sent = self._evidence.sent(event)
         if is_note(event):
             return
         what = one_line(f"{event.tool} {arguments(sent)}", 300)
@@ -145,29 +155,28 @@ class PlainView:
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> Iterator[str]:
         card, change = event.card, event.card.change
-        undo = change.no_undo or back_to(change.before, change.after)
-        what = one_line(
-            f"{card.id} {change.kind} {change.target} on {card.context or 'no cluster'}"
-        )
-        yield f"change  {what}"
+        what = one_line(f"{card.id} {change.kind} {change.target}", WHOLE)
+        yield f"change  {what} on {one_line(card.context, 300) or 'no cluster'}"
+        yield f"  {dry_run(card)}"
         yield from (f"  {line}" for line in plain(card.diff).splitlines())
-        for name, text in (
-            ("why", change.why),
-            ("expects", change.expects),
-            ("because", " ".join(change.evidence)),
-            ("dry run", card.dry_run),
-            ("no undo" if change.no_undo else "undo", undo),
-            ("limits", card.limits),
-            ("equals", card.command),
-        ):
-            if text:
-                yield f"  {name:8}{one_line(text, 2000)}"
+        for name, text in card_rows(card):
+            yield f"  {name:9} {text}"
+        yield f"  hash      {one_line(card.digest)}"
+        yield f"  equals    {command(card)}"
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> Iterator[str]:
         yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
 
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> Iterator[str]:
-        yield f"change  {one_line(f'{event.card} {event.state}: {event.detail}', 300)}"
+        head, *details = settled(event)
+        yield f"change  {head}"
+        yield from (f"  {line}" for line in details)
+
+    def _undoing(self, event: UndoBegan, stamped: Stamped) -> Iterator[str]:
+        yield f"undo    {one_line(f'taking back what was changed: {event.reason}', 300)}"
+
+    def _continued(self, event: Continued, stamped: Stamped) -> Iterator[str]:
+        yield f"again   {continued(event, stamped.at)}"
 
     def _waiting(self, event: Waiting, stamped: Stamped) -> Iterator[str]:
         yield f"waits   {one_line(event.why)}, at most {duration(event.until)}"
@@ -182,17 +191,27 @@ class PlainView:
 
 _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     RunStarted: PlainView._started,
+    Continued: PlainView._continued,
     GoalChecked: PlainView._checked,
-    EvidenceRecorded: PlainView._recorded,
     FirstCard: PlainView._first,
     Thought: PlainView._thought,
-    ToolCalled: PlainView._called,
     ToolAnswered: PlainView._answered,
     HypothesesChanged: PlainView._hypothesis,
     ChangeProposed: PlainView._proposed,
     ChangeDecided: PlainView._decided,
+    UndoBegan: PlainView._undoing,
     ChangeSettled: PlainView._settled,
     Waiting: PlainView._waiting,
     Note: PlainView._note,
     RunEnded: PlainView._ended,
 }
+
+
+class CardsOnly(PlainView):
+    """For the operator of a run that a machine reads: what is asked of them, at a terminal."""
+
+    def show(self, stamped: Stamped) -> None:
+        self._evidence.add(stamped.event)
+        if isinstance(stamped.event, ChangeProposed) and self._err.isatty():
+            for line in self._proposed(stamped.event, stamped):
+                self._line(line)
