@@ -312,3 +312,95 @@ def test_a_missing_tool_is_never_called(missing):
     tools = frozenset(bench.toolset.specs) - {missing}
     again = saturated(metrics=slow_auth(), tools=tools).play()
     assert missing not in again.asked
+
+
+# --- connections that lead nowhere ----------------------------------------------------------
+
+
+def changed(bench: Bench, kind: str, name: str, path: str, value: Any) -> Bench:
+    """A bench in which one field of an object is other than it should be."""
+    ref = ObjectRef(kind, "shop", name)
+    edit = [{"op": "add", "path": path, "value": value}]
+    bench.cluster.patch(ref, edit, dry_run=False, note="")
+    return bench
+
+
+def unselected(**brief: Any) -> Bench:
+    wrong = {"app": "authentication"}
+    return changed(Bench(shop(), {}, **brief), "Service", "auth", "/spec/selector", wrong)
+
+
+def test_a_selector_that_fits_no_pod_becomes_that_of_the_workload():
+    bench = unselected().play(6)
+    (change,) = bench.changes[:1]
+    assert (change.kind, str(change.target)) == (ChangeKind.PATCH_SELECTOR, "Service/shop/auth")
+    assert change.after == {"/spec/selector/app": "auth"}
+    assert bench.cause.fault == "service-selector-mismatch"
+    assert len({quote.evidence for quote in bench.cause.supports if quote.verified}) >= 2
+
+
+def test_a_selector_is_left_alone_where_no_ready_pod_would_be_found():
+    bench = unselected()
+    bench.cluster.put(pod("auth-a-1", "auth", reason="CrashLoopBackOff"))
+    assert bench.play().changes == []
+    assert unselected(allowed=frozenset({ChangeKind.SCALE})).play().changes == []
+
+
+def misdirected(*ports: dict[str, Any], **port: Any) -> Bench:
+    bench = Bench(shop(), {})
+    changed(bench, "Pod", "auth-a-1", "/spec/containers/0/ports", list(ports))
+    wrong = {"port": 8080, "targetPort": 8081, **port}
+    return changed(bench, "Service", "auth", "/spec/ports", [wrong])
+
+
+HTTP, ADMIN = {"name": "http", "containerPort": 8000}, {"containerPort": 9000}
+
+
+@pytest.mark.parametrize(
+    ("declared", "port", "expected"),
+    [
+        ([HTTP, ADMIN], {"name": "http"}, "http"),
+        ([HTTP, {"containerPort": 8080}], {}, 8080),
+        ([HTTP], {"targetPort": "web"}, 8000),
+    ],
+)
+def test_a_target_port_becomes_one_that_the_pods_have(
+    declared: list[Any], port: Any, expected: Any
+):
+    bench = misdirected(*declared, **port).play(6)
+    assert list(bench.changes[0].after.values()) == [expected]
+    assert bench.changes[0].kind is ChangeKind.PATCH_PORT
+    assert bench.cause.fault == "service-target-port-wrong"
+
+
+def test_of_several_ports_none_is_guessed():
+    bench = misdirected(HTTP, ADMIN).play()
+    assert bench.changes == []
+    assert "sends to a port that its pods do not have" in bench.notebook.escalation
+
+
+FIRST = "/spec/template/spec/containers/0"
+
+
+def lost(before: str, now: str = "http://auth.shop.svc:8081") -> Bench:
+    old = replicaset("checkout", "a", 1)
+    env = [{"name": "AUTH_URL", "value": before}]
+    old["spec"]["template"]["spec"]["containers"][0]["env"] = env
+    bench = Bench(shop(old), {})
+    return changed(bench, "Deployment", "checkout", f"{FIRST}/env/0/value", now)
+
+
+@pytest.mark.parametrize("now", ["http://auth.shop.svc:8081", "http://oauth.shop.svc:8080"])
+def test_an_address_that_leads_nowhere_becomes_that_of_the_earlier_revision(now: str):
+    bench = lost("http://auth.shop.svc:8080", now).play(6)
+    (change,) = bench.changes[:1]
+    assert (change.kind, str(change.target)) == (ChangeKind.SET_ENV, "Deployment/shop/checkout")
+    assert list(change.after.values()) == ["http://auth.shop.svc:8080"]
+    assert bench.cause.fault == "env-address-wrong"
+
+
+@pytest.mark.parametrize("before", ["http://auth.shop.svc:9", "none", "http://elsewhere.example:1"])
+def test_an_address_is_not_made_up(before: str):
+    bench = lost(before).play()
+    assert bench.changes == []
+    assert "at which auth does not answer" in bench.notebook.escalation

@@ -7,7 +7,7 @@ that is not confirmed, and escalates instead of guessing.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from smoldebug.diagnose import overview, rollout, saturation, scaled_to_zero, server
+from smoldebug.diagnose import overview, rollout, saturation, scaled_to_zero, server, services
 from smoldebug.diagnose.picture import Assessment, Brief, Call, Picture
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Json
@@ -17,6 +17,7 @@ RULES: Sequence[Rule] = (
     server.assess,
     overview.assess,
     scaled_to_zero.assess,
+    services.assess,
     rollout.assess,
     saturation.assess,
 )

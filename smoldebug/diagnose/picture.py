@@ -174,6 +174,14 @@ class Picture:
                 found.append(item)
         return found or (self.objects("Deployment") if not self.brief.targets else [])
 
+    def services_in_question(self) -> list[Object]:
+        """The Services of the targets and of what they depend on; all when there is no target."""
+        wanted = {ref.name for ref in self.brief.targets}
+        for deployment in self.target_deployments():
+            wanted.update(self.dependencies(deployment))
+        found = self.objects("Service")
+        return [item for item in found if name(item) in wanted or not self.brief.targets]
+
     def in_question(self) -> list[Object]:
         """The targets and the Deployments behind what they depend on."""
         found = self.target_deployments()
@@ -187,13 +195,14 @@ class Picture:
         values = [
             value
             for container in containers(template(deployment))
-            for _, value in environment(container, self._config)
+            for _, value in environment(container, self.config)
         ]
         hosts = {host for value in values for host in _hosts(value)}
         services = [name(service) for service in self.objects("Service")]
         return [known for known in services if known in hosts and known != name(deployment)]
 
-    def _config(self, reference: Object) -> Mapping[str, Json]:
+    def config(self, reference: Object) -> Mapping[str, Json]:
+        """The data of the ConfigMap that a container's environment refers to, as far as read."""
         for item in self.objects("ConfigMap"):
             if name(item) == reference.get("name"):
                 return item.get("data") or {}

@@ -5,7 +5,7 @@ their environment names. Secrets are not read.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -96,7 +96,7 @@ class _Seen:
             for item in self.workloads
             if wanted(item) > 0
             for setting, text in self._settings(item)
-            for call in _addresses(item, setting, text[:LONGEST])
+            for call in addresses(item, setting, text[:LONGEST])
         ]
 
     def _settings(self, workload: Object) -> Iterator[tuple[str, str]]:
@@ -149,7 +149,7 @@ class _Seen:
     def unanswered(self, key: Key) -> tuple[str, str] | None:
         """None of its endpoints is ready, although it should have some."""
         service, says = self.services.get(key), "no ready endpoints"
-        if self.ready.get(key) != 0 or (service and not _has_pods(service)):
+        if self.ready.get(key) != 0 or (service and not has_pods(service)):
             return None
         own, pods = self.behind(key), self.pods(key)
         if own and not any(map(wanted, own)):
@@ -167,27 +167,16 @@ class _Seen:
         return made is not None and self.now - made < timedelta(seconds=STARTING_SECONDS)
 
     def wrong_port(self, key: Key) -> tuple[str, str] | None:
-        """Its targetPorts are no container ports of its pods.
-
-        A port number need not be declared, so it counts only where all containers declare theirs
-        and the Service has no other port that fits.
-        """
-        service = self.services.get(key, {})
-        if not _has_pods(service) or spec(service).get("clusterIP") == "None":
-            return None
-        apps = [c for pod in self.pods(key) if not _finished(pod) for c in containers(spec(pod))]
-        declared = [port for app in apps for port in app.get("ports") or []]
-        known = {port.get(field) for port in declared for field in ("name", "containerPort")}
-        targets = [port.get("targetPort", port.get("port")) for port in _ports(service)]
-        missing = [target for target in targets if target not in known]
-        named = [target for target in missing if isinstance(target, str)]
-        silent = missing == targets and all(app.get("ports") for app in apps)
-        if not apps or not missing or not (named or silent):
+        """Its targetPorts are no container ports of its pods."""
+        service, pods = self.services.get(key, {}), self.pods(key)
+        unfit = [target_port(port) for port in unserved(service, pods)]
+        if not unfit:
             return None
         call = self.called(key)
-        fatal = missing == targets and (call or len(named) == len(targets))
-        shown = ", ".join(map(_port, declared)) or "none"
-        text = f"targetPort {(named or missing)[0]} is no container port of its pods ({shown})"
+        named = all(isinstance(target, str) for target in unfit)
+        fatal = len(unfit) == len(_ports(service)) and (call or named)
+        shown = ", ".join(map(_port, container_ports(pods))) or "none"
+        text = f"targetPort {unfit[0]} is no container port of its pods ({shown})"
         return "critical" if fatal else "warning", f"{text}; {call}" if call else text
 
     # --- calls ----------------------------------------------------------------------------------
@@ -209,13 +198,52 @@ class _Seen:
             here = namespace == _key(call.caller)[0] and "Service" in self.objects
             text = f"{called}.{namespace}.svc, and there is no such Service"
             return ("warning", text) if here and call.qualified else None
-        ports = [port.get("port") for port in _ports(service)]
-        if not call.port or not ports or call.port in ports or not _has_pods(service):
+        if answers(service, call):
             return None
-        if spec(service).get("clusterIP") == "None" or call.caller in self.behind(call.service):
-            return None  # reaches the pods themselves
-        listed = ", ".join(map(str, ports))
+        listed = ", ".join(str(port.get("port")) for port in _ports(service))
         return "critical", f"{called}:{call.port}, but {ref(service)} has port {listed}"
+
+
+def unserved(service: Object, pods: Sequence[Object]) -> list[Object]:
+    """The ports of a Service whose targetPort is no container port of its pods.
+
+    A port number need not be declared, so it counts only where all containers declare theirs and
+    the Service has no other port that fits.
+    """
+    apps = _containers(pods)
+    if not apps or not has_pods(service) or spec(service).get("clusterIP") == "None":
+        return []
+    fields = ("name", "containerPort")
+    known = {port.get(field) for port in container_ports(pods) for field in fields}
+    missing = [port for port in _ports(service) if target_port(port) not in known]
+    if len(missing) == len(_ports(service)) and all(app.get("ports") for app in apps):
+        return missing
+    return [port for port in missing if isinstance(target_port(port), str)]
+
+
+def target_port(port: Object) -> int | str:
+    found: int | str = port.get("targetPort", port.get("port"))
+    return found
+
+
+def container_ports(pods: Iterable[Object]) -> list[Object]:
+    """The ports that the containers of those pods that are not finished declare."""
+    return [port for app in _containers(pods) for port in app.get("ports") or []]
+
+
+def _containers(pods: Iterable[Object]) -> list[Object]:
+    return [c for pod in pods if not _finished(pod) for c in containers(spec(pod))]
+
+
+def answers(service: Object, call: Call) -> bool:
+    """Whether a Service has the port of an address; nobody can tell where the address has none or
+    reaches the pods themselves."""
+    ports = [port.get("port") for port in _ports(service)]
+    if not call.port or not ports or call.port in ports or not has_pods(service):
+        return True
+    here = _key(call.caller)[0] == call.service[0]
+    own = here and selects(spec(service).get("selector"), _template_labels(call.caller))
+    return own or spec(service).get("clusterIP") == "None"
 
 
 def _key(item: Object) -> Key:
@@ -227,7 +255,7 @@ def _template_labels(workload: Object) -> Mapping[str, str] | None:
     return labels
 
 
-def _has_pods(service: Object) -> bool:
+def has_pods(service: Object) -> bool:
     """Whether pods are to answer for it: not for an alias or hand-made endpoints."""
     own = spec(service)
     return bool(own.get("selector")) and own.get("type") != "ExternalName"
@@ -246,7 +274,7 @@ def _port(port: Object) -> str:
     return one_line(f"{called}{port.get('containerPort')}", 40)
 
 
-def _addresses(caller: Object, setting: str, text: str) -> Iterator[Call]:
+def addresses(caller: Object, setting: str, text: str) -> Iterator[Call]:
     """Hosts that may be Services. One without a dot is in the caller's namespace, and counts only
     where something says that it is a host: a URL, a port or the setting's name."""
     for match in _ADDRESS.finditer(text):
