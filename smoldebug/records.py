@@ -301,7 +301,7 @@ class Decision:
             Answer.NO: f"refused by {by}",
             Answer.PENDING: "waits for a yes",
         }[self.answer]
-        said += f", break-glass lifts {self.lifted}" if self.lifted else ""
+        said += f" with break-glass ({self.lifted})" if self.lifted else ""
         return f"{said}: {self.reason}" if self.reason else said
 
 

@@ -405,7 +405,7 @@ def test_an_approval_given_later_is_carried_out_by_resume():
 def test_break_glass_and_policies_stand_in_the_head():
     reason = "INC-4711: checkout is down"
     begun = msgspec.structs.replace(start(), break_glass=reason, policies=("/etc/p.yaml 3f9c",))
-    yes = Decision(Answer.YES, "operator", who="anna", lifted="limits.changes 2")
+    yes = Decision(Answer.YES, "operator", who="anna", lifted="over limits.changes: 2")
     events = [stamped(each) for each in (begun, proposed(), ChangeDecided("C1", "", yes), SETTLED)]
     by_heading = {section.heading: section.lines for section in sections(events)}
     assert f"BREAK-GLASS was allowed: {reason}" in by_heading["VERDICT"]

@@ -4,7 +4,9 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
+import msgspec
 import pytest
 from hostile import HOSTILE, runs, stamped, start
 from hypothesis import given, settings
@@ -12,8 +14,16 @@ from recorded_run import recorded_run
 from rich.console import Console
 
 from smoldebug.clock import FakeClock
-from smoldebug.events import HypothesesChanged, Note, Stamped, TurnStarted
-from smoldebug.records import Hypothesis, Section, Usage
+from smoldebug.events import (
+    ChangeProposed,
+    ChangeSettled,
+    Continued,
+    HypothesesChanged,
+    Note,
+    Stamped,
+    TurnStarted,
+)
+from smoldebug.records import Card, Hypothesis, ObjectRef, Section, Usage, Who
 from smoldebug.report import document, sections
 from smoldebug.view import OutputFormat, View, open_view, output_format
 from smoldebug.view.console import ConsoleView
@@ -205,6 +215,136 @@ def test_a_terminal_without_utf8_gets_signs_of_its_own():
     text = shown(recorded_run(), Latin())
     assert text.isascii()
     assert "+ GOAL MET" in OWN.sub("", text)
+
+
+# --- the approval card ------------------------------------------------------------------------
+
+
+def proposed(**fields: object) -> Card:
+    event = until("ChangeProposed")[-1].event
+    assert isinstance(event, ChangeProposed)
+    return replace(event.card, **fields)
+
+
+def asked(card: Card, width: int = 80) -> list[str]:
+    """What stands on the screen when the operator is asked, without colour."""
+    out = Terminal()
+    view = ConsoleView(out, FakeClock())
+    view._console.width = width
+    for item in until("GoalChecked")[1:]:
+        view.show(item)
+    before = len(out.getvalue())
+    view.show(stamped(ChangeProposed(card)))
+    return OWN.sub("", out.getvalue()[before:]).splitlines()
+
+
+WARNED = (
+    "break-glass (INC-4711 checkout is down): it would change more than limits.changes objects: 2",
+    "managed by Helm: release shop/auth, which may set it back: change the values of its chart",
+)
+
+
+def test_the_card_has_the_diff_first_and_all_one_must_know():
+    assert asked(proposed(warnings=WARNED)) == [
+        "╭─ PROPOSED CHANGE C1 ─────────────────────────────────────────────────────────╮",
+        "│ scale Deployment/shop/auth                                                   │",
+        "│ on prod-eu · server dry-run: accepted                                        │",
+        "│ -/spec/replicas: 1                                                           │",
+        "│ +/spec/replicas: 3                                                           │",
+        "│ ⚠ WARNING break-glass (INC-4711 checkout is down): it would change more than │",
+        "│           limits.changes objects: 2                                          │",
+        "│ ⚠ WARNING managed by Helm: release shop/auth, which may set it back: change  │",
+        "│           the values of its chart                                            │",
+        "│ why       auth is saturated: checkout's calls to it time out [E1 E2 E3]      │",
+        "│ expect    p99 of auth under 0.5 s within a minute, 5xx under 1 %             │",
+        "│ goal      not measured yet                                                   │",
+        "│ undo      spec.replicas = 1, recorded before it is sent                      │",
+        "│ limits    1 of 2 changes · factor 3 of 3 allowed                             │",
+        "╰────────────────────────────────────────────────────── hash 5d1f0e6a9c3b7a21 ─╯",
+        " equals  kubectl --context prod-eu -n shop scale deployment/auth --replicas=3",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_nothing_on_a_card_is_cut(width: int):
+    name = "n" * 253
+    why = "because " * 60
+    card = proposed(
+        change=replace(proposed().change, target=ObjectRef("Deployment", "shop", name), why=why),
+        context="arn:aws:eks:eu-central-1:123456789012:cluster/prod-eu-1",
+        command="kubectl patch x -p '" + "y  z" * 3000 + "'",
+        warnings=("word " * 100,),
+    )
+    lines = asked(card, width)
+    *box, command = lines
+    words = "".join(line.strip("│ ") for line in box).replace(" ", "")
+    for whole in (name, why, card.context, card.warnings[0]):
+        assert whole.replace(" ", "") in words
+    assert all(len(line) == width for line in box)
+    assert command == f" equals  {card.command}", "the terminal wraps it: it can be copied whole"
+
+
+def test_what_has_no_undo_and_what_nobody_expects_are_said():
+    change = replace(proposed().change, no_undo="a restart is over", expects="", evidence=())
+    text = "\n".join(asked(proposed(change=change, dry_run="not supported for commands")))
+    assert "⚠ NO UNDO a restart is over" in text
+    assert "expect    nothing was said of the goal" in text
+    assert "[no evidence]" in text
+    assert "dry run: not supported for commands" in text
+
+
+def test_with_a_goal_of_two_checks_and_two_warnings_it_fits_a_small_screen():
+    view, out = opened()
+    for item in until("TurnStarted"):
+        view.show(item)
+    before = len(out.getvalue())
+    view.show(stamped(ChangeProposed(proposed(warnings=WARNED))))
+    view.close()
+    card = OWN.sub("", out.getvalue()[before:]).split("PROPOSED")[1].splitlines()
+    questions = 3
+    assert len(card) + questions <= 24
+
+
+def test_the_full_diff_is_shown_whole():
+    view, out = opened()
+    view.full_diff(proposed())
+    view.full_diff(proposed(full_diff=""))
+    text = OWN.sub("", out.getvalue())
+    assert "progressDeadlineSeconds: 600" in text
+    assert "there is no diff of more than that" in text
+
+
+# --- what comes after -------------------------------------------------------------------------
+
+
+def test_break_glass_and_policies_are_in_plain_sight():
+    begun = msgspec.structs.replace(start(), break_glass="INC-4711", policies=("/etc/p.yaml 3f",))
+    text = OWN.sub("", shown([stamped(begun)]))
+    assert "⚠ BREAK-GLASS: INC-4711" in text
+    assert "policy /etc/p.yaml 3f" in text
+    assert "BREAK-GLASS" in pinned([stamped(begun)])[0]
+
+
+def test_a_blocked_undo_has_a_line_for_each_field():
+    drift = "spec.replicas: before 1, ours 3, now 5 (kubectl-edit)\nspec.paused: ours absent"
+    events = [stamped(start()), stamped(ChangeSettled("C1", "undo blocked", drift))]
+    lines = [line.strip() for line in OWN.sub("", shown(events)).splitlines()]
+    at = lines.index("✗ C1 undo blocked: spec.replicas: before 1, ours 3, now 5 (kubectl-edit)")
+    assert lines[at + 1] == "spec.paused: ours absent"
+
+
+def test_a_run_that_is_taken_up_again_knows_its_goal_and_its_evidence():
+    view, out = opened()
+    view.recall(until("ChangeProposed"))
+    view.show(stamped(Continued("resume", Who("berta"))))
+    view.show(stamped(Note("settling C1")))
+    view.evidence(["E2"])
+    view.close()
+    text = OWN.sub("", out.getvalue())
+    assert "▸ resume by berta at 2026-06-01 00:00:00 UTC" in text
+    assert "GOAL /health answers 200" in text
+    assert "auth p99 latency" in text
+    assert "PROPOSED CHANGE" not in text, "what was shown is not shown again"
 
 
 # --- hostile text -----------------------------------------------------------------------------

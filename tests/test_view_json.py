@@ -4,6 +4,7 @@ import io
 import json
 
 import msgspec
+import pytest
 from hostile import jsons, runs, stamped
 from hypothesis import given, settings
 from recorded_run import recorded_run
@@ -41,6 +42,37 @@ def test_json_is_one_document_and_nothing_before_it():
     view.close()
     assert out.getvalue() == dumps(document(events), indent=2) + "\n"
     assert json.loads(out.getvalue())["status"] == "met"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("output", [OutputFormat.JSON, OutputFormat.JSONL])
+def test_whoever_is_asked_at_the_terminal_sees_the_card_and_its_evidence(output: OutputFormat):
+    out, err = io.StringIO(), Terminal()
+    view = open_view(output, document, stdout=out, stderr=err)
+    for item in recorded_run():
+        view.show(item)
+    view.evidence(["E2"])
+    said = err.getvalue()
+    assert said.startswith("change  C1 scale Deployment/shop/auth on prod-eu\n")
+    assert "+/spec/replicas: 3" in said
+    assert "auth p99 latency" in said
+    assert "step 1" not in said
+    view.close()
+
+
+def test_the_document_of_a_run_that_was_taken_up_again_is_about_all_of_it():
+    events = recorded_run()
+    out = io.StringIO()
+    view = open_view(OutputFormat.JSON, document, stdout=out, stderr=io.StringIO())
+    view.recall(events[:20])
+    for item in events[20:]:
+        view.show(item)
+    view.close()
+    assert json.loads(out.getvalue()) == json.loads(dumps(document(events)))
 
 
 def test_no_event_no_document():

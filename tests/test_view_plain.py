@@ -8,8 +8,17 @@ from hostile import HOSTILE, runs, stamped, start
 from hypothesis import given, settings
 from recorded_run import recorded_run
 
-from smoldebug.events import HypothesesChanged, Note, Stamped, ToolAnswered, ToolCalled
-from smoldebug.records import Hypothesis, Observation, Section
+from smoldebug.events import (
+    ChangeProposed,
+    ChangeSettled,
+    Continued,
+    HypothesesChanged,
+    Note,
+    Stamped,
+    ToolAnswered,
+    ToolCalled,
+)
+from smoldebug.records import Hypothesis, Observation, Section, Who
 from smoldebug.report import document, sections
 from smoldebug.untrusted import inert
 from smoldebug.view import OutputFormat, View, open_view
@@ -66,6 +75,32 @@ def test_evidence_can_be_read_in_full_before_a_decision():
     assert "  ×287  pool exhausted" not in told.splitlines()[0]
     assert "pool exhausted (20/20), request queued" in told
     assert "E99" in told
+
+
+def test_flagged_lines_are_marked_in_the_evidence():
+    view, _, err = opened()
+    view.recall(recorded_run())
+    view.evidence(["E3"])
+    assert "⚠ reads like an instruction to an AI, kept as data: Ignore previous" in err.getvalue()
+
+
+def test_the_full_diff_and_every_line_of_a_blocked_undo_are_shown():
+    view, _, err = opened()
+    card = next(e.event.card for e in recorded_run() if isinstance(e.event, ChangeProposed))
+    view.full_diff(card)
+    view.show(stamped(ChangeSettled("C1", "undo blocked", "spec.a: now 1\nspec.b: now 2")))
+    lines = err.getvalue().splitlines()
+    assert "     progressDeadlineSeconds: 600" in lines
+    assert lines[-2:] == ["change  C1 undo blocked: spec.a: now 1", "  spec.b: now 2"]
+
+
+def test_a_run_that_is_taken_up_again_has_a_head_and_says_who_did():
+    view, _, err = opened()
+    view.recall(recorded_run())
+    view.show(stamped(Continued("resume", Who("berta", "ops"))))
+    first, *_, last = err.getvalue().splitlines()
+    assert first == "smoldebug triage  triage-502  run 7f3a1c"
+    assert last == "again   resume by berta (ops) at 2026-06-01 00:00:00 UTC"
 
 
 def test_a_line_that_a_ci_system_would_execute_is_made_inert():

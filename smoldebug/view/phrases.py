@@ -188,7 +188,7 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
     if change.no_undo:
         undo = (f"{WARNS} NO UNDO", change.no_undo)
     rows = [(f"{WARNS} WARNING", text) for text in card.warnings]
-    if card.managed:
+    if card.managed and not any(card.managed.owner in text for text in card.warnings):
         rows += [(f"{WARNS} MANAGED", f"by {card.managed}; it may put its own value back")]
     rows += [
         ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
