@@ -16,11 +16,12 @@ from smoldebug.errors import UsageError
 from smoldebug.goal.check import Setting
 from smoldebug.goal.goal import KINDS
 from smoldebug.guard import LOCAL
+from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCommand, Window
 from smoldebug.playbook.policy import Policy, Selection, personal_data
 from smoldebug.playbook.rules import checks_of
 from smoldebug.playbook.windows import closed, minutes, moment, spoken, zone
-from smoldebug.preview.rbac import CHANGES, because, is_for
+from smoldebug.preview.rbac import because, is_for
 from smoldebug.records import ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.signals.times import span
@@ -267,7 +268,7 @@ def _allowed(playbook: Playbook) -> Pairs:
 def _fits(kind: ChangeKind, target: str) -> bool:
     if kind in LOCAL:
         return target.startswith(("Process/", "Command/"))
-    return kind in CHANGES and is_for(kind, target)
+    return is_for(kind, target)
 
 
 def _kinds_of(playbook: Playbook) -> set[ChangeKind]:
@@ -277,7 +278,7 @@ def _kinds_of(playbook: Playbook) -> set[ChangeKind]:
 def _idle(playbook: Playbook) -> list[str]:
     """Kinds that are allowed and that nothing comes of."""
     change = playbook.tools.change
-    known = {*CHANGES, *LOCAL}
+    known = {*KUBE_KINDS, *LOCAL}
     kinds = [kind for kind in change.allow if kind not in known] if change else []
     return [f"not carried out by this version: {', '.join(kinds)}"] if kinds else []
 

@@ -13,6 +13,7 @@ import yaml
 
 from smoldebug.errors import UsageError
 from smoldebug.guard import plural
+from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Playbook, RunPlan
 from smoldebug.playbook.rules import checks_of
 from smoldebug.records import ChangeKind, Json
@@ -69,9 +70,14 @@ CHANGES: Mapping[ChangeKind, Requests] = {
     ChangeKind.SET_IMAGE: Requests(ROLLED_OUT),
     ChangeKind.SET_ENV: Requests(ROLLED_OUT),
     ChangeKind.SET_RESOURCES: Requests(ROLLED_OUT),
+    ChangeKind.SET_PROBE: Requests(ROLLED_OUT),
+    ChangeKind.SET_COMMAND: Requests(ROLLED_OUT),
     ChangeKind.SET_CONFIG_KEY: Requests(("ConfigMap",)),
     ChangeKind.PATCH_SELECTOR: Requests(("Service",), finds=("Pod",)),
     ChangeKind.PATCH_PORT: Requests(("Service",)),
+    ChangeKind.EDIT_NETWORKPOLICY: Requests(("NetworkPolicy",)),
+    ChangeKind.SUSPEND: Requests(),
+    ChangeKind.RESUME: Requests(),
     ChangeKind.PATCH_OBJECT: Requests(finds=_AUTOSCALED),
     ChangeKind.APPLY_OBJECT: Requests(finds=_AUTOSCALED),
     ChangeKind.CREATE_OBJECT: Requests(verbs=("create", "delete", "get")),  # delete: its undo
@@ -80,6 +86,7 @@ CHANGES: Mapping[ChangeKind, Requests] = {
     ChangeKind.UNCORDON: Requests(("Node",)),
     ChangeKind.ADD_TAINT: Requests(("Node",)),
     ChangeKind.REMOVE_TAINT: Requests(("Node",)),
+    ChangeKind.LABEL_NODE: Requests(("Node",)),
     ChangeKind.DEBUG_CONTAINER: Requests(("Pod",), sub="ephemeralcontainers"),
 }
 
@@ -93,6 +100,11 @@ def because(playbook: Playbook, *, read_only: bool = False) -> Because:
     for part, grant in _Parts(playbook).grants():
         if not read_only or grant.verb in READS or grant.resource == "pods/exec":
             found.setdefault(grant, []).append(part)
+    return without_implied(found)
+
+
+def without_implied(found: Because) -> Because:
+    """The same with no grant that another one makes superfluous."""
     kept: Because = {}
     for grant, parts in sorted(found.items()):
         widest = next((wide for wide in _wider(grant) if wide in found), grant)
@@ -220,7 +232,7 @@ class _Parts:
         change = self._tools.change
         if change is None or self._playbook.scope.cluster == "read-only":
             return
-        for kind in (kind for kind in change.allow if kind in CHANGES):
+        for kind in change.allow:
             yield from ((kind, target) for target in change.targets if is_for(kind, target))
 
     def _reading(self, kinds: Iterable[str], *verbs: str) -> Iterator[Grant]:
@@ -272,7 +284,9 @@ def _spaces_of(target: str, spaces: list[str]) -> list[str]:
 
 
 def is_for(kind: ChangeKind, target: str) -> bool:
-    """Whether a kind of change can be made on such a target at all."""
+    """Whether this version can make such a change on such a target at all."""
+    if kind not in KUBE_KINDS:
+        return False
     on, made_of = CHANGES[kind].on, target.partition("/")[0]
     return made_of in on if on else made_of not in ("Process", "Command", "Secret")
 
