@@ -249,8 +249,8 @@ def test_a_json_patch_becomes_the_fields_it_changes() -> None:
         {"op": "remove", "path": "/spec/replicas"},
         {"op": "add", "path": "/spec/replicas", "value": 2},
     ]
-    given = {"target": AUTH, "type": "json"}
-    assert fields("apply_k8s_patch", deployment(), patch=patch, **given) == (
+    given: Any = {"target": AUTH}
+    assert fields("apply_json_patch", deployment(), operations=patch, **given) == (
         {f"{WEB}/image": "auth:1"}, {f"{WEB}/image": "auth:2"},
     )  # fmt: skip
     for wrong in (
@@ -260,11 +260,11 @@ def test_a_json_patch_becomes_the_fields_it_changes() -> None:
         [{"op": "add", "path": 3, "value": 1}],
         [{"op": "add", "path": f"{POD_SPEC}/containers/x", "value": 1}],
     ):
-        assert "does not fit" in refusal("apply_k8s_patch", deployment(), patch=wrong, **given)
-    assert "list of operations" in refusal("apply_k8s_patch", deployment(), patch={}, **given)
-    assert "list of operations" in refusal(
-        "apply_k8s_patch", deployment(), target=AUTH, patch=patch
-    )
+        said = refusal("apply_json_patch", deployment(), operations=wrong, **given)
+        assert "does not fit" in said
+    whole = [{"op": "replace", "path": "", "value": [1]}]
+    said = refusal("apply_json_patch", deployment(), operations=whole, **given)
+    assert "cannot be changed" in said
 
 
 def test_an_applied_manifest_touches_the_fields_it_names() -> None:
@@ -350,13 +350,13 @@ def test_the_port_behind_a_service() -> None:
     live = service(port=8080)
     pointer = "/spec/ports/[port=8080,protocol=TCP]/targetPort"
     for port in (9090, "http"):
-        assert fields("set_target_port", live, service="auth", target_port=port) == (
+        assert fields("set_target_port", live, service="auth", target_port=str(port)) == (
             {pointer: 8080}, {pointer: port},
         )  # fmt: skip
     live["spec"]["ports"].append({"name": "admin", "port": 9000, "targetPort": 9000})
-    several = refusal("set_target_port", live, service="auth", target_port=1)
+    several = refusal("set_target_port", live, service="auth", target_port="1")
     assert several.endswith("say which port of Service/shop/auth; it has: 8080, 9000")
-    _, after = fields("set_target_port", live, service="auth", target_port=1, port=9000)
+    _, after = fields("set_target_port", live, service="auth", target_port="1", port=9000)
     assert after == {"/spec/ports/[port=9000,protocol=TCP]/targetPort": 1}
 
 
@@ -503,6 +503,28 @@ documents = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+paths = st.sampled_from(
+    ["", "/", "/spec/replicas", "/spec/x", "/metadata/labels", "/spec/template/spec/containers/0",
+     "/spec/template/spec/containers/-", "/spec/template/spec/containers/x", "/a~b", "x"]
+)  # fmt: skip
+operations = st.fixed_dictionaries(
+    {},
+    optional={
+        "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test", "x"]) | plain,
+        "path": paths | plain,
+        "from": paths | plain,
+        "value": documents,
+    },
+)
+
+
+@given(edits=st.lists(operations, max_size=3))
+def test_any_json_patch_is_a_change_or_a_refusal(edits: Any) -> None:
+    live = with_uid(deployment())
+    answer = bench(live).call("apply_json_patch", target=AUTH, operations=edits, why="E1")
+    assert answer.change or answer.text.startswith("ERROR apply_json_patch: "), answer.text
 
 
 @given(patch=st.dictionaries(st.sampled_from(["spec", "data", "metadata"]), documents, max_size=3))

@@ -1,7 +1,7 @@
 """Proposals to patch, apply, create or delete one object, whatever it is; none applies it."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jsonpatch
@@ -32,28 +32,47 @@ LOST = {
 def apply_k8s_patch(
     ctx: ToolContext,
     target: str,
-    patch: dict[str, Any] | list[dict[str, Any]],
+    patch: dict[str, Any],
     why: str,
-    type: Literal["strategic", "merge", "json"] = "strategic",
+    type: Literal["strategic", "merge"] = "strategic",
     namespace: str = "",
 ) -> Change:
     """Propose a patch of one object; only the fields in which it differs are changed.
 
     Args:
         target: KIND/NAME.
-        patch: The fields to change, nested as in the object; null removes one. For type json a
-            list of operations such as {"op": "replace", "path": "/spec/x", "value": 1}.
+        patch: The fields to change, nested as in the object; null removes one.
         why: The reason, citing evidence such as E4.
         type: strategic merges items of lists by name, merge replaces lists as a whole.
         namespace: Empty for the run's namespace.
     """
+    _, live = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
+    wanted = pointers.merged(live, patch, strategic=type == "strategic")
+    return propose(ctx.world.cluster, ChangeKind.PATCH_OBJECT, live, wanted, why)
+
+
+@tool(effect="change", family="change", changes="patch-object")
+def apply_json_patch(
+    ctx: ToolContext,
+    target: str,
+    operations: list[dict[str, Any]],
+    why: str,
+    namespace: str = "",
+) -> Change:
+    """Propose a JSON patch of one object; only the fields in which it differs are changed.
+
+    Args:
+        target: KIND/NAME.
+        operations: Such as {"op": "replace", "path": "/spec/replicas", "value": 2}.
+        why: The reason, citing evidence such as E4.
+        namespace: Empty for the run's namespace.
+    """
     where, live = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
-    if isinstance(patch, list) != (type == "json"):
-        raise ToolError("type json takes a list of operations, the others take an object")
-    if isinstance(patch, list):
-        wanted = _edited(live, patch)
-    else:
-        wanted = pointers.merged(live, patch, strategic=type == "strategic")
+    edits: Any = operations
+    try:
+        wanted = jsonpatch.apply_patch(live, edits)
+    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError) as error:
+        raise ToolError(f"the JSON patch does not fit {where}: {error}") from error
     return propose(ctx.world.cluster, ChangeKind.PATCH_OBJECT, live, wanted, why)
 
 
@@ -174,7 +193,7 @@ def set_selector(
 def set_target_port(
     ctx: ToolContext,
     service: str,
-    target_port: int | str,
+    target_port: str,
     why: str,
     port: int = 0,
     namespace: str = "",
@@ -195,7 +214,7 @@ def set_target_port(
     if len(chosen) != 1:
         listed = ", ".join(str(each["port"]) for each in ports) or "none"
         raise ToolError(f"say which port of {ref(live)}; it has: {listed}")
-    chosen[0]["targetPort"] = target_port
+    chosen[0]["targetPort"] = int(target_port) if target_port.isdecimal() else target_port
     expects = f"{name_of(live)}:{chosen[0]['port']} sends to port {target_port}"
     return propose(ctx.world.cluster, ChangeKind.PATCH_PORT, live, wanted, why, expects)
 
@@ -253,15 +272,6 @@ def debug_container(
 
 def _one(ctx: ToolContext, kind: str, called: str, namespace: str) -> Object:
     return targets.find_one(ctx.world.cluster, called, namespace or ctx.namespace, kind)
-
-
-def _edited(live: Object, operations: Sequence[Mapping[str, Any]]) -> Any:
-    """The object after a JSON patch (RFC 6902)."""
-    edits: Any = operations
-    try:
-        return jsonpatch.apply_patch(live, edits)
-    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError) as error:
-        raise ToolError(f"the JSON patch does not fit {ref(live)}: {error}") from error
 
 
 def _manifest(ctx: ToolContext, manifest: Mapping[str, Any], namespace: str) -> Object:

@@ -63,7 +63,7 @@ def _port(picture: Picture, service: Object, pods: Sequence[Object]) -> Assessme
     if not unfit:
         return None
     fitting = _fitting(unfit[0], container_ports(pods))
-    given = {"port": unfit[0]["port"], "target_port": fitting}
+    given = {"port": unfit[0]["port"], "target_port": str(fitting)}
     why = f"Service {name(service)} sends to a port that its pods do not have"
     return Assessment(
         claim=why,
