@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -74,15 +74,18 @@ def report_paths(words: Sequence[str]) -> dict[str, Path]:
 
 def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
     kept = folder / "report.md"
-    with suppress(OSError):  # as for the journal: the view has said so
+    try:
         kept.write_text(markdown(seen), encoding="utf-8")
+        where = f"kept in {kept}"
+    except OSError as error:
+        where = f"not kept: {error.strerror}"
     for name, path in reports.items():
         text = markdown(seen) if name == "markdown" else dumps(document(seen), indent=2)
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"cannot write the report: {error}", hint=f"kept in {kept}") from None
-    view.closing([*sections(seen), Section("REPORT", (str(kept),))])
+            raise UsageError(f"cannot write the report: {error}", hint=where) from None
+    view.closing([*sections(seen), Section("REPORT", (where.removeprefix("kept in "),))])
 
 
 def _status(seen: Sequence[Stamped]) -> ExitStatus:

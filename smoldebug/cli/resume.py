@@ -37,6 +37,8 @@ def approve(
     The yes is for the bytes of that hash on that cluster: if what is to be changed has moved since,
     it is shown again and must be approved again.
     """
+    from contextlib import closing
+
     from smoldebug import journal
     from smoldebug.cli.changing import who
     from smoldebug.cli.takeup import idle
@@ -62,7 +64,7 @@ def approve(
     me, lifted = who(), entry.decision.lifted if entry.decision else ""
     decision = Decision(Answer.YES, "operator", "runs approve", me.user, lifted)
     stamp = Stamp(before.run, SystemClock(), before.events, before.elapsed)
-    with journal.Journal(folder / "journal.jsonl") as kept:
+    with closing(journal.open_journal(folder)) as kept:
         kept.append(stamp(Continued("approve", me)))
         kept.append(stamp(ChangeDecided(change, entry.card.digest, decision)))
     typer.echo(f"approved: {change} {entry.card.change.kind} {entry.card.change.target}", err=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 from smoldebug import journal
 from smoldebug.change import Executor
 from smoldebug.cli.assemble import mask_key, uses_cluster
-from smoldebug.cli.changing import executor, same_cluster, whereabouts
+from smoldebug.cli.changing import executor, same_cluster, whereabouts, who
 from smoldebug.cli.kept import kept
 from smoldebug.cli.needs import metrics_url
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import Stamped
 from smoldebug.past import Past
-from smoldebug.records import Answer, Card, Decision
+from smoldebug.records import Answer, Card, Decision, Who
 from smoldebug.redact import Redactor, use_key
 from smoldebug.sources.open import open_world
 
@@ -30,8 +30,8 @@ def idle(folder: Path) -> list[Stamped]:
 
 
 @contextmanager
-def reopened(folder: Path, past: Past) -> Iterator[Executor]:
-    """An executor for the changes of a run, on the cluster it ran on.
+def reopened(folder: Path, past: Past) -> Iterator[tuple[Executor, Who]]:
+    """An executor for the changes of a run, on the cluster it ran on, and who is using it.
 
     Raises UsageError when its context is gone, or leads to another cluster now.
     """
@@ -48,7 +48,7 @@ def reopened(folder: Path, past: Past) -> Iterator[Executor]:
         place = whereabouts(world, past.run)
         same_cluster(past.started, place)
         redactor = Redactor(classes=playbook.redact)
-        yield executor(found.plan, found.options, _nobody, world, place, redactor)
+        yield executor(found.plan, found.options, _nobody, world, place, redactor), who(world)
     finally:
         world.close()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smoldebug.journal import Writes
     from smoldebug.ledger import Entry
     from smoldebug.past import Past
+    from smoldebug.records import Who
     from smoldebug.status import ExitStatus
 
     Ends = dict[str, tuple[str, str]]  # by change: how its undo ended or would end, and why
@@ -47,6 +48,8 @@ def undo(
 
     A field that somebody else has changed since is left alone and shown: before, ours, now.
     """
+    from contextlib import closing
+
     from smoldebug import journal
     from smoldebug.cli.takeup import idle, reopened
     from smoldebug.past import past
@@ -60,19 +63,19 @@ def undo(
     if not entries:
         _tell(before, {}, machine)
         return ExitStatus.MET
-    with reopened(folder, before) as executor:
+    with reopened(folder, before) as (executor, me):
         found = {} if yes and not dry_run else _rehearsed(executor, entries)
         if dry_run:
             _tell(before, found, machine)
             return _status(found)
         if not yes and not _confirmed(before, found):
             return ExitStatus.NEEDS_APPROVAL
-        with journal.Journal(folder / "journal.jsonl") as kept:
-            list(_carry_out(before, executor, entries, kept))
-    after = past(journal.read(folder / "journal.jsonl"))
-    ended = {entry.card.id: after.ledger[entry.card.id] for entry in entries}
+        with closing(journal.open_journal(folder)) as kept:
+            for stamped in _carry_out(before, executor, me, entries, kept):
+                before.add(stamped)
+    ended = {entry.card.id: before.ledger[entry.card.id] for entry in entries}
     done = {name: (entry.state, entry.detail) for name, entry in ended.items()}
-    _tell(after, done, machine)
+    _tell(before, done, machine)
     return _status(done)
 
 
@@ -89,16 +92,19 @@ def chosen(past: "Past", wanted: "Sequence[str]") -> "list[Entry]":
 
 
 def _carry_out(
-    past: "Past", executor: "Executor", entries: "Sequence[Entry]", kept: "Writes"
+    past: "Past", executor: "Executor", me: "Who", entries: "Sequence[Entry]", kept: "Writes"
 ) -> "Iterator[Stamped]":
     """Settle what a killed process left open, then undo what stands of the chosen changes."""
-    from smoldebug.cli.changing import who
     from smoldebug.clock import SystemClock
-    from smoldebug.events import Continued, Stamp
+    from smoldebug.events import ChangeSettled, Continued, Stamp
     from smoldebug.recording import recorded
 
     def events() -> "Iterator[AnyEvent]":
-        yield Continued("undo", who())
+        yield Continued("undo", me)
+        if why := executor.unrecorded:
+            for entry in entries:
+                yield ChangeSettled(entry.card.id, "undo failed", f"nothing was sent: {why}")
+            return
         yield from executor.settle(past.ledger.values())
         executor.restore(entry for entry in reversed(entries) if entry.stands)
         yield from executor.take_back()
