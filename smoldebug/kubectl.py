@@ -1,4 +1,4 @@
-"""A change in other words: a JSON patch, a diff for people, the kubectl command for the same."""
+"""A change in other words: a diff for people, the kubectl command for the same, a summary."""
 
 import difflib
 import json
@@ -8,55 +8,39 @@ from typing import Any
 
 import yaml
 
+from smoldebug.pointers import Step, dotted, steps
+from smoldebug.pointers import lookup as lookup
 from smoldebug.records import Change, ChangeKind, Json
 
 KUBE_KINDS: Sequence[ChangeKind] = (
     ChangeKind.SCALE,
     ChangeKind.RESTART,
     ChangeKind.ROLLBACK,
+    ChangeKind.SET_IMAGE,
+    ChangeKind.SET_ENV,
+    ChangeKind.SET_RESOURCES,
+    ChangeKind.SET_PROBE,
+    ChangeKind.SET_COMMAND,
     ChangeKind.SET_REPLICAS_BOUNDS,
+    ChangeKind.SET_CONFIG_KEY,
+    ChangeKind.PATCH_SELECTOR,
+    ChangeKind.PATCH_PORT,
     ChangeKind.PATCH_OBJECT,
+    ChangeKind.EDIT_NETWORKPOLICY,
+    ChangeKind.SUSPEND,
+    ChangeKind.RESUME,
+    ChangeKind.CORDON,
+    ChangeKind.UNCORDON,
+    ChangeKind.ADD_TAINT,
+    ChangeKind.REMOVE_TAINT,
+    ChangeKind.LABEL_NODE,
+    ChangeKind.APPLY_OBJECT,
+    ChangeKind.CREATE_OBJECT,
+    ChangeKind.DELETE_OBJECT,
+    ChangeKind.DEBUG_CONTAINER,
 )
 
-
-def operations(change: Change) -> list[dict[str, Any]]:
-    """The change as a JSON patch (RFC 6902): tests first, then the edits.
-
-    Removals go from the last item of a list to the first, additions the other way round, so that
-    no edit moves what the next one means.
-    """
-    before, after = change.before, change.after
-    uid = {"/metadata/uid": change.uid} if change.uid else {}
-    replaced = sorted({*before} & {*after}, key=_place)
-    removed = sorted({*before} - {*after}, key=_place, reverse=True)
-    added = sorted({*after} - {*before}, key=_place)
-    return [
-        *({"op": "test", "path": path, "value": value} for path, value in uid.items()),
-        *({"op": "test", "path": path, "value": before[path]} for path in sorted(before)),
-        *({"op": "replace", "path": path, "value": after[path]} for path in replaced),
-        *({"op": "remove", "path": path} for path in removed),
-        *({"op": "add", "path": path, "value": after[path]} for path in added),
-    ]
-
-
-def _place(pointer: str) -> list[tuple[int, str]]:
-    """Sorts list indices as numbers: /a/2 before /a/10."""
-    return [(int(key) if key.isdecimal() else -1, key) for key in pointer.split("/")]
-
-
-def lookup(document: Json, pointer: str) -> Json:
-    """The value at a JSON pointer (RFC 6901), None when it is absent."""
-    for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(document, list):
-            if not key.isdecimal() or int(key) >= len(document):
-                return None
-            document = document[int(key)]
-        elif isinstance(document, dict):
-            document = document.get(key)
-        else:
-            return None
-    return document
+# --- the difference -------------------------------------------------------------------------
 
 
 def field_diff(change: Change) -> str:
@@ -64,45 +48,261 @@ def field_diff(change: Change) -> str:
     unified diff of YAML."""
     lines: list[str] = []
     for path in dict.fromkeys((*change.before, *change.after)):
-        before = _as_yaml(path, change.before)
-        after = _as_yaml(path, change.after)
-        body = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]  # no file names
-        lines += [line for line in body if not line.startswith("@@")]
+        before, after = _as_yaml(path, change.before), _as_yaml(path, change.after)
+        lines += [line for line in _changed(before, after) if not line.startswith("@@")]
     return "\n".join(lines)
 
 
+def object_diff(live: Json, wanted: Json) -> str:
+    """Unified diff of two whole objects as YAML; None is one that is not there."""
+    return "\n".join(_changed(_as_yaml("", {"": live}), _as_yaml("", {"": wanted})))
+
+
+def _changed(before: list[str], after: list[str]) -> list[str]:
+    return list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]  # no file names
+
+
 def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
-    if path not in values:
+    value = values.get(path)
+    if path not in values or (not path and value is None):
         return []
-    return yaml.safe_dump({path: values[path]}, sort_keys=True).splitlines()
+    text: str = yaml.safe_dump({path: value} if path else value, sort_keys=True)
+    return text.splitlines()
+
+
+# --- the command ----------------------------------------------------------------------------
 
 
 def kubectl_command(change: Change, context: str = "", kubeconfig: str = "") -> str:
     """What a person would type for the same effect, in any shell."""
-    target = change.target
     where = ["--kubeconfig", kubeconfig] if kubeconfig else []
     where += ["--context", context] if context else []
-    where += ["-n", target.namespace] if target.namespace else []
-    kind = target.kind.lower()
-    if change.kind is ChangeKind.SCALE:
-        replicas = change.after.get("/spec/replicas")
-        return shlex.join(
-            ["kubectl", *where, "scale", f"{kind}/{target.name}", f"--replicas={replicas}"]
-        )
-    if change.kind is ChangeKind.RESTART:
-        return shlex.join(["kubectl", *where, "rollout", "restart", f"{kind}/{target.name}"])
-    if change.kind is ChangeKind.ROLLBACK:
-        to = [f"--to-revision={change.revision}"] if change.revision else []
-        return shlex.join(["kubectl", *where, "rollout", "undo", f"{kind}/{target.name}", *to])
-    edits = [edit for edit in operations(change) if edit["op"] != "test"]
-    patch = json.dumps(edits, separators=(",", ":"))
-    return shlex.join(["kubectl", *where, "patch", kind, target.name, "--type=json", "-p", patch])
+    where += ["-n", change.target.namespace] if change.target.namespace else []
+    words = _COMMANDS.get(change.kind, _patch)(change) or _patch(change)
+    line = shlex.join(["kubectl", *where, *words])
+    if change.kind not in (ChangeKind.APPLY_OBJECT, ChangeKind.CREATE_OBJECT):
+        return line
+    manifest = change.manifest or change.after.get("")
+    return f"printf %s {shlex.quote(_compact(manifest))} | {line}"
+
+
+def _named(change: Change) -> str:
+    return f"{change.target.kind.lower()}/{change.target.name}"
+
+
+def _scale(change: Change) -> list[str]:
+    return ["scale", _named(change), f"--replicas={change.after.get('/spec/replicas')}"]
+
+
+def _restart(change: Change) -> list[str]:
+    return ["rollout", "restart", _named(change)]
+
+
+def _rollback(change: Change) -> list[str]:
+    to = [f"--to-revision={change.revision}"] if change.revision else []
+    return ["rollout", "undo", _named(change), *to]
+
+
+def _cordon(change: Change) -> list[str]:
+    return [change.kind.value, change.target.name]
+
+
+def _create(change: Change) -> list[str]:
+    return ["create", "-f", "-"]
+
+
+def _apply(change: Change) -> list[str]:
+    return ["apply", "--server-side", "-f", "-"]
+
+
+def _delete(change: Change) -> list[str]:
+    return ["delete", _named(change)]
+
+
+def _set_image(change: Change) -> list[str]:
+    """Empty where it is more than images of containers."""
+    images = [
+        f"{name}={value}" for name, field, value in _of_containers(change) if field == "image"
+    ]
+    return ["set", "image", _named(change), *images] if len(images) == len(_paths(change)) else []
+
+
+def _set_env(change: Change) -> list[str]:
+    """Empty where it is more than plain values in one container."""
+    words, containers = [], set()
+    for path in _paths(change):
+        match steps(path):
+            case [*_, {"name": container}, "env", {"name": name}, "value"] if path in change.after:
+                words.append(f"{name}={change.after[path]}")
+            case [*_, {"name": container}, "env", {"name": name}]:
+                value = change.after.get(path, {})
+                if not isinstance(value, dict) or value.keys() - {"name", "value"}:
+                    return []
+                words.append(f"{name}={value.get('value', '')}" if value else f"{name}-")
+            case _:
+                return []
+        containers.add(container)
+    return ["set", "env", _named(change), "-c", *containers, *words] if len(containers) == 1 else []
+
+
+def _set_resources(change: Change) -> list[str]:
+    """Empty where it is more than new limits and requests of one container."""
+    given: dict[str, list[str]] = {}
+    containers = set()
+    for path in _paths(change):
+        match steps(path):
+            case [*_, {"name": container}, "resources", ("limits" | "requests") as side, str(name)]:
+                given.setdefault(side, []).append(f"{name}={change.after.get(path)}")
+                containers.add(container)
+            case _:
+                return []
+    if len(containers) != 1 or change.before.keys() - change.after.keys():
+        return []
+    amounts = [f"--{side}={','.join(given[side])}" for side in sorted(given)]
+    return ["set", "resources", _named(change), "-c", *containers, *amounts]
+
+
+def _taint(change: Change) -> list[str]:
+    words = []
+    for path in _paths(change):
+        match steps(path):
+            case ["spec", "taints", {"key": key, "effect": effect}]:
+                value = (change.after.get(path) or {}).get("value")
+                said = f"{key}={value}:{effect}" if value else f"{key}:{effect}"
+                words.append(said if path in change.after else f"{key}:{effect}-")
+            case _:
+                return []
+    return ["taint", "nodes", change.target.name, *words]
+
+
+def _label(change: Change) -> list[str]:
+    words = []
+    for path in _paths(change):
+        match steps(path):
+            case ["metadata", "labels", str(key)]:
+                kept = path in change.after
+                words.append(f"{key}={change.after[path]}" if kept else f"{key}-")
+            case _:
+                return []
+    overwrite = ["--overwrite"] if change.before.keys() & change.after.keys() else []
+    return ["label", change.target.kind.lower(), change.target.name, *words, *overwrite]
+
+
+def _debug(change: Change) -> list[str]:
+    for container in change.after.values():
+        words = ["debug", change.target.name, f"--image={container.get('image')}"]
+        words.append(f"--container={container.get('name')}")
+        if target := container.get("targetContainerName"):
+            words.append(f"--target={target}")
+        return [*words, *(["--", *container["command"]] if container.get("command") else [])]
+    return []
+
+
+_COMMANDS = {
+    ChangeKind.SCALE: _scale,
+    ChangeKind.RESTART: _restart,
+    ChangeKind.ROLLBACK: _rollback,
+    ChangeKind.SET_IMAGE: _set_image,
+    ChangeKind.SET_ENV: _set_env,
+    ChangeKind.SET_RESOURCES: _set_resources,
+    ChangeKind.CORDON: _cordon,
+    ChangeKind.UNCORDON: _cordon,
+    ChangeKind.ADD_TAINT: _taint,
+    ChangeKind.REMOVE_TAINT: _taint,
+    ChangeKind.LABEL_NODE: _label,
+    ChangeKind.APPLY_OBJECT: _apply,
+    ChangeKind.CREATE_OBJECT: _create,
+    ChangeKind.DELETE_OBJECT: _delete,
+    ChangeKind.DEBUG_CONTAINER: _debug,
+}
+
+
+def _of_containers(change: Change) -> list[tuple[str, str, Json]]:
+    """Container, field and new value of every field directly inside a container."""
+    found = []
+    for path in change.after:
+        match steps(path):
+            case [*_, {"name": name}, str(field)]:
+                found.append((name, field, change.after[path]))
+    return found
+
+
+def _paths(change: Change) -> list[str]:
+    return list(dict.fromkeys((*change.before, *change.after)))
+
+
+# --- the command for what has none of its own -----------------------------------------------
+
+
+def _patch(change: Change) -> list[str]:
+    """A JSON patch, or, where items of lists are named, a strategic merge patch, which can name
+    them too (and which only Kubernetes' own kinds take)."""
+    kind = "strategic" if any(_names_item(path) for path in _paths(change)) else "json"
+    patch = _strategic(change) if kind == "strategic" else _edits(change)
+    words = ["patch", change.target.kind.lower(), change.target.name, f"--type={kind}"]
+    return [*words, "-p", _compact(patch)]
+
+
+def _names_item(path: str) -> bool:
+    return any(isinstance(step, dict) for step in steps(path))
+
+
+def _edits(change: Change) -> list[dict[str, Any]]:
+    before, after = change.before, change.after
+    edits: list[dict[str, Any]] = [
+        {"op": "replace" if path in before else "add", "path": path, "value": after[path]}
+        for path in after
+    ]
+    return edits + [{"op": "remove", "path": path} for path in before if path not in after]
+
+
+def _strategic(change: Change) -> dict[str, Any]:
+    patch: dict[str, Any] = {}
+    for path in _paths(change):
+        *above, last = steps(path)
+        node: Any = patch
+        for step, inside in zip(above, [*above[1:], last], strict=True):
+            node = _entered(node, step, [] if isinstance(inside, dict) else {})
+        value = change.after.get(path)
+        if isinstance(value, dict) and path in change.before:
+            value = {**value, "$patch": "replace"}
+        if isinstance(last, str):
+            node[last] = value
+        else:
+            node.append({**_typed(last), "$patch": "delete"} if value is None else value)
+    return patch
+
+
+def _entered(node: Any, step: Step, empty: Json) -> Any:
+    """What a step leads to inside a patch, made where it is missing."""
+    if isinstance(step, str):
+        return node.setdefault(step, empty)
+    keys = _typed(step)
+    for item in node:
+        if all(item.get(key) == keys[key] for key in keys):
+            return item
+    node.append(keys)
+    return keys
+
+
+def _typed(keys: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        key: int(text) if key.lower().endswith("port") and text.isdecimal() else text
+        for key, text in keys.items()
+    }
+
+
+def _compact(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+# --- the summary ----------------------------------------------------------------------------
 
 
 def summary(change: Change) -> str:
     """`Deployment/shop/auth replicas 1→2`, or the kind where the values are long."""
     parts = []
-    for path in dict.fromkeys((*change.before, *change.after)):
+    for path in _paths(change):
         before, after = change.before.get(path), change.after.get(path)
         if not isinstance(before, dict | list) and not isinstance(after, dict | list):
             parts.append(f"{_leaf(path)} {_short(before)}→{_short(after)}")
@@ -110,7 +310,11 @@ def summary(change: Change) -> str:
 
 
 def _leaf(pointer: str) -> str:
-    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    """`replicas`, `containers[app].image`, `env[PATH].value`."""
+    parts = steps(pointer)
+    items = [place for place, step in enumerate(parts) if isinstance(step, dict)]
+    start = items[-1] - 1 if items else len(parts) - 1
+    return dotted("/".join(["", *pointer.split("/")[1:][start:]]))
 
 
 def _short(value: Json) -> str:

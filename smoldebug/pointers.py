@@ -18,6 +18,7 @@ from smoldebug.fieldvalues import MAPS, same
 from smoldebug.records import Change, Json
 
 Operations = list[dict[str, Any]]  # a JSON patch (RFC 6902)
+Step = str | dict[str, str]  # a key, or the fields that a selector names
 
 # The fields that tell the items of a list apart. In lists of the second set their order says
 # nothing; in the others, say env or initContainers, it does.
@@ -57,10 +58,13 @@ def item(pointer: str, **keys: Json) -> str:
 def dotted(pointer: str) -> str:
     """As people write it: `spec.template.spec.containers[app].image`; "object" for the whole."""
     said = ""
-    for segment in _segments(pointer):
-        keys = _selector(segment)
-        said += f"[{','.join(keys.values())}]" if keys else f".{_unescaped(segment)}"
+    for step in steps(pointer):
+        said += f".{step}" if isinstance(step, str) else f"[{','.join(step.values())}]"
     return said.removeprefix(".") or "object"
+
+
+def steps(pointer: str) -> list[Step]:
+    return [_selector(segment) or _unescaped(segment) for segment in _segments(pointer)]
 
 
 def _escaped(text: str) -> str:

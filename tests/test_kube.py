@@ -22,7 +22,8 @@ from smoldebug.errors import (
 from smoldebug.lab.apifaults import Rule
 from smoldebug.records import ObjectRef
 from smoldebug.sources import kubeconfig
-from smoldebug.sources.kube import ANNOTATION, KubeCluster, connect
+from smoldebug.sources.kube import KubeCluster, connect
+from smoldebug.sources.kube_writes import ANNOTATION
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
 

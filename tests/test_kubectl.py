@@ -1,17 +1,15 @@
-"""A change in other words: the patch that is sent, the diff that is shown, the command."""
+"""A change in other words: the diff that is shown, the command, the summary."""
 
-import copy
 import json
 import shlex
 from dataclasses import replace
 from typing import Any
 
-import jsonpatch
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.kubectl import field_diff, kubectl_command, lookup, operations, summary
+from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, object_diff, summary
 from smoldebug.records import Change, ChangeKind, ObjectRef
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
@@ -20,8 +18,6 @@ AUTH = ObjectRef("Deployment", "shop", "auth")
 def change(before: dict[str, Any], after: dict[str, Any], **fields: Any) -> Change:
     return Change(fields.pop("kind", ChangeKind.PATCH_OBJECT), AUTH, before, after, "why", **fields)
 
-
-# --- the patch ---------------------------------------------------------------------------------
 
 keys = st.sampled_from(["a", "b", "c/d", "~", "0", "10", "replicas"])
 leaves = st.one_of(st.booleans(), st.integers(-3, 3), st.text(max_size=3))
@@ -32,107 +28,6 @@ values = st.recursive(
     ),
     max_leaves=20,
 )
-documents = st.dictionaries(keys, values, max_size=5)
-
-
-def escaped(key: object) -> str:
-    return str(key).replace("~", "~0").replace("/", "~1")
-
-
-class Editor:
-    """Draws edits of a document, field by field, none of them inside another."""
-
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
-        self.before: dict[str, Any] = {}
-        self.after: dict[str, Any] = {}
-
-    def edit(self, node: Any, path: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                self.touch(value, f"{path}/{escaped(key)}", ["keep", "keep", "set", "drop"])
-            for key in set(self.draw(st.lists(keys, max_size=2))) - node.keys():
-                self.after[f"{path}/{escaped(key)}"] = self.draw(values)
-        elif isinstance(node, list):
-            self.edit_list(node, path)
-
-    def edit_list(self, node: list[Any], path: str) -> None:
-        """Items are replaced, or some removed, or some added: each moves the ones after it."""
-        way = self.draw(st.sampled_from(["set", "drop", "add"]))
-        if way == "add":
-            for place in self.draw(st.sets(st.integers(0, len(node)))):
-                self.after[f"{path}/{place}"] = self.draw(values)
-            return
-        for place, value in enumerate(node):
-            self.touch(value, f"{path}/{place}", [way, "keep" if way == "set" else "leave"])
-
-    def touch(self, value: Any, path: str, ways: list[str]) -> None:
-        how = self.draw(st.sampled_from(ways))
-        if how in ("set", "drop"):
-            self.before[path] = value
-        if how == "set":
-            self.after[path] = self.draw(values)
-        if how == "keep":
-            self.edit(value, path)
-
-
-@st.composite
-def edits(draw: st.DrawFn) -> tuple[dict[str, Any], Change]:
-    """An object, and a change of some of its fields."""
-    document, editor = draw(documents), Editor(draw)
-    editor.edit(document, "")
-    return document, change(editor.before, editor.after)
-
-
-@given(edits())
-def test_the_inverse_takes_an_edit_back(given_edit: tuple[dict[str, Any], Change]):
-    document, edit = given_edit
-    changed = jsonpatch.apply_patch(document, operations(edit))
-    assert jsonpatch.apply_patch(changed, operations(edit.inverse())) == document
-
-
-@settings(max_examples=50)
-@given(edits())
-def test_the_patch_does_not_fit_when_a_field_it_changes_was_touched(
-    given_edit: tuple[dict[str, Any], Change],
-):
-    document, edit = given_edit
-    for path in edit.before:
-        moved = copy.deepcopy(document)
-        patch = [{"op": "replace", "path": path, "value": "somebody else's"}]
-        with pytest.raises(jsonpatch.JsonPatchTestFailed):
-            jsonpatch.apply_patch(jsonpatch.apply_patch(moved, patch), operations(edit))
-
-
-def test_tests_come_first_the_uid_before_all():
-    done = operations(change({"/b": 1, "/a": 2}, {"/b": 3, "/c": 4}, uid="u1"))
-    assert done == [
-        {"op": "test", "path": "/metadata/uid", "value": "u1"},
-        {"op": "test", "path": "/a", "value": 2},
-        {"op": "test", "path": "/b", "value": 1},
-        {"op": "replace", "path": "/b", "value": 3},
-        {"op": "remove", "path": "/a"},
-        {"op": "add", "path": "/c", "value": 4},
-    ]
-
-
-def test_removing_several_items_of_a_list_removes_those():
-    items = list("abcdefghijkl")
-    done = operations(change({"/l/2": "c", "/l/3": "d", "/l/10": "k"}, {}))
-    assert jsonpatch.apply_patch({"l": items}, done) == {"l": list("abefghijl")}
-
-
-# --- pointers ----------------------------------------------------------------------------------
-
-
-def test_a_pointer_finds_its_value_or_nothing():
-    document = {"a": [{"b/c": 1, "~": 2}], "": {"": 3}, "n": None}
-    assert lookup(document, "") is document
-    assert lookup(document, "/a/0/b~1c") == 1
-    assert lookup(document, "/a/0/~0") == 2
-    assert lookup(document, "//") == 3
-    for absent in ("/a/1", "/a/-", "/a/-1", "/a/²", "/x", "/a/0/b~1c/d", "/n"):
-        assert lookup(document, absent) is None
 
 
 # --- for people ----------------------------------------------------------------------------------

@@ -2,57 +2,186 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
+from smoldebug.appliers import differences, surroundings
+from smoldebug.appliers.differences import masked, tidy
+from smoldebug.appliers.manifests import manifest_of, without_addresses
 from smoldebug.appliers.protocol import Preview
-from smoldebug.errors import ChangeRefused, UnreachableError
-from smoldebug.kubectl import field_diff, kubectl_command, lookup, operations
-from smoldebug.records import Change, Surroundings
+from smoldebug.clock import Clock, SystemClock
+from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, UnreachableError
+from smoldebug.fieldvalues import contains
+from smoldebug.kubectl import field_diff, kubectl_command, object_diff
+from smoldebug.pointers import moved, operations
+from smoldebug.records import Change, ChangeKind, Surroundings
 from smoldebug.redact import Redactor
+from smoldebug.sources.kube_writes import ANNOTATION
 from smoldebug.sources.world import Cluster, Object
+
+ATTEMPTS = 4  # for one change, while others keep writing to the same object
 
 
 class KubeApplier:
-    """JSON patches guarded by uid and by the before-values of exactly the fields touched."""
+    """Sends a change as a JSON patch, an apply, a create or a delete, and reads it back.
 
-    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: str = "") -> None:
+    Where somebody else wrote to the object since it was read, but to none of the fields touched,
+    it is read and sent again.
+    """
+
+    def __init__(
+        self, cluster: Callable[[], Cluster], kubeconfig: str = "", clock: Clock | None = None
+    ) -> None:
         self._cluster, self._kubeconfig = cluster, kubeconfig
+        self._clock = clock or SystemClock()
 
     def look(self, change: Change) -> Surroundings:
-        return Surroundings()
+        return surroundings.look(self._cluster(), change)
 
     def preview(self, change: Change, note: str) -> Preview:
-        cluster = self._cluster()
-        self._live(change)
-        cluster.patch(change.target, operations(change), dry_run=True, note=note)
+        live, answer = self._send(change, note, dry_run=True)
         masks = Redactor()
-        told = replace(change, before=masks.fields(change.before), after=masks.fields(change.after))
-        command = kubectl_command(told, cluster.context, self._kubeconfig)
-        return Preview(field_diff(told), "accepted", command)
+        told = replace(
+            change,
+            before=masked(change, change.before, masks),
+            after=masked(change, change.after, masks),
+            manifest=masks.json(change.manifest),
+        )
+        also = differences.also_changed(change, live, answer) if live and answer else []
+        return Preview(
+            field_diff(told),
+            f"accepted · also changes: {', '.join(also)}" if also else "accepted",
+            kubectl_command(told, self._cluster().context, self._kubeconfig),
+            object_diff(tidy(live, masks), tidy(answer, masks)),
+        )
 
     def apply(self, change: Change, note: str) -> str:
-        before = self._live(change)["metadata"].get("resourceVersion", "?")
-        patched = self._cluster().patch(change.target, operations(change), dry_run=False, note=note)
-        after = patched["metadata"].get("resourceVersion", "?")
-        return f"resourceVersion {before}→{after}"
-
-    def _live(self, change: Change) -> Object:
-        """The object now. Raises ChangeRefused when it is not to be had, or when a field that the
-        change adds is there already: JSON patch has no test for that, and would overwrite it."""
-        try:
-            found = self._cluster().get(change.target)
-        except UnreachableError as error:
-            raise ChangeRefused(f"it was not sent: {error}") from error
-        for path in change.after:
-            if path not in change.before and lookup(found, path) is not None:
-                raise ChangeRefused(f"somebody else has set it meanwhile: {path}")
-        return found
+        live, answer = self._send(change, note, dry_run=False)
+        before, after = _version(live), _version(answer)
+        if live is None:
+            return f"created at resourceVersion {after}"
+        return f"resourceVersion {before}→{after}" if answer else f"deleted at {before}"
 
     def holds(self, change: Change, note: str) -> bool:
-        found = self._cluster().get(change.target)
-        if change.uid and found["metadata"].get("uid") != change.uid:
-            return False
-        paths = dict.fromkeys((*change.before, *change.after))
-        return all(lookup(found, path) == change.after.get(path) for path in paths)
+        """An object that was created is ours by its annotation; one that is being deleted (which
+        nobody can stop) is deleted."""
+        try:
+            found = self._cluster().get(change.target)
+        except NotFound:
+            if change.kind is ChangeKind.DELETE_OBJECT:
+                return True
+            raise
+        other = bool(change.uid) and _uid(found) != change.uid
+        if change.kind is ChangeKind.DELETE_OBJECT:
+            return other or "deletionTimestamp" in found["metadata"]
+        if change.kind is ChangeKind.CREATE_OBJECT:
+            return _note(found) == note and contains(found, without_addresses(manifest_of(change)))
+        return not other and not moved(change.after, (*change.before, *change.after), found)
 
     def drift(self, change: Change, note: str) -> str:
-        return ""
+        try:
+            found = self._cluster().get(change.target)
+        except NotFound:
+            gone = change.kind is ChangeKind.DELETE_OBJECT
+            return "" if gone else f"{change.target} does not exist any more"
+        if change.kind is ChangeKind.DELETE_OBJECT:
+            if "deletionTimestamp" in found["metadata"]:
+                return f"{change.target} is still being deleted"
+            return f"somebody has made another {change.target} since"
+        if change.kind is ChangeKind.CREATE_OBJECT:
+            return "\n".join(self._not_ours(change, found, note))
+        if change.uid and _uid(found) != change.uid:
+            return f"somebody has made another {change.target} since"
+        return "\n".join(differences.since(change, found, self._now()))
+
+    # --- sending ----------------------------------------------------------------------------
+
+    def _send(
+        self, change: Change, note: str, *, dry_run: bool
+    ) -> tuple[Object | None, Object | None]:
+        """The object before and after; None is one that was, or is, not there."""
+        final = change.kind in (ChangeKind.APPLY_OBJECT, ChangeKind.CREATE_OBJECT)
+        left = 0 if final else ATTEMPTS
+        while True:
+            live, left = self._live(change, note), left - 1
+            try:
+                return live, self._sent(change, live, note, dry_run=dry_run)
+            except Conflict:
+                if left <= 0:
+                    raise
+
+    def _sent(
+        self, change: Change, live: Object | None, note: str, *, dry_run: bool
+    ) -> Object | None:
+        cluster = self._cluster()
+        if live is None:
+            return _create(cluster, manifest_of(change), dry_run=dry_run, note=note)
+        if change.kind is ChangeKind.DELETE_OBJECT:
+            uid, revision = _uid(live), _version(live)
+            cluster.delete(change.target, uid=uid, revision=revision, dry_run=dry_run, note=note)
+            return None
+        if change.kind is ChangeKind.APPLY_OBJECT:
+            return cluster.apply(manifest_of(change), dry_run=dry_run, note=note)
+        return cluster.patch(
+            change.target,
+            operations(change, live),
+            dry_run=dry_run,
+            note=note,
+            subresource=(
+                "ephemeralcontainers" if change.kind is ChangeKind.DEBUG_CONTAINER else ""
+            ),
+        )
+
+    def _live(self, change: Change, note: str) -> Object | None:
+        """The object as it is, None where it is to be created. Raises ChangeRefused when it is
+        not to be had, Conflict when it is not as the change found it."""
+        if change.kind is ChangeKind.CREATE_OBJECT:
+            return None
+        try:
+            found = self._cluster().get(change.target)
+        except AccessDenied:
+            raise
+        except UnreachableError as error:
+            raise ChangeRefused(f"it was not sent: {error}") from error
+        if change.uid and _uid(found) != change.uid:
+            raise Conflict(f"somebody has made another {change.target} since it was read")
+        if change.kind is ChangeKind.DELETE_OBJECT:
+            problems = self._not_ours(change, found, note)
+        else:
+            problems = differences.before_it(change, found, self._now())
+        if problems:
+            raise Conflict(f"it has changed since it was read: {'; '.join(problems)}")
+        return found
+
+    def _not_ours(self, change: Change, found: Object, note: str) -> list[str]:
+        """What makes a live object another one than a change created, or is to delete. Without a
+        uid to tell, it must carry the run's note."""
+        run = note.partition(" ")[0]
+        if not change.uid and _note(found).partition(" ")[0] != run:
+            return [f"{change.target} was not made by this run"]
+        manifest = without_addresses(manifest_of(change))
+        return differences.from_manifest(change, manifest, found, self._now())
+
+    def _now(self) -> datetime:
+        return self._clock.now()
+
+
+def _create(cluster: Cluster, manifest: Object, *, dry_run: bool, note: str) -> Object:
+    try:
+        return cluster.create(manifest, dry_run=dry_run, note=note)
+    except ChangeRefused as error:
+        elsewhere = without_addresses(manifest)
+        if elsewhere == manifest or "allocated" not in str(error):
+            raise
+        return cluster.create(elsewhere, dry_run=dry_run, note=note)
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid") or "")
+
+
+def _version(item: Object | None) -> str:
+    return str(((item or {}).get("metadata") or {}).get("resourceVersion") or "?")
+
+
+def _note(item: Object) -> str:
+    return str((item["metadata"].get("annotations") or {}).get(ANNOTATION) or "")

@@ -23,14 +23,16 @@ from jsonpointer import JsonPointerException
 from smoldebug.clock import Clock, FakeClock
 from smoldebug.errors import (
     AccessDenied,
-    ChangeRefused,
+    Conflict,
     NotFound,
     SmoldebugError,
     ToolError,
     UnreachableError,
 )
+from smoldebug.pointers import merged
 from smoldebug.records import ObjectRef
 from smoldebug.sources.kinds import kind_name
+from smoldebug.sources.kube_writes import annotated, ref_of
 from smoldebug.sources.world import Completed, Object, Reply, Series, World
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ T = TypeVar("T")
 class Request:
     """One call a fake received. `detail` holds the arguments that are not the target."""
 
-    verb: str  # get, list, logs, patch, proxy, exec
+    verb: str  # get, list, logs, patch, apply, create, delete, whoami, proxy, exec
     kind: str
     namespace: str = ""
     name: str = ""
@@ -58,23 +60,24 @@ class FakeCluster:
         http: "FakeHttp | None" = None,
         processes: "FakeProcesses | None" = None,
         context: str = "fake",
+        user: str = "",
     ) -> None:
         """`logs` by `namespace/pod` or `namespace/pod/container`, ` previous` appended for the
         instance before; `http` answers `proxy` by `Kind/namespace/name:port/path`, `processes`
-        answers `exec`."""
-        self.context = context
+        answers `exec`; `user` is who the API server takes this client for."""
+        self.context, self.user = context, user
         self.objects: dict[ObjectRef, Object] = {}
         self.log_texts = dict(logs or {})
         self.http, self.processes = http or FakeHttp(), processes or FakeProcesses()
         self.requests: list[Request] = []
         self._refusals: dict[tuple[str, str], SmoldebugError] = {}
+        self._created = 0
         for item in objects:
             self.put(item)
 
     def put(self, item: Object) -> None:
         """Add or replace an object."""
-        meta = item["metadata"]
-        self.objects[ObjectRef(item["kind"], meta.get("namespace", ""), meta["name"])] = item
+        self.objects[ref_of(item)] = item
 
     def refuse(self, verb: str, kind: str = "*", error: SmoldebugError | None = None) -> None:
         """Answer these calls with `error` (default: AccessDenied) from now on; `*` is any."""
@@ -127,24 +130,50 @@ class FakeCluster:
         return ""
 
     def patch(
-        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+        self,
+        ref: ObjectRef,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool,
+        note: str,
+        subresource: str = "",
     ) -> Object:
-        """Raises ChangeRefused when a `test` does not hold or a path does not exist."""
-        detail = {"operations": list(operations), "dry_run": dry_run, "note": note}
-        self._receive(Request("patch", ref.kind, ref.namespace, ref.name, detail))
+        """Raises Conflict when a `test` does not hold or a path does not exist."""
+        detail = {"operations": list(operations), "subresource": subresource}
+        self._asked("patch", ref, dry_run, note, detail)
         before = self._find(ref)
         changes: Any = operations
         try:
             after: Object = jsonpatch.apply_patch(before, changes)
         except (jsonpatch.JsonPatchException, JsonPointerException) as error:
-            raise ChangeRefused(f"the patch does not fit {ref}: {error}") from error
-        meta = after["metadata"]
-        if after.get("spec") != before.get("spec"):
-            meta["generation"] = meta.get("generation", 1) + 1
-        meta["resourceVersion"] = str(int(meta.get("resourceVersion", "0")) + 1)
+            raise Conflict(f"the patch does not fit {ref}: {error}") from error
+        return self._keep(ref, after, dry_run, note)
+
+    def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        """Everything in the manifest is set; nobody owns fields here."""
+        ref = ref_of(manifest)
+        self._asked("apply", ref, dry_run, note, {"manifest": manifest})
+        before = self.objects.get(ref, {})
+        return self._keep(ref, merged(before, manifest, strategic=True), dry_run, note)
+
+    def create(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        ref = ref_of(manifest)
+        self._asked("create", ref, dry_run, note, {"manifest": manifest})
+        if ref in self.objects:
+            raise Conflict(f"it exists already: {ref}")
+        return self._keep(ref, manifest, dry_run, note)
+
+    def delete(self, ref: ObjectRef, *, uid: str, revision: str, dry_run: bool, note: str) -> None:
+        self._asked("delete", ref, dry_run, note, {"uid": uid, "revision": revision})
+        meta = self._find(ref)["metadata"]
+        if (meta.get("uid", ""), meta.get("resourceVersion", "")) != (uid, revision):
+            raise Conflict(f"it is another one, or has changed: {ref}")
         if not dry_run:
-            self.objects[ref] = after
-        return copy.deepcopy(after)
+            del self.objects[ref]
+
+    def whoami(self) -> str:
+        self._receive(Request("whoami", "User"))
+        return self.user
 
     def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
         detail = {"port": port, "path": path}
@@ -157,6 +186,25 @@ class FakeCluster:
         detail = {"container": container, "argv": list(argv)}
         self._receive(Request("exec", "Pod", namespace, pod, detail))
         return self.processes.run(argv, timeout=timeout)
+
+    def _asked(
+        self, verb: str, ref: ObjectRef, dry_run: bool, note: str, detail: dict[str, Any]
+    ) -> None:
+        detail |= {"dry_run": dry_run, "note": note}
+        self._receive(Request(verb, ref.kind, ref.namespace, ref.name, detail))
+
+    def _keep(self, ref: ObjectRef, after: Object, dry_run: bool, note: str) -> Object:
+        """The object as an API server would store it after a change, and does unless it is dry."""
+        before, after = self.objects.get(ref, {}), copy.deepcopy(annotated(after, note))
+        meta = after["metadata"]
+        if before and after.get("spec") != before.get("spec"):
+            meta["generation"] = meta.get("generation", 1) + 1
+        self._created += not before
+        meta.setdefault("uid", f"uid-{self._created}")
+        meta["resourceVersion"] = str(int(meta.get("resourceVersion", "0")) + 1)
+        if not dry_run:
+            self.objects[ref] = after
+        return copy.deepcopy(after)
 
     def _receive(self, request: Request) -> None:
         self.requests.append(request)

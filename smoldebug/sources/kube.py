@@ -4,7 +4,6 @@ Only the dynamic client (the typed APIs cost another 370 ms of import), plain JS
 call, a time limit on every call, and all errors translated in kube_errors.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -17,32 +16,43 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import msgspec
 
+from smoldebug.clock import Clock, SystemClock
 from smoldebug.errors import (
     AccessDenied,
+    Conflict,
     NotFound,
     SmoldebugError,
-    ToolError,
     UnreachableError,
     UsageError,
 )
 from smoldebug.records import ObjectRef
 from smoldebug.sources import kube_errors, kubeconfig
-from smoldebug.sources.kinds import KINDS, did_you_mean, find
+from smoldebug.sources.kinds import did_you_mean, find
 from smoldebug.sources.kube_errors import Asked
+from smoldebug.sources.kube_exec import drain
+from smoldebug.sources.kube_resources import Resources
+from smoldebug.sources.kube_writes import (
+    ANNOTATION,
+    APPLY_PATCH,
+    JSON_PATCH,
+    Write,
+    annotated,
+    ref_of,
+    signed,
+)
 from smoldebug.sources.network import read_some, why
 from smoldebug.sources.world import Completed, HttpAccess, Object, Reply
 from smoldebug.untrusted import one_line
 
-MANAGER = "smoldebug"
-ANNOTATION = "smoldebug.dev/run"
 SECONDS = 10.0  # longest wait for one answer
+WRITE_SECONDS = 30.0  # the same for a change: admission webhooks are asked first
+BUSY_SECONDS = 20.0  # longest wait for a server that says it is too busy
 CONNECT_SECONDS = 4.0
 NO_LOG = "unable to retrieve container logs for "
 PAGE = 500  # objects per list request
 LOG_LINES, LOG_BYTES = 5000, 16 << 20
 BODY_BYTES = 64 << 10
-OUTPUT_CHARACTERS = 1 << 20
-DISCOVERY_SECONDS = 6 * 3600.0  # how long found kinds are remembered on disk
+REVIEWS = ("v1", "v1beta1", "v1alpha1")  # of authentication.k8s.io; a 1.20 server has none
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:_-]*[A-Za-z0-9])?")
 _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[?::1\]?")
@@ -50,7 +60,9 @@ T = TypeVar("T")
 Objects = list[Object]  # inside the class, `list` is its method
 
 
-def connect(context: str | None = None, config: str | None = None) -> "KubeCluster":
+def connect(
+    context: str | None = None, config: str | None = None, clock: Clock | None = None
+) -> "KubeCluster":
     """A cluster by kubeconfig context; no request is sent yet.
 
     Raises UsageError (no kubeconfig, unknown context) or AccessDenied (a login plugin failed).
@@ -71,7 +83,7 @@ def connect(context: str | None = None, config: str | None = None) -> "KubeClust
     settings.retries = False
     if _LOOPBACK.fullmatch(urlsplit(settings.host).hostname or ""):
         settings.proxy = None  # HTTPS_PROXY is not meant for this machine
-    return KubeCluster(ApiClient(settings), access.context, access.namespace)
+    return KubeCluster(ApiClient(settings), access.context, access.namespace, clock)
 
 
 def _load(access: kubeconfig.Access, settings: Any) -> None:
@@ -115,10 +127,13 @@ def _complaints() -> Iterator[list[str]]:
 class KubeCluster:
     """See smoldebug.sources.world.Cluster. Safe to use from several threads."""
 
-    def __init__(self, api: Any, context: str, namespace: str = "default") -> None:
+    def __init__(
+        self, api: Any, context: str, namespace: str = "default", clock: Clock | None = None
+    ) -> None:
         from kubernetes.dynamic import DynamicClient
 
         self.context, self.namespace = context, namespace
+        self._clock, self._closed = clock or SystemClock(), threading.Event()
         self.server = urlsplit(api.configuration.host).netloc or api.configuration.host
         self._api = api
         send = api.call_api
@@ -128,10 +143,11 @@ class KubeCluster:
 
         api.call_api = limited  # discovery passes no limit of its own
         self._dynamic = DynamicClient(api, discoverer=lambda *_: None)  # 0 requests to connect
-        self._resources = _Resources(self._dynamic)
+        self._resources = Resources(self._dynamic)
         self._namespaces_seen: set[str] = set()
 
     def close(self) -> None:
+        self._closed.set()
         self._api.rest_client.close()
 
     # --- reading ----------------------------------------------------------------------------
@@ -176,9 +192,7 @@ class KubeCluster:
         asked = Asked("get", "pods/log", namespace, pod)
 
         def read() -> bytes:
-            answer = self._raw(f"{path}?{urlencode(query)}", SECONDS)
-            if answer.status >= 400:
-                raise kube_errors.refused(asked, self.context, answer.status, answer.data)
+            answer = _good(self._raw(f"{path}?{urlencode(query)}", SECONDS))
             return read_some(answer, LOG_BYTES, SECONDS)
 
         try:
@@ -226,48 +240,92 @@ class KubeCluster:
     # --- changing ---------------------------------------------------------------------------
 
     def patch(
-        self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]], *, dry_run: bool, note: str
+        self,
+        ref: ObjectRef,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool,
+        note: str,
+        subresource: str = "",
     ) -> Object:
         body = [dict(operation) for operation in operations]
 
         def send(resource: Any) -> Object:
-            asked = Asked("patch", resource.name, ref.namespace, ref.name)
-            if note:
-                body[len(operations) :] = _annotate(self._fetch(resource, ref), note)
-            answer = self._answer(
-                asked,
-                lambda: (
-                    self._dynamic.patch(
-                        resource,
-                        body=body,
-                        content_type="application/json-patch+json",
-                        field_manager=MANAGER,
-                        dry_run="All" if dry_run else None,
-                        serialize=False,
-                        **self._place(resource, ref),
-                    ).data
-                ),
+            asked = _asked("patch", resource, ref, subresource)
+            write = Write(
+                "PATCH", self._path(resource, ref, subresource), JSON_PATCH, dry_run, note
             )
-            return self._object(answer, resource)
+            if not note or subresource:
+                return self._write(asked, write, body)
+            try:  # most objects have annotations: nothing needs to be read first
+                return self._write(asked, write, [*body, *signed(note)])
+            except Conflict:
+                live = self._fetch(resource, ref)
+                if (live.get("metadata") or {}).get("annotations"):
+                    raise
+                return self._write(asked, write, [*body, *signed(note, live)])
 
         return self._on(ref, send)
 
+    def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        ref = ref_of(manifest)
+
+        def send(resource: Any) -> Object:
+            asked = _asked("patch", resource, ref)
+            write = Write("PATCH", self._path(resource, ref), APPLY_PATCH, dry_run, note)
+            body = {**manifest, "apiVersion": resource.group_version, "kind": resource.kind}
+            try:
+                return self._write(asked, write, annotated(body, note))
+            except Conflict as error:
+                if not _only_ours(error.__cause__):
+                    raise
+                return self._write(asked, write, body)  # the note of an earlier run stands there
+
+        return self._first_served(ref.kind, send, manifest.get("apiVersion", ""))
+
+    def create(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        ref = ref_of(manifest)
+
+        def send(resource: Any) -> Object:
+            asked = _asked("create", resource, ref)
+            path = self._path(resource, ref).rpartition("/")[0]
+            body = {**manifest, "apiVersion": resource.group_version, "kind": resource.kind}
+            write = Write("POST", path, "application/json", dry_run, note)
+            return self._write(asked, write, annotated(body, note))
+
+        return self._first_served(ref.kind, send, manifest.get("apiVersion", ""))
+
+    def delete(self, ref: ObjectRef, *, uid: str, revision: str, dry_run: bool, note: str) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": revision},
+            "propagationPolicy": "Background",  # what made its dependents does so again
+        }
+
+        def send(resource: Any) -> Object:
+            path = self._path(resource, ref)
+            write = Write("DELETE", path, "application/json", dry_run, note)
+            return self._write(_asked("delete", resource, ref), write, body)
+
+        self._on(ref, send)
+
     def whoami(self) -> str:
-        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         asked = Asked("create", "selfsubjectreviews")
-        request = self._api.param_serialize(
-            "POST",
-            "/apis/authentication.k8s.io/v1/selfsubjectreviews",
-            header_params={"Accept": "application/json", "Content-Type": "application/json"},
-            body=review,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            answer = self._answer(asked, lambda: self._api.call_api(*request).response)
-            status = msgspec.json.decode(answer.data).get("status") or {}
-        except (SmoldebugError, msgspec.MsgspecError, AttributeError):
-            return ""  # 1.27 and older do not tell
-        return str((status.get("userInfo") or {}).get("username") or "")
+        for version in REVIEWS:
+            group = f"authentication.k8s.io/{version}"
+            write = Write("POST", f"/apis/{group}/selfsubjectreviews")
+            try:
+                answer = self._write(
+                    asked, write, {"apiVersion": group, "kind": "SelfSubjectReview"}
+                )
+            except NotFound:
+                continue
+            except SmoldebugError:
+                break
+            status = answer.get("status") or {}
+            return str((status.get("userInfo") or {}).get("username") or "")
+        return ""
 
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
@@ -293,7 +351,7 @@ class KubeCluster:
                 capture_all=False,
             )
             try:
-                return _drain(socket, began, timeout)
+                return drain(socket, began, timeout)
             finally:
                 socket.sock.shutdown()  # close() would leave it open where the server closed first
 
@@ -302,23 +360,57 @@ class KubeCluster:
     # --- one request ------------------------------------------------------------------------
 
     def _answer(self, asked: Asked, send: Callable[[], T]) -> T:
-        """Send, once more if an idle connection had died, and translate what goes wrong."""
+        """Send, again when the server was too busy to do it, and translate what goes wrong."""
         from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError, ProtocolError
+        from urllib3.exceptions import HTTPError
+
+        left = BUSY_SECONDS
+        while True:
+            try:
+                return self._alive(asked, send)
+            except ApiException as error:
+                pause = kube_errors.told_to_wait(error.status, error.headers)
+                if pause is None or pause > left or self._closed.is_set():
+                    raise self._translated(asked, error) from error
+            except (HTTPError, OSError, UnicodeError) as error:
+                raise self._unreachable(why(error)) from error
+            except msgspec.MsgspecError as error:
+                words = "it does not answer like a Kubernetes API server"
+                raise self._unreachable(words) from error
+            left -= pause
+            self._clock.sleep(pause, self._closed)
+
+    def _alive(self, asked: Asked, send: Callable[[], T]) -> T:
+        """Send; what only reads is sent once more if an idle connection had died."""
+        from urllib3.exceptions import ProtocolError
 
         try:
-            try:
-                return send()
-            except ProtocolError:
-                if asked.verb not in ("get", "list"):
-                    raise
-                return send()
-        except ApiException as error:
-            raise self._translated(asked, error) from error
-        except (HTTPError, OSError, UnicodeError) as error:
-            raise self._unreachable(why(error)) from error
-        except msgspec.MsgspecError as error:
-            raise self._unreachable("it does not answer like a Kubernetes API server") from error
+            return send()
+        except ProtocolError:
+            if asked.verb not in ("get", "list"):
+                raise
+            return send()
+
+    def _write(self, asked: Asked, write: Write, body: Any) -> Object:
+        """Carry out one change; the answer is the object as the server has it now."""
+
+        def send() -> Any:
+            request = self._api.param_serialize(
+                write.method,
+                write.path,
+                query_params=write.query,
+                header_params={"Accept": "application/json", "Content-Type": write.content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            request[2]["User-Agent"] = write.agent  # where the client puts its own
+            answer = self._api.call_api(*request, _request_timeout=_wait(WRITE_SECONDS))
+            return msgspec.json.decode(_good(answer.response).data)
+
+        answer = self._answer(asked, send)
+        if not isinstance(answer, dict):
+            raise self._unreachable(f"its {asked.resource} are no JSON object")
+        return answer
 
     def _translated(self, asked: Asked, error: Any) -> SmoldebugError:
         if error.status:
@@ -385,6 +477,10 @@ class KubeCluster:
             raise self._unreachable(f"its {resource.name} are no JSON object")
         return data
 
+    def _path(self, resource: Any, ref: ObjectRef, subresource: str = "") -> str:
+        path: str = resource.path(**self._place(resource, ref))
+        return f"{path}/{subresource}" if subresource else path
+
     def _place(self, resource: Any, ref: ObjectRef) -> dict[str, Any]:
         if resource.namespaced and not ref.namespace:
             raise UsageError(f"{ref.kind} lives in a namespace: {ref.kind}/NAMESPACE/{ref.name}")
@@ -424,9 +520,9 @@ class KubeCluster:
             pass  # it cannot be told; the caller's own answer stands
         self._namespaces_seen.add(namespace)
 
-    def _first_served(self, kind: str, send: Callable[[Any], T]) -> T:
-        """`send` with the newest API version of a kind that this server has."""
-        candidates = self._answer(Asked("get", "apis"), lambda: self._resources.of(kind))
+    def _first_served(self, kind: str, send: Callable[[Any], T], version: str = "") -> T:
+        """`send` with the newest API version of a kind that this server has, or with that one."""
+        candidates = self._answer(Asked("get", "apis"), lambda: self._resources.of(kind, version))
         for resource in tuple(candidates):
             try:
                 return send(resource)
@@ -437,84 +533,6 @@ class KubeCluster:
                 if len(candidates) > 1:
                     candidates.remove(resource)
         raise UsageError(f"the cluster of context {self.context} does not serve: {kind}")
-
-
-class _Resources:
-    """The API resources behind a kind's name: our own table first, discovery for the rest."""
-
-    def __init__(self, dynamic: Any) -> None:
-        self._dynamic = dynamic
-        self._lock = threading.Lock()
-        self._known: dict[str, list[Any]] = {}
-
-    def of(self, kind: str) -> list[Any]:
-        """Candidates, newest version first. A version that is not served may be removed."""
-        with self._lock:
-            if kind not in self._known:
-                self._known[kind] = self._built_in(kind) or [self._discover(kind)]
-            return self._known[kind]
-
-    def _built_in(self, name: str) -> list[Any]:
-        from kubernetes.dynamic import Resource
-
-        known = find(name)
-        if known is None:
-            return []
-        found = []
-        for served in known.versions:
-            group, _, version = served.rpartition("/")
-            prefix = "apis" if group else "api"
-            found.append(
-                Resource(
-                    prefix=prefix,
-                    group=group,
-                    api_version=version,
-                    kind=known.kind,
-                    name=known.plural,
-                    namespaced=known.namespaced,
-                    client=self._dynamic,
-                )
-            )
-        return found
-
-    def _discover(self, name: str) -> Any:
-        """A custom resource, by whatever the server calls it."""
-        from kubernetes.dynamic import LazyDiscoverer, ResourceList
-
-        discoverer = LazyDiscoverer(self._dynamic, _discovery_file(self._dynamic.client))
-        names = {kind.kind for kind in KINDS}
-        for attempt in range(2):
-            for resource in (item for group in discoverer for item in group):
-                if isinstance(resource, ResourceList):
-                    continue
-                called = [resource.kind, resource.name, resource.singular_name]
-                if name.lower() in (word.lower() for word in called + (resource.short_names or [])):
-                    return resource
-                names.add(resource.kind)
-            if not attempt:
-                discoverer.invalidate_cache()  # it may have been installed since
-        close = did_you_mean(name.lower(), {word.lower(): word for word in names})
-        raise UsageError(f"unknown kind: {name}", hint=close)
-
-
-def _discovery_file(api: Any) -> str:
-    """Where found kinds are kept; an old or broken file is removed, the client would complain."""
-    from platformdirs import user_cache_path
-
-    host = api.configuration.host
-    folder = user_cache_path("smoldebug")
-    path = folder / f"kinds-{hashlib.sha256(host.encode()).hexdigest()[:16]}.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if time.time() - path.stat().st_mtime > DISCOVERY_SECONDS:
-            path.unlink()
-        else:
-            msgspec.json.decode(path.read_bytes())
-    except msgspec.MsgspecError:
-        path.unlink(missing_ok=True)
-    except OSError:
-        pass  # no file yet, or no place for one: the client then goes without
-    return str(path)
 
 
 def _wait(seconds: float) -> tuple[float, float]:
@@ -542,49 +560,24 @@ def _safe_path(path: str) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
-def _annotate(live: Object, note: str) -> list[dict[str, Any]]:
-    """Operations that leave the note on the object, without touching other annotations."""
-    key = ANNOTATION.replace("~", "~0").replace("/", "~1")
-    metadata = live.get("metadata") or {}
-    if metadata.get("annotations"):
-        return [{"op": "add", "path": f"/metadata/annotations/{key}", "value": note}]
-    version = metadata.get("resourceVersion")
-    return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-        {"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION: note}},
+def _asked(verb: str, resource: Any, ref: ObjectRef, subresource: str = "") -> Asked:
+    called = f"{resource.name}/{subresource}" if subresource else resource.name
+    return Asked(verb, called, ref.namespace, ref.name)
+
+
+def _good(answer: Any) -> Any:
+    """A urllib3 response that is a success."""
+    from kubernetes.client.exceptions import ApiException
+
+    if answer.status >= 400:
+        failure = ApiException(status=answer.status, body=answer.data)
+        failure.headers = answer.headers
+        raise failure
+    return answer
+
+
+def _only_ours(error: Any) -> bool:
+    """Whether a server-side apply met nothing but the note of an earlier run."""
+    return kube_errors.conflicts(getattr(error, "body", "")) == [
+        f".metadata.annotations.{ANNOTATION}"
     ]
-
-
-def _drain(socket: Any, began: float, timeout: float) -> Completed:
-    """Output and exit code of a running exec; channel 3 carries a Status when it ends."""
-    stdout = stderr = status = ""
-    while socket.is_open() and len(stdout) + len(stderr) < OUTPUT_CHARACTERS:
-        left = began + timeout - time.monotonic()
-        if left <= 0:
-            break
-        socket.update(timeout=left)
-        stdout += socket.read_channel(1)
-        stderr += socket.read_channel(2)
-    status = socket.read_channel(3)
-    return Completed(_exit_code(status), stdout, stderr, time.monotonic() - began)
-
-
-def _exit_code(status: str) -> int | None:
-    known = kube_errors.status_of(status) or _bare_status(status)
-    if not known:
-        return None
-    if known.get("status") == "Success":
-        return 0
-    for cause in (known.get("details") or {}).get("causes") or []:
-        if cause.get("reason") == "ExitCode":
-            return int(cause["message"])
-    raise ToolError(f"the command did not start: {one_line(str(known.get('message')), 200)}")
-
-
-def _bare_status(status: str) -> dict[str, Any]:
-    """Older servers send it without a kind."""
-    try:
-        data = msgspec.json.decode(status)
-    except msgspec.MsgspecError:
-        return {}
-    return data if isinstance(data, dict) else {}

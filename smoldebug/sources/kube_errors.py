@@ -1,5 +1,7 @@
 """What an API server's refusal means, in one place: HTTP status and Status body to our errors."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,7 @@ import msgspec
 from smoldebug.errors import (
     AccessDenied,
     ChangeRefused,
+    Conflict,
     NotFound,
     SmoldebugError,
     ToolError,
@@ -20,6 +23,11 @@ _PROXY_WORDS = ("error trying to reach service", "no endpoints available", "no s
 
 # What a real server says of a JSON patch whose test fails
 _SAYS_NOTHING = "the server rejected our request due to an error in our request"
+
+
+_DENIED = re.compile(r'User ".*" cannot [a-z]+ ')  # in the words of RBAC, not of a webhook
+_NO_ANSWER_OF_WEBHOOK = "failed calling webhook"  # with status 500, before anything is stored
+LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is asked again after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +72,51 @@ def no_such_api(status: int, body: Any) -> bool:
     )
 
 
+def conflicts(body: Any) -> list[str]:
+    """The fields that other managers own, of a refused server-side apply: `.spec.replicas`."""
+    causes = (status_of(body).get("details") or {}).get("causes") or []
+    return [
+        str(cause.get("field")) for cause in causes if cause.get("reason") == "FieldManagerConflict"
+    ]
+
+
+def told_to_wait(status: int | None, headers: Mapping[str, str] | None) -> float | None:
+    """Seconds after which to send again what a server was too busy to do; None: do not."""
+    given = (headers or {}).get("Retry-After", "")
+    if status == 429 or (status == 503 and given):
+        return min(float(given), LONGEST_PAUSE) if given.isdecimal() else 1.0
+    return None
+
+
 def refused(asked: Asked, context: str, status: int, body: Any) -> SmoldebugError:
     """The error for an answer that is no success."""
     says = message_of(body) or f"HTTP {status}"
     if status == 401:
         return AccessDenied(f"the credentials of context {context} are expired or wrong")
-    if status == 403 and (asked.verb not in _WRITES or "cannot" in says):
+    if status == 403 and (asked.verb not in _WRITES or _DENIED.search(says)):
         return AccessDenied(f"not allowed in context {context}: {asked}", needs=str(asked))
     if status == 404:
         return NotFound(says if asked.name in says else f"{asked.name} not found: {says}")
+    if asked.verb in _WRITES and (refusal := _write_refused(status, says, body)):
+        return refusal
     if status in (400, 403, 405, 409, 415, 422):
-        kind = ChangeRefused if asked.verb in _WRITES else ToolError
-        return kind(f"the API server refused: {says}")
+        return ToolError(f"the API server refused: {says}")
     if status == 429:
         return UnreachableError(f"the API server of context {context} is overloaded: {says}")
     return UnreachableError(f"the API server of context {context} could not {asked}: {says}")
+
+
+def _write_refused(status: int, says: str, body: Any) -> ChangeRefused | None:
+    """A clear no to a change: nothing has happened. None where that is not known."""
+    if status == 409:
+        return Conflict(f"the API server refused: {says}")
+    if status == 422 and str(status_of(body).get("message")).startswith(_SAYS_NOTHING):
+        return Conflict(f"it is not as it was read: {says}")
+    if status == 429:
+        return ChangeRefused(f"the API server is overloaded and did nothing: {says}")
+    if status < 500 or _NO_ANSWER_OF_WEBHOOK in says:
+        return ChangeRefused(f"the API server refused: {says}")
+    return None
 
 
 def proxy_failure(asked: Asked, context: str, status: int, body: bytes) -> SmoldebugError | None:

@@ -1,0 +1,141 @@
+"""How an object differs from what a change says of it: which fields, was and is, and by whom."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from smoldebug.appliers.manifests import SERVED
+from smoldebug.clock import duration
+from smoldebug.fieldvalues import same
+from smoldebug.pointers import Step, diff, dotted, lookup, moved, steps
+from smoldebug.records import Change, Json
+from smoldebug.redact import Redactor
+from smoldebug.sources.kube_writes import MANAGER
+from smoldebug.sources.world import Object
+from smoldebug.untrusted import one_line
+
+_LONGEST = 80  # characters of a value
+
+
+def masked(change: Change, values: Mapping[str, Json], masks: Redactor) -> dict[str, Json]:
+    """Values by pointer, secrets masked."""
+    told = masks.fields(values)
+    if change.target.kind == "Secret":  # whatever its keys are called
+        for pointer in told.keys() & {each for each in values if steps(each)[:1] == ["data"]}:
+            key = str(steps(pointer)[-1])
+            inside = {"kind": "Secret", "data": {key: values[pointer]}}
+            told[pointer] = masks.json(inside)["data"][key]
+    return told
+
+
+def before_it(change: Change, live: Object, now: datetime) -> list[str]:
+    """A line for each touched field that is not as the change found it: was, is, by whom."""
+    paths = moved(change.before, (*change.before, *change.after), live)
+    was, found = _told(change, change.before, paths), _told(change, _values(live, paths), paths)
+    return [f"{dotted(p)}: was {was[p]}, is {found[p]}{set_by(live, p, now)}" for p in paths]
+
+
+def since(change: Change, live: Object, now: datetime) -> list[str]:
+    """A line for each touched field that is not as the change set it: before, ours, now."""
+    paths = moved(change.after, (*change.before, *change.after), live)
+    before, ours = _told(change, change.before, paths), _told(change, change.after, paths)
+    found = _told(change, _values(live, paths), paths)
+    return [
+        f"{dotted(p)}: before {before[p]}, ours {ours[p]}, now {found[p]}{set_by(live, p, now)}"
+        for p in paths
+    ]
+
+
+def from_manifest(change: Change, manifest: Object, live: Object, now: datetime) -> list[str]:
+    """A line for each field of a manifest that a live object has otherwise."""
+    ours, found = diff(manifest, live)
+    paths = [p for p in ours if not same(p, ours[p], found.get(p))]
+    said, is_now = _told(change, ours, paths), _told(change, found, paths)
+    return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{set_by(live, p, now)}" for p in paths]
+
+
+def tidy(item: Object | None, masks: Redactor) -> Object | None:
+    """An object without what a server keeps for itself, secrets masked."""
+    if item is None:
+        return None
+    meta = {key: value for key, value in item["metadata"].items() if key not in SERVED}
+    rest = {key: value for key, value in item.items() if key != "status"}
+    shown: Object = masks.json({**rest, "metadata": meta})
+    return shown
+
+
+def also_changed(change: Change, live: Object, answer: Object) -> list[str]:
+    """Fields beyond the touched ones that the server's answer has otherwise, metadata aside."""
+    touched = {*change.before, *change.after}
+    before, after = diff(live, answer)
+    return [
+        dotted(p)
+        for p in dict.fromkeys((*before, *after))
+        if steps(p)[0] not in ("metadata", "status")
+        and not any(_within(p, each) or _within(each, p) for each in touched)
+        and not same(p, before.get(p), after.get(p))
+    ]
+
+
+def set_by(live: Object, pointer: str, now: datetime) -> str:
+    """` (set by kubectl-edit 12s ago)`, of a field that `metadata.managedFields` knows."""
+    entries = (live.get("metadata") or {}).get("managedFields") or []
+    owners = [e for e in entries if _owns(e.get("fieldsV1") or {}, steps(pointer))]
+    others = [e for e in owners if not str(e.get("manager")).startswith(MANAGER)] or owners
+    if not others:
+        return ""
+    last = max(others, key=lambda entry: str(entry.get("time") or ""))
+    return f" (set by {one_line(str(last.get('manager')), 60)}{_ago(last.get('time'), now)})"
+
+
+def _within(pointer: str, other: str) -> bool:
+    return pointer == other or pointer.startswith(f"{other}/")
+
+
+def _values(live: Object, paths: Iterable[str]) -> dict[str, Json]:
+    found = {path: lookup(live, path) for path in paths}
+    return {path: value for path, value in found.items() if value is not None}
+
+
+def _told(change: Change, values: Mapping[str, Json], paths: Iterable[str]) -> dict[str, str]:
+    told = masked(change, values, Redactor())
+    return {path: _short(told[path]) if path in values else "absent" for path in paths}
+
+
+def _short(value: Json) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return one_line(text, _LONGEST) or '""'
+
+
+def _owns(fields: Mapping[str, Any], path: list[Step]) -> bool:
+    """Whether a FieldsV1 tree names a field, or something inside it, or all that is around it."""
+    for step in path:
+        if not fields:
+            return True
+        inside = [below for key, below in fields.items() if _is(key, step)]
+        if not inside:
+            return False
+        fields = inside[0]
+    return True
+
+
+def _is(key: str, step: Step) -> bool:
+    if isinstance(step, str):
+        return key == f"f:{step}"
+    try:
+        named = json.loads(key[2:]) if key.startswith("k:") else {}
+    except ValueError:
+        return False
+    return isinstance(named, dict) and all(
+        str(named.get(name, "TCP" if name == "protocol" else "")) == text
+        for name, text in step.items()
+    )
+
+
+def _ago(time: Any, now: datetime) -> str:
+    try:
+        then = datetime.fromisoformat(str(time)).astimezone(UTC)
+    except ValueError:
+        return ""
+    return f" {duration(max(0.0, (now - then).total_seconds()))} ago"
