@@ -104,7 +104,9 @@ _PATTERNS = (
         ),
     ),
     (
-        ("_", "-", "akia", "asia", "aiza", "ya29.", "hvs.", "hvb.", "sg."),
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "sk-")
+        + ("k_live_", "hf_", "npm_", "dckr_pat_", "pypi-", "shpat_", "shpca_", "shppa_", "shpss_")
+        + ("dop_v1_", "whsec_", "gocspx-", "akia", "asia", "aiza", "ya29.", "hvs.", "hvb.", "sg."),
         re.compile(
             r"\b(?P<secret>(?:gh[pousr]_|github_pat_|glpat-|xox[abeps]-|xapp-|sk-|[rs]k_live_|hf_"
             r"|npm_|dckr_pat_|pypi-|shp(?:at|ca|pa|ss)_|dop_v1_|whsec_|GOCSPX-|A[KS]IA|AIza"
@@ -112,6 +114,7 @@ _PATTERNS = (
         ),
     ),
 )
+_CUE = re.compile("|".join({re.escape(cue) for cues, _ in _PATTERNS for cue in cues}))
 # `secretName`, `token_ttl`, `PASSWORD_FILE`: about a secret, but not it
 _ABOUT = re.compile(
     r"(?i)[\w.-]*(?:names?|refs?|file|path|dir|type|kind|count|seconds|ttl|length|limit|id|ur[il])"
@@ -181,9 +184,10 @@ class Redactor:
         if "Secret" in text and _SECRET_KIND.search(text):
             text = _DATA.sub(self._secret_data, text)
         folded = text.casefold()
-        for cues, pattern in _PATTERNS:
-            if any(cue in folded for cue in cues):
-                text = self._masked(pattern, text)
+        if _CUE.search(folded):
+            for cues, pattern in _PATTERNS:
+                if any(cue in folded for cue in cues):
+                    text = self._masked(pattern, text)
         for kind in self._classes:
             text = CLASSES[kind](text, partial(self.mask, kind=kind))
         return text
