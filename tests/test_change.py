@@ -79,7 +79,7 @@ class Cuts(FakeCluster):
 
     takes = True
 
-    def patch(self, ref, operations, *, dry_run, note):
+    def patch(self, ref, operations, *, dry_run, note, subresource=""):
         if not dry_run and not self.takes:
             raise UnreachableError("connection reset")
         done = super().patch(ref, operations, dry_run=dry_run, note=note)
@@ -99,7 +99,7 @@ class Stage:
         self.cluster = cluster or FakeCluster([deployment(), deployment("pay")])
         self.processes = processes or FakeProcesses()
         self.clock = FakeClock()
-        tool = models.ChangeTool(allow=list(ChangeKind), targets=["*/*/*"])
+        tool = models.ChangeTool(allow=list(ChangeKind), targets=["*/*/*"], values=["*"])
         playbook = models.Playbook(
             apiVersion="smoldebug.dev/v1",
             name="test",
@@ -311,9 +311,9 @@ def test_what_cannot_be_undone_is_asked_for_even_under_auto():
 
     Stage(approver=ask, approval="auto").execute(restart())
     assert [card.change.no_undo for card in asked] == ["no way back"]
-    Stage(approver=never_asked, approval="auto", allow_without_undo=[ChangeKind.RESTART]).execute(
-        restart()
-    )
+    two = FakeCluster([deployment(replicas=2)])
+    allowed = [ChangeKind.RESTART]
+    Stage(two, approver=never_asked, approval="auto", allow_without_undo=allowed).execute(restart())
 
 
 def test_time_spent_waiting_for_an_answer_is_known():
@@ -441,7 +441,7 @@ def test_cut_off_and_not_there_is_unknown_and_taken_back_later():
 
 def test_reading_back_something_else_is_unknown():
     class Webhook(FakeCluster):
-        def patch(self, ref, operations, *, dry_run, note):
+        def patch(self, ref, operations, *, dry_run, note, subresource=""):
             done = super().patch(ref, operations, dry_run=dry_run, note=note)
             if not dry_run:
                 self.objects[ref]["spec"]["replicas"] = 4
@@ -452,7 +452,8 @@ def test_reading_back_something_else_is_unknown():
     assert events[-1].state == outcome.state == "unknown"
     assert "read back something else" in events[-1].detail
     [settled], clean = stage.take_back()
-    assert (settled.state, clean) == ("undo failed", False)
+    assert (settled.state, clean) == ("undo blocked", False)
+    assert settled.detail == "spec.replicas: before 1, ours 2, now 4"
     assert stage.replicas == 4, "what somebody else wants is not overwritten"
 
 
@@ -499,7 +500,7 @@ def test_what_somebody_else_changed_since_is_not_overwritten(change: Change, pat
     stage.apply(change, scale(target=PAY))
     set_field(path, 5)(stage.cluster)
     events, clean = stage.take_back()
-    assert [event.state for event in events] == ["undone", "undo failed"]
+    assert [event.state for event in events] == ["undone", "undo blocked"]
     assert not clean
     assert stage.cluster.objects[AUTH]["spec"][path.rpartition("/")[2]] == 5
     assert stage.cluster.objects[PAY]["spec"]["replicas"] == 1, "the rest is taken back"
@@ -513,8 +514,8 @@ def test_a_removed_field_that_somebody_else_set_since_is_not_overwritten():
     )
     set_field("/spec/paused", "theirs")(stage.cluster)
     [settled], clean = stage.take_back()
-    assert (settled.state, clean) == ("undo failed", False)
-    assert "somebody else" in settled.detail
+    assert (settled.state, clean) == ("undo blocked", False)
+    assert settled.detail == "spec.paused: before ours, ours absent, now theirs"
     assert stage.cluster.objects[AUTH]["spec"]["paused"] == "theirs"
 
 
@@ -525,7 +526,8 @@ def test_an_object_that_was_replaced_is_not_touched():
         {**deployment(replicas=2), "metadata": {**deployment()["metadata"], "uid": "u2"}}
     )
     [settled], clean = stage.take_back()
-    assert (settled.state, clean) == ("undo failed", False)
+    assert (settled.state, clean) == ("undo blocked", False)
+    assert "somebody has made another Deployment/shop/auth" in settled.detail
     assert stage.replicas == 2
 
 

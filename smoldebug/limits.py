@@ -1,0 +1,149 @@
+"""How much may be changed, how often, how far and when. Data in, sentences out.
+
+A limit can be lifted once by break-glass; what no change may ever be is in `guard.py`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from smoldebug.leaves import Path, amount, of_change, steps
+from smoldebug.playbook.models import Limits, Rate
+from smoldebug.playbook.windows import closed
+from smoldebug.records import Change, ChangeKind, Json, ObjectRef
+
+REPLICA_FIELDS = ("/spec/replicas", "/spec/minReplicas", "/spec/maxReplicas")
+_REPLICAS = {steps(field): field for field in REPLICA_FIELDS}
+
+# Numbers that name something: twice a port is no more of it
+_NAMES = re.compile(r"(?:.*[_.-])?ports?|.*[a-z]Ports?|.*[_.-]PORTS?|PORTS?", re.ASCII)
+_IDS = {
+    "number", "runAsUser", "runAsGroup", "fsGroup", "supplementalGroups", "defaultMode", "mode",
+    "revision", "generation", "uid", "priority",
+}  # fmt: skip
+# These restore what was there as a whole, or set no values at all
+_UNMEASURED = (ChangeKind.ROLLBACK, ChangeKind.CREATE_OBJECT, ChangeKind.DELETE_OBJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a run has done so far: limits count over the whole run. `times` are those of its
+    changes; `break_glass` is the operator's reason to go over a limit once, "" without one."""
+
+    applied: tuple[Change, ...] = ()
+    times: tuple[datetime, ...] = ()
+    now: datetime = datetime.min.replace(tzinfo=UTC)
+    break_glass: str = ""
+
+
+def exceeded(
+    change: Change, tally: Tally, limits: Limits, elsewhere: Sequence[datetime]
+) -> Iterator[str]:
+    """Every limit that the change would go over, in words. `elsewhere` are the times of changes
+    that other runs on this machine made."""
+    if len(objects(change, tally.applied)) > limits.changes:
+        yield f"it would change more than limits.changes objects: {limits.changes}"
+    if limits.rate and used(limits.rate, tally, elsewhere) >= limits.rate.changes:
+        yield f"limits.rate is used up: {limits.rate.changes} changes per {limits.rate.per}"
+    if shut := closed(limits.windows, limits.freezes, tally.now):
+        yield shut
+    yield from _replicas(change, tally.applied, limits)
+    yield from _numbers(change, tally.applied, limits)
+
+
+def objects(change: Change, applied: Sequence[Change]) -> set[ObjectRef]:
+    return {change.target, *(earlier.target for earlier in applied)}
+
+
+def used(rate: Rate, tally: Tally, elsewhere: Sequence[datetime]) -> int:
+    """How many changes count against a rate now; also one of the future, by a clock set back."""
+    since = tally.now - timedelta(seconds=rate.per)
+    return sum(each > since for each in (*tally.times, *elsewhere))
+
+
+def no_count(change: Change) -> str:
+    """Why a replica count is none to go on with, or "". No limit is wide enough for zero."""
+    for path, value in of_change(change.after):
+        field = _REPLICAS.get(path[:2], "")
+        if field and (len(path) > 2 or type(value) is not int or value < 1):
+            return f"{field} must be a whole number of at least 1: {value!r}"
+    return ""
+
+
+def counts(change: Change, applied: Sequence[Change]) -> Iterator[tuple[str, int, int]]:
+    """Each replica field it sets: the field, the count before the run touched it, the new one. One
+    that it removes is left to the API server, which makes it 1."""
+    if change.kind is ChangeKind.DELETE_OBJECT:
+        return
+    first_of = _originals(change, applied)
+    gone = dict.fromkeys(path for path, _ in of_change(change.before))
+    for path, value in {**gone, **dict(of_change(change.after))}.items():
+        if path in _REPLICAS and isinstance(value, int | None):
+            first = first_of[path]
+            yield _REPLICAS[path], first if isinstance(first, int) else 1, value or 1
+
+
+def factor(before: int, after: int) -> float:
+    """How many times more or fewer: 3 -> 1 is 3. None counts as one."""
+    before, after = max(before, 1), max(after, 1)
+    return max(after / before, before / after)
+
+
+def names_something(path: Path) -> bool:
+    """Is a number at this path a name (a port, an id) and no magnitude? An environment variable
+    counts by its own name."""
+    last = path[-2] if path[-1:] == ("value",) and len(path) > 1 else "".join(path[-1:])
+    return bool(_NAMES.fullmatch(last)) or last in _IDS or "ports" in path
+
+
+def _replicas(change: Change, applied: Sequence[Change], limits: Limits) -> Iterator[str]:
+    for field, before, after in counts(change, applied):
+        if after > limits.replicas.max:
+            yield f"{field} {after} is over limits.replicas.max: {limits.replicas.max}"
+        if factor(before, after) > limits.replicas.max_factor:
+            yield (
+                f"{field} {before} -> {after} is over limits.replicas.max_factor: "
+                f"{limits.replicas.max_factor:g}"
+            )
+
+
+def _numbers(change: Change, applied: Sequence[Change], limits: Limits) -> Iterator[str]:
+    """Numbers and quantities that grow or shrink too far, over the whole run."""
+    if change.kind in _UNMEASURED:
+        return
+    first_of = _originals(change, applied)
+    for path, value in of_change(change.after):
+        if path in _REPLICAS or names_something(path) or (new := amount(value)) is None:
+            continue
+        first = first_of[path]
+        old = amount(first)
+        if old is not None and old[1] == new[1] and not _near(old[0], new[0], limits.max_factor):
+            yield (
+                f"{'.'.join(path)} {first} -> {value} is over limits.max_factor: "
+                f"{limits.max_factor:g}"
+            )
+
+
+def _near(old: Decimal, new: Decimal, most: float) -> bool:
+    """Zero can only grow from one: nothing is a multiple of it, and nothing may shrink to it."""
+    old = old or Decimal(1)
+    if old == new:
+        return True
+    if new == 0 or (old < 0) != (new < 0):
+        return False
+    return float(max(old / new, new / old)) <= most
+
+
+def _originals(change: Change, applied: Sequence[Change]) -> dict[Path, Json]:
+    """The values before this run touched them: two doublings are a factor of four. What was not
+    there is what the run first made of it, and one replica, as the API server fills that in."""
+    found: dict[Path, Json] = {}
+    for each in (*applied, change):
+        if each.target == change.target:
+            for path, value in of_change(each.before):
+                found.setdefault(path, value)
+            for path, value in of_change(each.after):
+                found.setdefault(path, 1 if path in _REPLICAS else value)
+    return found

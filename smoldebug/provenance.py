@@ -1,0 +1,259 @@
+"""Where the new values of a change come from: typed state, an earlier revision, the playbook.
+
+Whoever can write a log line, an event or an annotation can suggest a value to a model. So a value
+that stands only in such text is refused, however well the model argues. What counts: `spec` of
+what is around the target, the data of ConfigMaps, names and labels, what the change itself
+replaces, and what the playbook lists. Numbers may also move within the limits (`limits.py`).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smoldebug import pointers
+from smoldebug.leaves import Path, amount, leaves, of_change, steps
+from smoldebug.limits import REPLICA_FIELDS, names_something
+from smoldebug.playbook.models import Playbook
+from smoldebug.records import Change, ChangeKind, Json, ObjectRef
+from smoldebug.untrusted import one_line
+
+_REPLICAS = {steps(field) for field in REPLICA_FIELDS}
+_LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # the playbook holds their words
+
+# Words of Kubernetes' own, which point nowhere and name nothing
+_CONSTANTS = {
+    "", "true", "false", "TCP", "UDP", "SCTP", "HTTP", "HTTPS", "Always", "IfNotPresent", "Never",
+    "OnFailure", "RollingUpdate", "Recreate", "OnDelete", "Parallel", "OrderedReady", "Exists",
+    "Equal", "In", "NotIn", "DoesNotExist", "NoSchedule", "PreferNoSchedule", "NoExecute",
+    "ScheduleAnyway", "DoNotSchedule", "ClusterIP", "Cluster", "Local", "Ingress", "Egress",
+    "ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod", "Filesystem", "Block",
+    "Resource", "Utilization", "AverageValue", "Allow", "Forbid", "Replace", "RuntimeDefault",
+    "ClusterFirst", "File", "FallbackToLogsOnError", "ALL",
+}  # fmt: skip
+_SCHEMA = ("apiVersion", "kind")  # checked against the target, not against what is around it
+
+# Objects whose keys are names that somebody chose
+_NAMED = {
+    "annotations", "labels", "matchLabels", "selector", "nodeSelector",
+    "data", "binaryData", "stringData", "limits", "requests", "hard",
+}  # fmt: skip
+_KEYS = {"cpu", "memory", "storage", "ephemeral-storage", "pods", "matchExpressions", *_NAMED}
+_DATA = ("ConfigMap", "ControllerRevision")  # whose `data` is typed: a revision is kept there
+_DEBUGGER = re.compile(r"debug-[0-9]{1,3}", re.ASCII)
+_ADDRESS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)?(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?)"
+    r"(:(?P<port>[0-9]{1,5}))?(?P<rest>/.*)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a playbook allows to be set, whatever the cluster holds."""
+
+    words: frozenset[str] = frozenset()
+    patterns: tuple[Callable[[str], object], ...] = ()
+
+    def has(self, value: Json) -> bool:
+        text = str(value)
+        return text in self.words or any(matches(text) for matches in self.patterns)
+
+
+def listed(playbook: Playbook, inputs: Mapping[str, Json]) -> Listed:
+    """Values of inputs, names in targets and scope, and the patterns of `tools.change.values`."""
+    tool = playbook.tools.change
+    words = {*playbook.scope.namespaces}
+    for _, value in leaves(dict(inputs)):
+        words |= {str(value)}
+    for target in tool.targets if tool else ():
+        words |= {*target.split("/")[1:]} - {"*"}
+    patterns = tuple(anything(each).fullmatch for each in (tool.values if tool else ()))
+    return Listed(frozenset(words), patterns)
+
+
+def anything(pattern: str) -> re.Pattern[str]:
+    """A pattern in which `*` stands for anything and all else for itself."""
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+
+
+def unfounded(change: Change, typed: Sequence[Json], known: Listed) -> str:
+    """The first new value of a change that comes from nowhere it may come from, in a sentence with
+    what to do about it; "" when each has a source."""
+    if change.kind in _LOCAL or _is_revision(change, typed):
+        return ""
+    wanted = _new(change, known)
+    for each in typed:
+        if not wanted:
+            return ""
+        _strike(wanted, each)
+    for path, value in wanted:
+        if not _address(path, value, change, typed):
+            return (
+                f"{'.'.join(path)} {one_line(repr(value), 80)} stands nowhere in the cluster's "
+                "typed state (spec, ConfigMaps, names, labels): if it is right, list it under "
+                "tools.change.values or give it as an input of the playbook"
+            )
+    return ""
+
+
+# --- what a change sets anew --------------------------------------------------------------------
+
+
+def _new(change: Change, known: Listed) -> list[tuple[Path, Json]]:
+    """What has to be found: new values, and new keys where keys are names."""
+    before, after = of_change(change.before), of_change(change.after)
+    same = {(path, _exact(value)) for path, value in before}
+    here = {value for path, value in before if isinstance(value, str) and _typed_path(path)}
+    here |= {change.target.name, change.target.namespace}
+    numbers = {path for path, value in before if amount(value) is not None}
+    keys = {path for path, _ in before}
+    found: dict[tuple[Path, str], tuple[Path, Json]] = {}
+    for path, value in (*after, *_keys(after, keys)):
+        if (path, _exact(value)) in same or _harmless(path, value, change.kind):
+            continue
+        if value in here or known.has(value) or _moves(path, value, numbers):
+            continue
+        found[path, _exact(value)] = (path, value)
+    return list(found.values())
+
+
+def _keys(after: Iterable[tuple[Path, Json]], before: set[Path]) -> Iterator[tuple[Path, Json]]:
+    """New keys of maps whose keys somebody chose, each as a value of its map."""
+    for path, _ in after:
+        for at, part in enumerate(path[:-1]):
+            if part in _NAMED and path not in before and path[at + 1] not in _KEYS:
+                yield path[: at + 1], path[at + 1]
+
+
+def _harmless(path: Path, value: Json, kind: ChangeKind) -> bool:
+    if value is None or isinstance(value, bool) or value in ([], {}):
+        return True
+    if not path or path[-1] in _SCHEMA or value in _CONSTANTS:
+        return True
+    if kind is ChangeKind.RESTART and "annotations" in path:
+        return True  # the guard lets it touch its own stamp only
+    return (
+        kind is ChangeKind.DEBUG_CONTAINER
+        and path[-1] == "name"
+        and bool(_DEBUGGER.fullmatch(str(value)))
+    )
+
+
+def _moves(path: Path, value: Json, numbers: set[Path]) -> bool:
+    """Is it a number in place of a number? How far it moves, the limits judge."""
+    if path in _REPLICAS:
+        return True
+    return amount(value) is not None and path in numbers and not names_something(path)
+
+
+# --- where it may come from ---------------------------------------------------------------------
+
+
+def _strike(wanted: list[tuple[Path, Json]], source: Json) -> None:
+    """Take off what an object of the cluster vouches for."""
+    texts: set[str] = set()
+    numbers: set[tuple[str, str]] = set()
+    for path, value in _typed(source):
+        if isinstance(value, str):
+            texts.add(value)
+        if amount(value) is not None:
+            numbers.add((_sort(path), str(value)))
+        texts.update(path[at + 1] for at, part in enumerate(path[:-1]) if part in _NAMED)
+    wanted[:] = [
+        (path, value)
+        for path, value in wanted
+        if not (isinstance(value, str) and value in texts)
+        and (_sort(path), str(value)) not in numbers
+    ]
+
+
+def _typed(source: Json) -> Iterator[tuple[Path, Json]]:
+    """The leaves of an object that say what was decided: no status, no annotation, no message, and
+    of a Secret its keys only."""
+    if not isinstance(source, Mapping) or source.get("kind") == "Event":
+        return
+    meta = source.get("metadata")
+    for key in ("name", "namespace", "uid", "labels"):
+        if isinstance(meta, Mapping):
+            yield from leaves(meta.get(key), ("metadata", key))
+    yield from (leaf for leaf in leaves(source.get("spec"), ("spec",)) if _typed_path(leaf[0]))
+    data = source.get("data")
+    if source.get("kind") in _DATA:
+        yield from (leaf for leaf in leaves(data, ("data",)) if _typed_path(leaf[0]))
+    elif isinstance(data, Mapping):
+        yield from ((("data", str(key)), None) for key in data)
+
+
+def _typed_path(path: Path) -> bool:
+    return "annotations" not in path and path[:1] != ("status",)
+
+
+def _sort(path: Path) -> str:
+    """What a number is of: its key, and any port is a port."""
+    return "port" if names_something(path) and "ort" in path[-1] else path[-1]
+
+
+def _is_revision(change: Change, typed: Sequence[Json]) -> bool:
+    """Does a rollback set nothing but what one earlier revision has there?"""
+    if change.kind is not ChangeKind.ROLLBACK:
+        return False
+    return any(_restores(change, _revision(each)) for each in typed if _owned(each, change.target))
+
+
+def _restores(change: Change, revision: Json) -> bool:
+    fields = {*change.before, *change.after}
+    return all(pointers.lookup(revision, each) == change.after.get(each) for each in fields)
+
+
+def _owned(each: Json, target: ObjectRef) -> bool:
+    meta = each.get("metadata") if isinstance(each, Mapping) else None
+    owners = meta.get("ownerReferences") if isinstance(meta, Mapping) else None
+    return any(
+        isinstance(owner, Mapping)
+        and (owner.get("kind"), owner.get("name")) == (target.kind, target.name)
+        for owner in (owners if isinstance(owners, list) else ())
+    )
+
+
+def _revision(each: Mapping[str, Any]) -> Json:
+    """A ReplicaSet or ControllerRevision as its workload has it, without what only a copy in the
+    history carries."""
+    source = each.get("data") if each.get("kind") == "ControllerRevision" else each
+    spec = source.get("spec") if isinstance(source, Mapping) else None
+    template = spec.get("template") if isinstance(spec, Mapping) else None
+    if not isinstance(template, Mapping):
+        return {}
+    meta = dict(template.get("metadata") or {})
+    labels = {k: v for k, v in (meta.get("labels") or {}).items() if k != "pod-template-hash"}
+    rest = {key: value for key, value in template.items() if key != "$patch"}
+    return {"spec": {"template": {**rest, "metadata": {**meta, "labels": labels}}}}
+
+
+def _address(path: Path, value: Json, change: Change, typed: Sequence[Json]) -> bool:
+    """Is it where a Service answers that is really there? Scheme and path must be those of what it
+    replaces."""
+    parts = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        return False
+    old = [text for at, text in of_change(change.before) if at == path]
+    was = _ADDRESS.fullmatch(str(old[0])) if old else None
+    if (parts["scheme"], parts["rest"]) != ((was["scheme"], was["rest"]) if was else (None, None)):
+        return False
+    services = (each for each in typed if isinstance(each, dict) and each.get("kind") == "Service")
+    return any(_answers(each, parts, change.target.namespace) for each in services)
+
+
+def _answers(service: Mapping[str, Any], parts: re.Match[str], namespace: str) -> bool:
+    meta, spec = service.get("metadata") or {}, service.get("spec") or {}
+    name, where = meta.get("name"), meta.get("namespace")
+    full = f"{name}.{where}"
+    hosts = {full, f"{full}.svc", f"{full}.svc.cluster.local"}
+    hosts |= {str(name)} if where == namespace else set()
+    ports = {str(port.get("port")) for port in spec.get("ports") or ()}
+    return parts["host"] in hosts and (parts["port"] is None or parts["port"] in ports)
+
+
+def _exact(value: Json) -> str:
+    """Python takes 1, 1.0 and True for the same."""
+    return f"{type(value).__name__} {value}"
