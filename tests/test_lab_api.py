@@ -379,8 +379,51 @@ def test_ephemeral_containers_are_added_and_stay(lab: Lab):
     debug = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
     call = lab.core.patch_namespaced_pod_ephemeralcontainers
     assert call("web", "shop", debug).spec.ephemeral_containers[0].name == "debug"
-    gone = [{"op": "remove", "path": "/spec/ephemeralContainers/0"}]
-    assert refusal(call, "web", "shop", gone)[0] == 422
+    for patch, field, why in (
+        (
+            [{"op": "remove", "path": "/spec/ephemeralContainers/0"}],
+            "spec.ephemeralContainers",
+            'Forbidden: existing ephemeral containers "debug" may not be removed',
+        ),
+        (
+            [{"op": "replace", "path": "/spec/ephemeralContainers/0/image", "value": "other"}],
+            "spec.ephemeralContainers",
+            'Forbidden: existing ephemeral containers "debug" may not be changed',
+        ),
+        (
+            {"spec": {"ephemeralContainers": [{"name": "web", "image": "busybox"}]}},
+            "spec.ephemeralContainers[0].name",
+            'Duplicate value: "web"',
+        ),
+        (
+            {
+                "spec": {
+                    "ephemeralContainers": [{"name": "d2", "image": "b", "lifecycle": {"x": 1}}]
+                }
+            },
+            "spec.ephemeralContainers[0].lifecycle",
+            "Forbidden: cannot be set for an Ephemeral Container",
+        ),
+    ):
+        code, status = refusal(call, "web", "shop", patch)
+        assert (code, status["details"]["causes"][0]["field"]) == (422, field)
+        assert status["details"]["causes"][0]["message"] == why
+    assert len(lab.core.read_namespaced_pod("web", "shop").spec.ephemeral_containers) == 1
+
+
+def test_an_eviction_takes_one_of_the_disruptions_allowed(lab: Lab):
+    lab.pod("web-1")
+    lab.pod("web-2")
+    budgets = resource("poddisruptionbudgets")
+    spec = {"selector": {"matchLabels": {"app": "web"}}}
+    status = {"disruptionsAllowed": 1, "desiredHealthy": 1, "currentHealthy": 2}
+    lab.store.create(budgets, "shop", {"metadata": {"name": "b"}, "spec": spec, "status": status})
+    assert lab.send("POST", f"{PODS}/web-1/eviction", {})[0] == 201
+    code, status = lab.send("POST", f"{PODS}/web-2/eviction", {})
+    assert (code, status["details"]["causes"][0]["message"]) == (
+        429,
+        "The disruption budget b needs 1 healthy pods and has 2 currently",
+    )
 
 
 def test_metrics_of_pods_and_nodes(lab: Lab):
@@ -779,6 +822,18 @@ class TestKubectl:
         assert kubectl("auth", "can-i", "delete", "pods") == "yes\n"
         assert "lab-admin" in kubectl("auth", "whoami")
         assert kubectl("get", "--raw", "/healthz") == "ok"
+
+    def test_cordon_taint_and_drain(self, lab: Lab, kubectl: Kubectl):
+        lab.store.create(resource("nodes"), None, {"metadata": {"name": "node"}, "spec": {}})
+        lab.pod()
+        kubectl("cordon", "node")
+        assert "SchedulingDisabled" in kubectl("get", "nodes")
+        kubectl("taint", "node", "node", "team=data:NoSchedule")
+        assert "Taints:             team=data:NoSchedule" in kubectl("describe", "node", "node")
+        dry = kubectl("drain", "node", "--force", "--dry-run=server")
+        assert "evicting pod shop/web (server dry run)" in dry
+        kubectl("uncordon", "node")
+        assert "SchedulingDisabled" not in kubectl("get", "nodes")
 
     def test_events_are_found_by_describe(self, lab: Lab, kubectl: Kubectl):
         pod = lab.pod()

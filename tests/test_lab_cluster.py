@@ -243,6 +243,23 @@ def test_kubectl_reaches_into_pods(lab: LabInfo) -> None:
 # Its end
 
 
+@pytest.mark.kubectl
+@needs_kubectl
+def test_kubectl_debugs_a_pod(lab: LabInfo) -> None:
+    name = pods(lab, "catalog")[0]["metadata"]["name"]
+    command = ("--", "sh", "-c", "echo looking; exit 3")
+    kubectl(lab, "-n", "shop", "debug", name, "--image=busybox", "-c", "looker", *command)
+
+    def ended() -> bool:
+        statuses = get(lab, f"/api/v1/namespaces/shop/pods/{name}")["status"]
+        found = statuses.get("ephemeralContainerStatuses", [{"state": {}}])[0]
+        return found["state"].get("terminated", {}).get("exitCode") == 3
+
+    eventually(ended)
+    assert kubectl(lab, "-n", "shop", "logs", name, "-c", "looker") == "looking\n"
+    assert pods(lab, "catalog")[0]["status"]["containerStatuses"][0]["ready"]
+
+
 def test_stop_ends_every_process(tmp_path: Path) -> None:
     info = control.start(tmp_path)
     children = family(info.pid)

@@ -12,10 +12,12 @@ from smoldebug.lab.controllers import Controllers
 from smoldebug.lab.deployments import REVISION
 from smoldebug.lab.objects import (
     AUTOSCALERS,
+    BUDGETS,
     DEPLOYMENTS,
     ENDPOINTS,
     NODES,
     PODS,
+    QUOTAS,
     REPLICASETS,
     SERVICES,
     SLICES,
@@ -23,7 +25,8 @@ from smoldebug.lab.objects import (
     is_active,
     is_ready,
 )
-from smoldebug.lab.store import Store
+from smoldebug.lab.quotas import Quotas
+from smoldebug.lab.store import ApiError, Store
 from smoldebug.sources.world import Object
 
 
@@ -55,6 +58,8 @@ class Cluster:
             meta = pod["metadata"]
             if meta.get("deletionTimestamp"):
                 self.store.delete(PODS, meta["namespace"], meta["name"], final=True)
+                continue
+            if not pod["spec"].get("nodeName"):
                 continue
             image = pod["spec"]["containers"][0]["image"]
             ready = "False" if image == bad_image else "True"
@@ -306,3 +311,180 @@ def test_an_autoscaler_keeps_replicas_in_its_bounds(cluster: Cluster) -> None:
     assert len(cluster.pods()) == 6
     status = cluster.store.get(resource("hpa"), "shop", "web")["status"]
     assert status == {"currentReplicas": 6, "desiredReplicas": 6}
+
+
+# -- disruption budgets
+
+
+@pytest.mark.parametrize(
+    ("limit", "desired", "allowed"),
+    [
+        ({"minAvailable": 2}, 2, 1),
+        ({"minAvailable": "50%"}, 2, 1),
+        ({"minAvailable": "100%"}, 3, 0),
+        ({"maxUnavailable": 1}, 2, 1),
+        ({"maxUnavailable": "34%"}, 1, 2),
+        ({"maxUnavailable": 0}, 3, 0),
+    ],
+)
+def test_a_budget_says_how_many_may_go(
+    cluster: Cluster, limit: dict[str, Any], desired: int, allowed: int
+) -> None:
+    spec = {"selector": {"matchLabels": {"app": "web"}}, **limit}
+    cluster.store.create(BUDGETS, "shop", {"metadata": {"name": "web"}, "spec": spec})
+    cluster.settle()
+    status = cluster.store.peek(BUDGETS, "shop", "web")["status"]
+    assert (status["expectedPods"], status["currentHealthy"]) == (3, 3)
+    assert (status["desiredHealthy"], status["disruptionsAllowed"]) == (desired, allowed)
+
+
+def test_a_budget_of_nothing_allows_nothing(cluster: Cluster) -> None:
+    spec = {"selector": {"matchLabels": {"app": "gone"}}, "minAvailable": 0}
+    cluster.store.create(BUDGETS, "shop", {"metadata": {"name": "gone"}, "spec": spec})
+    cluster.settle()
+    assert cluster.store.peek(BUDGETS, "shop", "gone")["status"]["disruptionsAllowed"] == 0
+
+
+# -- nodes
+
+
+def patch_node(cluster: Cluster, **spec: Any) -> None:
+    def change(node: Object) -> Object:
+        return {**node, "spec": {**node["spec"], **spec}}
+
+    cluster.store.update(NODES, None, "lab-node", change)
+    cluster.settle()
+
+
+def test_a_cordoned_node_is_tainted_and_takes_no_new_pods(cluster: Cluster) -> None:
+    patch_node(cluster, unschedulable=True)
+    node = cluster.store.peek(NODES, None, "lab-node")
+    assert [t["key"] for t in node["spec"]["taints"]] == ["node.kubernetes.io/unschedulable"]
+    cluster.change(replicas=4)
+    cluster.settle()
+    assert "0/1 nodes are available: 1 node(s) were unschedulable." in events(
+        cluster.store, "FailedScheduling"
+    )
+    patch_node(cluster, unschedulable=False)
+    assert "taints" not in cluster.store.peek(NODES, None, "lab-node")["spec"]
+    assert sum(map(is_ready, cluster.pods())) == 4
+
+
+@pytest.mark.parametrize(
+    ("toleration", "placed"),
+    [
+        (None, False),
+        ({"key": "team", "value": "data", "effect": "NoSchedule"}, True),
+        ({"key": "team", "value": "web"}, False),
+        ({"key": "team", "operator": "Exists"}, True),
+        ({"operator": "Exists"}, True),
+        ({"key": "team", "operator": "Exists", "effect": "NoExecute"}, False),
+    ],
+)
+def test_a_taint_repels_who_does_not_tolerate_it(
+    cluster: Cluster, toleration: dict[str, str] | None, placed: bool
+) -> None:
+    patch_node(cluster, taints=[{"key": "team", "value": "data", "effect": "NoSchedule"}])
+    spec = {"containers": [{"name": "a", "image": "x"}]}
+    spec |= {"tolerations": [toleration]} if toleration else {}
+    cluster.store.create(PODS, "shop", {"metadata": {"name": "lone"}, "spec": spec})
+    cluster.settle()
+    assert bool(cluster.store.peek(PODS, "shop", "lone")["spec"].get("nodeName")) is placed
+    why = "0/1 nodes are available: 1 node(s) had untolerated taint {team: data}."
+    assert (why in events(cluster.store, "FailedScheduling")) is not placed
+
+
+def test_no_execute_drives_pods_away(cluster: Cluster) -> None:
+    before = {pod["metadata"]["name"] for pod in cluster.pods()}
+    patch_node(cluster, taints=[{"key": "broken", "effect": "NoExecute"}])
+    after = cluster.pods()
+    assert len(after) == 3
+    assert not before & {pod["metadata"]["name"] for pod in after}
+    assert not any("nodeName" in pod["spec"] for pod in after)
+
+
+# -- quotas
+
+
+def quota(cluster: Cluster, **hard: str) -> Quotas:
+    named = {name.replace("_", "."): amount for name, amount in hard.items()}
+    obj = {"metadata": {"name": "q"}, "spec": {"hard": named}}
+    cluster.store.create(QUOTAS, "shop", obj)
+    quotas = Quotas(cluster.store)
+    cluster.store.admission.append(quotas.admit)
+    return quotas
+
+
+def test_a_quota_stops_a_rollout_and_says_so(cluster: Cluster) -> None:
+    quota(cluster, pods="4")
+    cluster.change(replicas=5)
+    cluster.settle()
+    assert len(cluster.pods()) == 4
+    assert cluster.store.peek(QUOTAS, "shop", "q")["status"] == {
+        "hard": {"pods": "4"},
+        "used": {"pods": "4"},
+    }
+    refused = events(cluster.store, "FailedCreate")[0]
+    said = "exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4"
+    assert refused.endswith(f"is forbidden: {said}")
+
+
+def asking(cluster: Cluster, cpu: str = "", memory: str = "") -> None:
+    resources = {"requests": {"cpu": cpu} if cpu else {}}
+    resources["limits"] = {"memory": memory} if memory else {}
+    spec = {"containers": [{"name": "a", "image": "x", "resources": resources}]}
+    meta = {"generateName": "w-"}
+    cluster.store.create(PODS, "shop", {"metadata": meta, "spec": spec})
+
+
+def test_a_quota_counts_requests_and_limits(cluster: Cluster) -> None:
+    cluster.change(replicas=0)
+    cluster.settle()
+    quotas = quota(cluster, requests_cpu="500m", limits_memory="1Gi")
+    with pytest.raises(ApiError, match="failed quota: q: must specify limits.memory,requests.cpu"):
+        asking(cluster)
+    asking(cluster, "300m", "512Mi")
+    said = (
+        "exceeded quota: q, requested: limits.memory=768Mi,requests.cpu=300m, "
+        "used: limits.memory=512Mi,requests.cpu=300m, limited: limits.memory=1Gi,requests.cpu=500m"
+    )
+    with pytest.raises(ApiError, match=said):
+        asking(cluster, "300m", "768Mi")
+    quotas.step()
+    used = cluster.store.peek(QUOTAS, "shop", "q")["status"]["used"]
+    assert used == {"requests.cpu": "300m", "limits.memory": "512Mi"}
+
+
+def test_a_quota_counts_objects_of_a_kind(cluster: Cluster) -> None:
+    obj = {"metadata": {"name": "q"}, "spec": {"hard": {"count/deployments.apps": "2"}}}
+    cluster.store.create(QUOTAS, "shop", obj)
+    cluster.store.admission.append(Quotas(cluster.store).admit)
+    cluster.store.create(DEPLOYMENTS, "shop", deployment("one"))
+    with pytest.raises(ApiError, match="requested: count/deployments.apps=1, used: count") as error:
+        cluster.store.create(DEPLOYMENTS, "shop", deployment("two"), dry_run=True)
+    assert (error.value.code, error.value.reason) == (403, "Forbidden")
+
+
+# -- who owns what
+
+
+def test_what_controllers_change_is_theirs(cluster: Cluster) -> None:
+    cluster.store.create(DEPLOYMENTS, "shop", deployment("api", replicas=1), manager="on-call")
+    spec = {"minReplicas": 2, "maxReplicas": 4}
+    spec |= {"scaleTargetRef": {"kind": "Deployment", "name": "api"}}
+    cluster.store.create(AUTOSCALERS, "shop", {"metadata": {"name": "api"}, "spec": spec})
+    cluster.settle()
+    entries = cluster.store.peek(DEPLOYMENTS, "shop", "api")["metadata"]["managedFields"]
+    owners = {(e["manager"], e.get("subresource", "")): e["fieldsV1"] for e in entries}
+    controllers = "kube-controller-manager"
+    assert set(owners) == {
+        ("on-call", ""),
+        (controllers, "scale"),
+        (controllers, ""),
+        (controllers, "status"),
+    }
+    assert owners[controllers, "scale"] == {"f:spec": {"f:replicas": {}}}
+    assert "f:replicas" not in owners["on-call", ""]["f:spec"]
+    for kind in (REPLICASETS, PODS):
+        (first, *_) = cluster.store.scan(kind, "shop")[0][0]["metadata"]["managedFields"]
+        assert first["manager"] == controllers

@@ -14,6 +14,7 @@ import msgspec
 from smoldebug.lab import (
     access,
     discovery,
+    ephemeral,
     eventsview,
     ownership,
     patches,
@@ -309,7 +310,7 @@ class Api:
         if subresource == "scale":
             change = subresources.scaling(change)
         elif subresource == "ephemeralcontainers":
-            change = subresources.adding_ephemeral(change)
+            change = ephemeral.adding(change)
         elif kind.group == "events.k8s.io":
             asked = change
             change = lambda obj: eventsview.stored(kind, asked(eventsview.shown(kind, obj)))  # noqa: E731

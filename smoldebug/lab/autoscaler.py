@@ -4,7 +4,7 @@ Metrics are not looked at; within its bounds a workload keeps the size somebody 
 """
 
 from smoldebug.lab.catalog import resource
-from smoldebug.lab.objects import AUTOSCALERS, Recorder, write_status
+from smoldebug.lab.objects import AUTOSCALERS, Recorder, change_object, write_status
 from smoldebug.lab.store import ApiError, Store
 from smoldebug.sources.world import Object
 
@@ -24,7 +24,8 @@ class Autoscaler:
         namespace, name = autoscaler["metadata"]["namespace"], target["name"]
         try:
             kind = resource(target["kind"])
-            now = self.store.peek(kind, namespace, name)["spec"]["replicas"]
+            workload = self.store.peek(kind, namespace, name)
+            now = workload["spec"]["replicas"]
         except (ApiError, LookupError, KeyError) as error:
             message = f"the HPA controller was unable to get the target's current scale: {error}"
             self.recorder.warning(autoscaler, "FailedGetScale", message)
@@ -36,7 +37,7 @@ class Autoscaler:
             return current
 
         if wanted != now:
-            self.store.update(kind, namespace, name, scale)
+            change_object(self.store, kind, workload, scale, "scale")
             bound = "below" if wanted > now else "above"
             message = f"New size: {wanted}; reason: Current number of replicas {bound} Spec."
             message += "MinReplicas" if wanted > now else "MaxReplicas"

@@ -1,9 +1,12 @@
 """The control plane: every controller, run one after the other whenever something changed."""
 
 from smoldebug.lab.autoscaler import Autoscaler
+from smoldebug.lab.budgets import BudgetController
 from smoldebug.lab.deployments import DeploymentController
 from smoldebug.lab.endpoints import EndpointsController
+from smoldebug.lab.nodes import NodeController
 from smoldebug.lab.objects import Loop
+from smoldebug.lab.quotas import Quotas
 from smoldebug.lab.replicasets import ReplicaSetController
 from smoldebug.lab.scheduler import Scheduler
 from smoldebug.lab.store import Store
@@ -15,8 +18,11 @@ class Controllers:
             Autoscaler(store).step,
             DeploymentController(store).step,
             ReplicaSetController(store).step,
+            NodeController(store).step,
             Scheduler(store).step,
             EndpointsController(store).step,
+            BudgetController(store).step,
+            Quotas(store).step,
         ]
         loop = Loop(store, self.step, "controllers")
         self.start, self.stop = loop.start, loop.stop

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from smoldebug.lab.catalog import Resource
 from smoldebug.lab.objects import (
     DEPLOYMENTS,
+    MANAGER,
     REPLICASETS,
     Recorder,
+    change_object,
     condition,
     owned_by,
     owner_reference,
@@ -48,8 +51,8 @@ class Rollout:
         if strategy["type"] == "Recreate":
             return self.want, 0
         rolling = strategy["rollingUpdate"]
-        surge = _share(rolling["maxSurge"], self.want, math.ceil)
-        unavailable = _share(rolling["maxUnavailable"], self.want, math.floor)
+        surge = share(rolling["maxSurge"], self.want, math.ceil)
+        unavailable = share(rolling["maxUnavailable"], self.want, math.floor)
         if not surge and not unavailable:
             unavailable = 1
         return self.want + surge, max(0, self.want - unavailable)
@@ -110,6 +113,7 @@ class DeploymentController:
                 },
                 "spec": spec,
             },
+            manager=MANAGER,
         )
 
     def _adopt_revision(self, rollout: Rollout) -> None:
@@ -118,13 +122,12 @@ class DeploymentController:
                 DEPLOYMENTS, rollout.deployment, str(_revision(rollout.new))
             )
 
-    def _annotate(self, kind: object, obj: Object, revision: str) -> Object:
+    def _annotate(self, kind: Resource, obj: Object, revision: str) -> Object:
         def change(current: Object) -> Object:
             current["metadata"].setdefault("annotations", {})[REVISION] = revision
             return current
 
-        meta = obj["metadata"]
-        return self.store.update(kind, meta["namespace"], meta["name"], change)  # type: ignore[arg-type]
+        return change_object(self.store, kind, obj, change)
 
     def _forget_old(self, rollout: Rollout) -> None:
         limit = rollout.deployment["spec"]["revisionHistoryLimit"]
@@ -191,7 +194,7 @@ class DeploymentController:
             current["spec"]["replicas"] = count
             return current
 
-        self.store.update(REPLICASETS, meta["namespace"], meta["name"], change)
+        change_object(self.store, REPLICASETS, replicaset, change)
         replicaset["spec"] = {**replicaset["spec"], "replicas": count}
         self.recorder.normal(
             rollout.deployment,
@@ -310,7 +313,8 @@ def _count(replicaset: Object, field: str) -> int:
     return int((replicaset.get("status") or {}).get(field, 0))
 
 
-def _share(value: int | str, whole: int, rounded: Callable[[float], int]) -> int:
+def share(value: int | str, whole: int, rounded: Callable[[float], int]) -> int:
+    """A number, or a percentage of `whole`."""
     if isinstance(value, str) and value.endswith("%"):
         return int(rounded(whole * float(value[:-1]) / 100))
     return int(value)

@@ -7,10 +7,12 @@ from typing import Any
 
 from smoldebug.lab.objects import (
     ENDPOINTS,
+    MANAGER,
     NODE,
     PODS,
     SERVICES,
     SLICES,
+    change_object,
     controller_of,
     is_active,
     is_ready,
@@ -99,12 +101,13 @@ class EndpointsController:
 
         try:
             if name:
-                self.store.update(kind, namespace, name, change)
+                at = {"metadata": {"namespace": namespace, "name": name}}
+                change_object(self.store, kind, at, change)
                 return
         except ApiError as error:
             if error.code != 404:
                 raise
-        self.store.create(kind, namespace, new)
+        self.store.create(kind, namespace, new, manager=MANAGER)
 
 
 def _selects(service: Object, selector: dict[str, str], pod: Object) -> bool:

@@ -37,7 +37,8 @@ class Kubelet:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.store.create(NODES, None, node_object(self.addresses.node, self.store))
+        node = node_object(self.addresses.node, self.store)
+        self.store.create(NODES, None, node, manager="kubelet")
         self._loop.start()
 
     def stop(self) -> None:
@@ -109,7 +110,7 @@ class Kubelet:
         if worker is None and not deleted:
             worker = self.pods[uid] = PodWorker(self._node, self.addresses.take_pod())
         if worker is not None and not deleted:
-            write_status(self.store, PODS, pod, worker.step(pod))
+            write_status(self.store, PODS, pod, worker.step(pod), "kubelet")
         elif worker is None or worker.stop(pod):
             meta = pod["metadata"]
             self.store.delete(PODS, meta["namespace"], meta["name"], final=True)

@@ -5,9 +5,9 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from smoldebug.lab.catalog import resource
+from smoldebug.lab.catalog import Resource, resource
+from smoldebug.lab.ownership import Change, as_manager
 from smoldebug.lab.store import ApiError, Store, timestamp
 from smoldebug.sources.world import Object
 
@@ -19,8 +19,10 @@ SERVICES, ENDPOINTS = resource("services"), resource("endpoints")
 SLICES, EVENTS = resource("endpointslices"), resource("Event")
 CONFIGMAPS, SECRETS = resource("configmaps"), resource("secrets")
 AUTOSCALERS = resource("horizontalpodautoscalers")
+BUDGETS, QUOTAS = resource("poddisruptionbudgets"), resource("resourcequotas")
 
 NODE = "lab-node"
+MANAGER = "kube-controller-manager"  # who the controllers are in managedFields
 EVENT_LIMIT = 500  # events kept; the oldest go first
 SETTLE = 0.02  # seconds a loop lets changes gather before it looks
 
@@ -65,18 +67,38 @@ def is_active(pod: Object) -> bool:
     return not pod["metadata"].get("deletionTimestamp") and phase not in ("Succeeded", "Failed")
 
 
-def write_status(store: Store, resource_: Any, obj: Object, status: Object) -> None:
+def change_object(
+    store: Store,
+    resource_: Resource,
+    obj: Object,
+    change: Change,
+    subresource: str = "",
+    manager: str = MANAGER,
+) -> Object:
+    """Update an object as one of the cluster's components: it owns what it changes. Raises
+    ApiError."""
+    meta, now = obj["metadata"], timestamp(store.clock.now())
+    recorded = as_manager(manager, now, change, subresource)
+    written = "status" if subresource == "status" else ""
+    return store.update(
+        resource_, meta.get("namespace"), meta["name"], recorded, subresource=written
+    )
+
+
+def write_status(
+    store: Store, resource_: Resource, obj: Object, status: Object, manager: str = MANAGER
+) -> None:
     """Store a new status if it differs; an object that is gone meanwhile is no error."""
     if status == obj.get("status"):
         return
-    meta = obj["metadata"]
     try:
-        store.update(
+        change_object(
+            store,
             resource_,
-            meta.get("namespace"),
-            meta["name"],
+            obj,
             lambda current: {**current, "status": status},
-            subresource="status",
+            "status",
+            manager,
         )
     except ApiError as error:
         if error.code != 404:
@@ -116,7 +138,7 @@ class Recorder:
         event |= {"message": message[:1024]}
         namespace = event["metadata"]["namespace"]
         try:
-            stored = self.store.create(EVENTS, namespace, event)
+            stored = self.store.create(EVENTS, namespace, event, manager=self.component)
         except ApiError as error:
             log.warning("event not recorded: %s", error)
             return

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from smoldebug.lab.objects import (
+    MANAGER,
     PODS,
     REPLICASETS,
     Recorder,
@@ -13,14 +14,17 @@ from smoldebug.lab.objects import (
     owner_reference,
     write_status,
 )
-from smoldebug.lab.store import ApiError, Store, clone
+from smoldebug.lab.store import ApiError, Store, clone, timestamp
 from smoldebug.sources.world import Object
+
+_RETRY = 5.0  # seconds after a pod that could not be created
 
 
 class ReplicaSetController:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.recorder = Recorder(store, "replicaset-controller")
+        self._failed: dict[str, tuple[float, Object]] = {}  # uid -> when to try again, condition
 
     def step(self) -> float:
         pods, _ = self.store.scan(PODS)
@@ -32,7 +36,11 @@ class ReplicaSetController:
     def _reconcile(self, replicaset: Object, pods: list[Object]) -> None:
         pods = [pod for pod in pods if is_active(pod)]
         want = replicaset["spec"]["replicas"]
-        if len(pods) < want:
+        uid = replicaset["metadata"]["uid"]
+        waits = self._failed.get(uid, (0.0, {}))[0] > self.store.clock.monotonic()
+        if len(pods) >= want or not waits:
+            self._failed.pop(uid, None)
+        if len(pods) < want and not waits:
             self._create(replicaset, want - len(pods))
         elif len(pods) > want:
             young_first = sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])[::-1]
@@ -49,12 +57,22 @@ class ReplicaSetController:
         pod = {"metadata": meta, "spec": template["spec"]}
         for _ in range(count):
             try:
-                new = self.store.create(PODS, replicaset["metadata"]["namespace"], pod)
+                new = self.store.create(
+                    PODS, replicaset["metadata"]["namespace"], pod, manager=MANAGER
+                )
             except ApiError as error:
-                self.recorder.warning(replicaset, "FailedCreate", f"Error creating: {error}")
+                self._note_failure(replicaset, str(error))
                 return
             name = new["metadata"]["name"]
             self.recorder.normal(replicaset, "SuccessfulCreate", f"Created pod: {name}")
+
+    def _note_failure(self, replicaset: Object, message: str) -> None:
+        """Say it, and try again a little later: a quota does not give way at once."""
+        self.recorder.warning(replicaset, "FailedCreate", f"Error creating: {message}")
+        failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+        failure |= {"message": message, "lastTransitionTime": timestamp(self.store.clock.now())}
+        later = self.store.clock.monotonic() + _RETRY
+        self._failed[replicaset["metadata"]["uid"]] = later, failure
 
     def _delete(self, replicaset: Object, pods: list[Object]) -> None:
         for pod in pods:
@@ -71,8 +89,10 @@ class ReplicaSetController:
             "readyReplicas": sum(map(is_ready, pods)),
             "availableReplicas": sum(self._is_available(replicaset, pod) for pod in pods),
         }
-        status = {name: count for name, count in counts.items() if count}
+        status: Object = {name: count for name, count in counts.items() if count}
         status["replicas"] = len(pods)
+        if failed := self._failed.get(replicaset["metadata"]["uid"]):
+            status["conditions"] = [failed[1]]
         status["observedGeneration"] = replicaset["metadata"]["generation"]
         write_status(self.store, REPLICASETS, replicaset, status)
 

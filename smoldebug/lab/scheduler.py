@@ -2,6 +2,7 @@
 
 from smoldebug.lab.objects import NODES, PODS, Recorder, write_status
 from smoldebug.lab.store import ApiError, Store, timestamp
+from smoldebug.lab.taints import repelling
 from smoldebug.sources.world import Object
 
 
@@ -48,7 +49,8 @@ class Scheduler:
             "message": message,
             "lastTransitionTime": timestamp(self.store.clock.now()),
         }
-        write_status(self.store, PODS, pod, {**pod.get("status", {}), "conditions": [refusal]})
+        status = {**pod.get("status", {}), "conditions": [refusal]}
+        write_status(self.store, PODS, pod, status, "kube-scheduler")
         self.recorder.warning(pod, "FailedScheduling", message)
 
 
@@ -56,6 +58,8 @@ def _unfit(pod: Object, node: Object) -> str:
     """Why the node does not take the pod, as the scheduler words it; "" when it does."""
     if node["spec"].get("unschedulable"):
         return "node(s) were unschedulable"
+    if taint := repelling(node, pod, "NoSchedule", "NoExecute"):
+        return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
     wanted = pod["spec"].get("nodeSelector") or {}
     if not wanted.items() <= (node["metadata"].get("labels") or {}).items():
         return "node(s) didn't match Pod's node affinity/selector"

@@ -19,6 +19,7 @@ from smoldebug.lab.apierror import ApiError
 from smoldebug.lab.apifaults import Dropped, Faults
 from smoldebug.lab.defaultroles import bootstrap
 from smoldebug.lab.identity import ADMIN, ANONYMOUS, User
+from smoldebug.lab.quotas import Quotas
 from smoldebug.lab.requests import Exec, Reply, Request, Stream, error_reply
 from smoldebug.lab.runtime import Runtime
 from smoldebug.lab.store import Store
@@ -118,6 +119,7 @@ def serve(
     request. Raises OSError when the port is taken.
     """
     bootstrap(store)
+    store.admission.append(Quotas(store).admit)
     api = Api(store, runtime, faults or Faults())
     return Server(port, api, token, extra_routes if extra_routes is not None else {})
 

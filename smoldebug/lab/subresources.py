@@ -8,6 +8,7 @@ from smoldebug.lab import apierror, websocket
 from smoldebug.lab.apierror import ApiError, bad_request
 from smoldebug.lab.catalog import Resource, resource
 from smoldebug.lab.identity import Tokens
+from smoldebug.lab.objects import write_status
 from smoldebug.lab.requests import Exec, Request
 from smoldebug.lab.runtime import LogOptions, Runtime, Usage
 from smoldebug.lab.selectors import selector_matches, selector_text
@@ -56,34 +57,33 @@ def scaling(change: Change) -> Change:
     return changed
 
 
-def adding_ephemeral(change: Change) -> Change:
-    """A change of a pod of which only new ephemeral containers count. It raises ApiError 422."""
-
-    def changed(pod: Object) -> Object:
-        before = pod["spec"].get("ephemeralContainers") or []
-        after = change(pod)["spec"].get("ephemeralContainers") or []
-        if any(container not in after for container in before):
-            why = "Forbidden: existing ephemeral containers may not be changed or removed"
-            raise apierror.invalid(_PODS, pod["metadata"]["name"], "spec.ephemeralContainers", why)
-        filled = [{"terminationMessagePath": "/dev/termination-log", **c} for c in after]
-        return {**pod, "spec": pod["spec"] | {"ephemeralContainers": filled}}
-
-    return changed
-
-
 def evict(store: Store, namespace: str, name: str, options: Object) -> Object:
     """Delete a pod unless a disruption budget forbids it now. Raises ApiError 404, 429."""
-    pod = store.peek(_PODS, namespace, name)
-    labels = pod["metadata"].get("labels") or {}
-    for budget in store.scan(_BUDGETS, namespace)[0]:
-        allowed = (budget.get("status") or {}).get("disruptionsAllowed")
-        if allowed == 0 and selector_matches(budget["spec"].get("selector") or {}, labels):
-            message = "Cannot evict pod as it would violate the pod's disruption budget."
-            why = f"The disruption budget {budget['metadata']['name']} allows no disruption now"
-            causes = [{"reason": "DisruptionBudget", "message": why}]
-            raise ApiError(429, "TooManyRequests", message, causes=causes)
-    store.delete(_PODS, namespace, name, options)
+    with store.condition:  # two evictions must not both take the last one allowed
+        labels = store.peek(_PODS, namespace, name)["metadata"].get("labels") or {}
+        budgets = [
+            budget
+            for budget in store.scan(_BUDGETS, namespace)[0]
+            if selector_matches(budget["spec"].get("selector") or {}, labels)
+        ]
+        for budget in budgets:
+            if (budget.get("status") or {}).get("disruptionsAllowed") == 0:
+                raise _too_many_disruptions(budget)
+        store.delete(_PODS, namespace, name, options)
+        for budget in budgets if not options.get("dryRun") else ():
+            if status := budget.get("status"):
+                left = {**status, "disruptionsAllowed": status["disruptionsAllowed"] - 1}
+                write_status(store, _BUDGETS, budget, left)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def _too_many_disruptions(budget: Object) -> ApiError:
+    status, name = budget["status"], budget["metadata"]["name"]
+    needs, has = (status.get(field, 0) for field in ("desiredHealthy", "currentHealthy"))
+    why = f"The disruption budget {name} needs {needs} healthy pods and has {has} currently"
+    causes = [{"reason": "DisruptionBudget", "message": why}]
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    return ApiError(429, "TooManyRequests", message, causes=causes)
 
 
 def token(tokens: Tokens, namespace: str, name: str, asked: Object) -> Object:
