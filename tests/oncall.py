@@ -69,9 +69,9 @@ class OnCall:
         return self.smoldebug("triage", *named, *model, "-o", "jsonl", *options)
 
     def playbook(self, **more: Any) -> str:
-        """Goal: auth has nine replicas, which no single change here brings about."""
+        """Goal: auth has four replicas instead of two."""
         path = self.folder / "mine.yaml"
-        goal = {"all": [replicas_are(9)], "every": "20ms", "within": "200ms"}
+        goal = {"all": [replicas_are(4)], "every": "20ms", "within": "30s"}
         change = {"allow": ["scale"], "targets": ["Deployment/shop/auth"], **more.pop("change", {})}
         book = {
             "apiVersion": "smoldebug.dev/v1",
@@ -164,6 +164,10 @@ def on_call(
 def replicas_are(wanted: int) -> dict[str, Any]:
     auth = {"kind": "Deployment", "namespace": "shop", "name": "auth"}
     return {"object": {**auth, "matches": {"spec": {"replicas": wanted}}}}
+
+
+# No change here brings that about; there is time for one on a busy machine.
+MISSED = {"goal": {"all": [replicas_are(9)], "within": "1500ms"}}
 
 
 def scale_to(*replicas: int) -> dict[str, Any]:

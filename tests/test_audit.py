@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from commands import environment
 from modelserver import ModelServer, calls
-from oncall import OnCall, on_call, replicas_are, scale_to
+from oncall import OnCall, on_call, scale_to
 
 from smoldebug.events import AnyEvent, ChangeIntended, ChangeSettled, ModelAsked, RunStarted
 from smoldebug.sources.process import LocalProcesses
 from smoldebug.sources.world import Completed
 from smoldebug.status import ExitStatus
 
-FOUR = {"goal": {"all": [replicas_are(4)], "within": "5s"}}
 KEY = "sk-proj-" + "Tq7vXw2LmN8sRk4Zb1Yc6Hd3" * 2
 PASSWORD = "Vb9kQz3xLw7t"
 
@@ -33,7 +32,7 @@ def me(
 
 
 def test_a_whole_journal_says_who_approved_and_changed_what(me: OnCall) -> None:
-    me.triage(scale_to(4), options=("-y",), on_failure="report")
+    me.triage(scale_to(4), options=("-y",))
     me.smoldebug("undo", "last", "-y")
     said = me.smoldebug("runs", "verify", "last", "-o", "json")
     assert (said.code, said.document["whole"]) == (ExitStatus.MET, True)
@@ -57,7 +56,7 @@ def test_a_whole_journal_says_who_approved_and_changed_what(me: OnCall) -> None:
 
 
 def test_the_head_stands_for_every_byte_before_it(me: OnCall) -> None:
-    me.triage(scale_to(4), options=("-y",), on_failure="report")
+    me.triage(scale_to(4), options=("-y",))
     head = me.smoldebug("runs", "verify", "last", "-o", "json").document["head"]
     me.smoldebug("undo", "last", "-y")
     assert me.smoldebug("runs", "verify", "last", "-o", "json").document["head"] != head
@@ -77,7 +76,7 @@ EDITS = {
 def test_an_edited_journal_names_the_line_and_nothing_is_undone_from_it(
     me: OnCall, edit: str
 ) -> None:
-    me.triage(scale_to(4), options=("-y",), on_failure="report")
+    me.triage(scale_to(4), options=("-y",))
     was = me.journal.read_bytes().splitlines(keepends=True)
     now = EDITS[edit](was)
     me.journal.write_bytes(b"".join(now))
@@ -94,7 +93,7 @@ def test_an_edited_journal_names_the_line_and_nothing_is_undone_from_it(
 
 
 def test_the_end_of_a_torn_line_is_no_edit(me: OnCall) -> None:
-    me.triage(scale_to(4), options=("-y",), on_failure="report")
+    me.triage(scale_to(4), options=("-y",))
     with me.journal.open("ab") as file:
         file.write(b'{"chain": "12')
     assert me.smoldebug("runs", "verify", "last").code == ExitStatus.MET
@@ -128,7 +127,7 @@ def test_what_was_sent_is_shown_word_for_word_and_holds_no_secret(
     ]
     with ModelServer(script) as server:
         model = ("-m", "openai/some-model", "--api-base", server.url)
-        assert me.triage(options=("-y", *model), **FOUR).code == ExitStatus.MET
+        assert me.triage(options=("-y", *model)).code == ExitStatus.MET
     shown = me.smoldebug("runs", "show", "last", "--show-sent")
     assert shown.code == 0
     texts = [
@@ -166,7 +165,7 @@ def test_the_expert_sends_nothing(me: OnCall) -> None:
 
 def test_a_folder_that_cannot_be_written_changes_nothing_and_says_why(me: OnCall) -> None:
     (me.folder / "home").write_text("in the way")  # root may write anywhere, but not below a file
-    said = me.triage(scale_to(4), options=("-y", "-o", "plain"), **FOUR)
+    said = me.triage(scale_to(4), options=("-y", "-o", "plain"))
     assert (said.code, me.replicas) == (ExitStatus.NOT_MET, 2)
     assert "cannot write below" in said.err
     assert "from here on nothing is changed" in said.err
@@ -176,7 +175,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing_and_says_why(me: OnCall
 
 
 def test_an_undo_that_cannot_be_recorded_sends_nothing_and_says_why(me: OnCall) -> None:
-    me.triage(scale_to(4), options=("-y",), on_failure="report")
+    me.triage(scale_to(4), options=("-y",))
     done = limited(me, me.journal.stat().st_size, "undo", "last", "-y")
     assert (done.code, me.replicas) == (ExitStatus.UNDO_FAILED, 4), done.stderr
     assert "C1 scale Deployment/shop/auth · lab · undo failed" in done.stdout
@@ -186,7 +185,7 @@ def test_an_undo_that_cannot_be_recorded_sends_nothing_and_says_why(me: OnCall) 
 
 
 def test_a_yes_that_cannot_be_recorded_is_none(me: OnCall) -> None:
-    me.triage(scale_to(4), **FOUR)
+    me.triage(scale_to(4))
     size, digest = me.journal.stat().st_size, me.ledger["C1"].card.digest
     done = limited(me, size, "runs", "approve", "last", "C1", "--hash", digest)
     assert (done.code, me.ledger["C1"].state) == (ExitStatus.NOT_MET, "waiting")
@@ -198,7 +197,7 @@ def test_a_yes_that_cannot_be_recorded_is_none(me: OnCall) -> None:
 )
 def test_a_disk_that_fills_up(me: OnCall, full_from: type[AnyEvent], sent: bool) -> None:
     """From the middle of that line on nothing can be written."""
-    assert me.triage(scale_to(4), options=("-y",), **FOUR).code == ExitStatus.MET
+    assert me.triage(scale_to(4), options=("-y",)).code == ExitStatus.MET
     me.edit(replicas=2)
     room = 0
     for line, stamped in zip(me.journal.read_bytes().split(b"\n"), me.events, strict=False):

@@ -1,13 +1,13 @@
 """A run that waits for a yes, or was cut off, goes on; what was approved is what is carried out."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from clusters import deployment, practice
 from commands import Running, environment
-from oncall import SYSTEM, OnCall, on_call, replicas_are, scale_to
+from oncall import MISSED, SYSTEM, OnCall, Said, on_call, replicas_are, scale_to
 
 from smoldebug import journal
 from smoldebug.events import (
@@ -23,7 +23,6 @@ from smoldebug.events import (
 from smoldebug.records import Answer
 from smoldebug.status import ExitStatus
 
-FOUR = {"goal": {"all": [replicas_are(4)], "within": "5s"}}
 QUICK_TOOL = '''\
 from dataclasses import replace
 from smoldebug.proposals import propose
@@ -55,7 +54,7 @@ def me(
 
 def waiting(me: OnCall) -> str:
     """A run that waits for a yes to C1; returns the hash on its card."""
-    said = me.triage(scale_to(4), **FOUR)
+    said = me.triage(scale_to(4))
     assert said.code == ExitStatus.NEEDS_APPROVAL
     (proposed,) = me.of(ChangeProposed)
     assert (proposed.card.id, me.ledger["C1"].state, me.replicas) == ("C1", "waiting", 2)
@@ -145,7 +144,7 @@ def test_a_yes_holds_for_the_cluster_it_was_given_for(
 
 
 def test_a_run_that_was_interrupted_goes_on_with_what_it_had_seen(me: OnCall) -> None:
-    me.playbook(**FOUR)
+    me.playbook()
     look = {"calls": [{"get": {"kind": "deployments", "namespace": "shop"}}]}
     wait = {"calls": [{"wait": {"seconds": 30, "why": "it may come"}}]}
     (me.folder / "script.yaml").write_text(str([look, wait]), encoding="utf-8")
@@ -165,19 +164,26 @@ def test_a_run_that_was_interrupted_goes_on_with_what_it_had_seen(me: OnCall) ->
     assert [event.status for event in me.of(RunEnded)] == [ExitStatus.INTERRUPTED, ExitStatus.MET]
 
 
+def met(me: OnCall) -> Said:
+    return me.triage(scale_to(4), options=("-y",))
+
+
+def handed_over(me: OnCall) -> Said:
+    return me.triage()
+
+
+def undone(me: OnCall) -> Said:
+    return me.triage(scale_to(4), options=("-y",), **MISSED)
+
+
 @pytest.mark.parametrize(
-    ("goal", "how", "status"),
-    [
-        (4, {}, ExitStatus.MET),
-        (9, {"on_failure": "report"}, ExitStatus.NOT_MET),
-        (9, {}, ExitStatus.UNDONE),
-    ],
+    ("ends", "status"),
+    [(met, ExitStatus.MET), (handed_over, ExitStatus.NOT_MET), (undone, ExitStatus.UNDONE)],
 )
 def test_a_run_that_has_ended_is_not_taken_up_again(
-    me: OnCall, goal: int, how: dict[str, str], status: ExitStatus
+    me: OnCall, ends: Callable[[OnCall], Said], status: ExitStatus
 ) -> None:
-    ended = me.triage(scale_to(4), options=("-y",), goal={"all": [replicas_are(goal)]}, **how)
-    assert ended.code == status
+    assert ends(me).code == status
     before = me.journal.read_bytes()
     said = me.smoldebug("runs", "resume", "last")
     assert said.code == ExitStatus.USAGE
