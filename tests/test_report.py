@@ -402,6 +402,16 @@ def test_an_approval_given_later_is_carried_out_by_resume():
     assert found["NEXT"] == ("C1 is approved; to carry it out:", f"$ {RESUME}")
 
 
+def test_an_approval_counts_from_when_it_was_given_not_from_when_it_was_carried_out():
+    yes = Decision(Answer.YES, "operator", "runs approve", "berta")
+    events = [start(), proposed(), ChangeDecided("C1", "", NOBODY), ChangeDecided("C1", "", yes)]
+    again = [proposed(), ChangeDecided("C1", "", yes), SETTLED]
+    whole = [stamped(event) for event in events]
+    noon = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    whole += [Stamped("7f3a1c", 9, 9.0, noon, event) for event in again]
+    assert document(whole)["changes"][0]["decided_at"] == "2026-06-01T00:00:00+00:00"
+
+
 def test_break_glass_and_policies_stand_in_the_head():
     reason = "INC-4711: checkout is down"
     begun = msgspec.structs.replace(start(), break_glass=reason, policies=("/etc/p.yaml 3f9c",))
@@ -409,10 +419,7 @@ def test_break_glass_and_policies_stand_in_the_head():
     events = [stamped(each) for each in (begun, proposed(), ChangeDecided("C1", "", yes), SETTLED)]
     by_heading = {section.heading: section.lines for section in sections(events)}
     assert f"BREAK-GLASS was allowed: {reason}" in by_heading["VERDICT"]
-    assert (
-        "approved by operator anna, break-glass lifts limits.changes 2"
-        in (by_heading["CHANGED"][1])
-    )
+    assert "anna with break-glass (over limits.changes: 2)" in by_heading["CHANGED"][1]
     head = markdown(events).split("## ")[0]
     assert f"- **break-glass** {reason}" in head
     assert "- **policies** /etc/p.yaml 3f9c" in head

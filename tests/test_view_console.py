@@ -231,7 +231,7 @@ def asked(card: Card, width: int = 80) -> list[str]:
     out = Terminal()
     view = ConsoleView(out, FakeClock())
     view._console.width = width
-    for item in until("GoalChecked")[1:]:
+    for item in until("GoalChecked")[1:]:  # without a start there is no panel
         view.show(item)
     before = len(out.getvalue())
     view.show(stamped(ChangeProposed(card)))
@@ -257,7 +257,9 @@ def test_the_card_has_the_diff_first_and_all_one_must_know():
         "│           the values of its chart                                            │",
         "│ why       auth is saturated: checkout's calls to it time out [E1 E2 E3]      │",
         "│ expect    p99 of auth under 0.5 s within a minute, 5xx under 1 %             │",
-        "│ goal      not measured yet                                                   │",
+        "│ goal      ✗ NOT MET  ○○○ 0/3  at 02:13:41 UTC: http checkout.shop /health =  │",
+        "│           200: answered 502 · 5xx ratio of checkout below 1 %: 7.4 % of      │",
+        "│           requests                                                           │",
         "│ undo      spec.replicas = 1, recorded before it is sent                      │",
         "│ limits    1 of 2 changes · factor 3 of 3 allowed                             │",
         "╰────────────────────────────────────────────────────── hash 5d1f0e6a9c3b7a21 ─╯",
@@ -305,6 +307,19 @@ def test_with_a_goal_of_two_checks_and_two_warnings_it_fits_a_small_screen():
     assert len(card) + questions <= 24
 
 
+def test_the_panel_gives_way_to_a_card_until_it_is_decided():
+    view, out = opened()
+    for item in until("ChangeProposed"):
+        view.show(item)
+    assert not cursor_hidden(out.getvalue())
+    with view.paused():
+        pass
+    assert not cursor_hidden(out.getvalue())
+    view.show(until("ChangeDecided")[-1])
+    assert cursor_hidden(out.getvalue())
+    view.close()
+
+
 def test_the_full_diff_is_shown_whole():
     view, out = opened()
     view.full_diff(proposed())
@@ -327,8 +342,8 @@ def test_break_glass_and_policies_are_in_plain_sight():
 
 def test_a_blocked_undo_has_a_line_for_each_field():
     drift = "spec.replicas: before 1, ours 3, now 5 (kubectl-edit)\nspec.paused: ours absent"
-    events = [stamped(start()), stamped(ChangeSettled("C1", "undo blocked", drift))]
-    lines = [line.strip() for line in OWN.sub("", shown(events)).splitlines()]
+    text = shown([stamped(ChangeSettled("C1", "undo blocked", drift))])
+    lines = [line.strip() for line in OWN.sub("", text).splitlines()]
     at = lines.index("✗ C1 undo blocked: spec.replicas: before 1, ours 3, now 5 (kubectl-edit)")
     assert lines[at + 1] == "spec.paused: ours absent"
 

@@ -124,7 +124,7 @@ def _change(told: Story, change: Entry) -> Mapping[str, Json]:
 
 
 def _decision(told: Story, change: Entry) -> Mapping[str, Json]:
-    decision, at = change.decision, told.decided.get(change.card.id)
+    decision, at = change.decision, told.decided_at(change.card.id)
     return {
         "decided_by": decision.by if decision else "",
         "who": decision.who if decision else "",

@@ -22,6 +22,7 @@ from smoldebug.events import (
 )
 from smoldebug.ledger import Entry, Ledger
 from smoldebug.records import (
+    Decision,
     Gap,
     Hypothesis,
     Json,
@@ -67,7 +68,7 @@ class Story:
     hypotheses: tuple[Hypothesis, ...] = ()
     steps: list[Step] = field(default_factory=list)
     changes: Ledger = field(default_factory=Ledger)
-    decided: dict[str, datetime] = field(default_factory=dict)  # by change
+    decided: dict[str, tuple[Decision, datetime]] = field(default_factory=dict)  # by change
     later: dict[str, Later] = field(default_factory=dict)  # by change
     continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -110,6 +111,9 @@ class Story:
                 found += [Gap(step.tool, why) for why in seen.gaps]
         found += self.ended.gaps if self.ended else ()
         return list(dict.fromkeys(found))
+
+    def decided_at(self, card: str) -> datetime | None:
+        return self.decided[card][1] if card in self.decided else None
 
     @property
     def flagged(self) -> list[tuple[str, str]]:
@@ -155,7 +159,9 @@ def _audit(told: Story, stamped: Stamped, event: AnyEvent) -> None:
             if event.command == "resume":
                 told.ended = None  # until it ends again
         case ChangeDecided():
-            told.decided[event.card] = stamped.at
+            known = told.decided.get(event.card)
+            if known is None or known[0] != event.decision:  # told again when it is carried out
+                told.decided[event.card] = event.decision, stamped.at
         case ChangeSettled() if told.continued:
             last = told.continued[-1][1]
             if last.command == "undo":

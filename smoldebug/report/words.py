@@ -144,7 +144,7 @@ def state_words(change: Entry) -> str:
 def audit_words(told: Story, change: Entry) -> str:
     """Who decided when on which bytes, and in whose name it was made."""
     parts = [f"{change.decision}" if change.decision else "no decision is recorded"]
-    if at := told.decided.get(change.card.id):
+    if at := told.decided_at(change.card.id):
         parts.append(f"at {moment(told, at)}")
     parts.append(f"hash {change.card.digest}")
     if told.started and told.started.who:

@@ -66,6 +66,7 @@ class ConsoleView:
         self._clock = clock
         self._pinned = Pinned(clock)
         self._live: Live | None = None
+        self._held = False  # until a change is decided
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
@@ -246,6 +247,8 @@ class ConsoleView:
                 self._row(symbol, style, Text(words, style=style))
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
+        self._held = self._live is not None
+        self._stop()  # the panel would push the card's head off a small screen
         self._print(approval_card(event.card, self._pinned.goal))
         self._command(" equals  ", command(event.card))
 
@@ -256,6 +259,9 @@ class ConsoleView:
             Answer.PENDING: ("?", "yellow"),
         }[event.decision.answer]
         self._row(symbol, style, Text(one_line(f"{event.card} {event.decision}", 400)))
+        if self._held:
+            self._held = False
+            self._start()
 
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> None:
         good = event.state in ("applied", "verified", "undone")

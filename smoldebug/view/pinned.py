@@ -96,12 +96,12 @@ class Pinned:
     @property
     def goal(self) -> Text:
         """The goal as it stood when it was measured last, for places where this panel is not."""
-        words = one_line(self._started.goal, 300) if self._started else ""
+        words = Text(one_line(self._started.goal, 300) + "\n" if self._started else "")
         if self._verdict is None:
-            return Text(f"{words}\nnot measured yet")
+            return words.append("not measured yet")
         when = f"  at {self._checked_at:%H:%M:%S} UTC: "
         said = measured(self._verdict)
-        return Text.assemble(words, "\n", goal_state(self._verdict), (when, "dim"), said)
+        return Text.assemble(words, goal_state(self._verdict), (when, "dim"), said)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width

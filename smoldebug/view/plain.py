@@ -52,19 +52,18 @@ class PlainView:
         self._out, self._err = encodable(stdout), encodable(stderr)
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
-        self._goal = ""
+        self._goal, self._measured = "", "not measured yet"
 
     def show(self, stamped: Stamped) -> None:
-        self._evidence.add(stamped.event)
-        if say := _SAY.get(type(stamped.event)):
-            for line in say(self, stamped.event, stamped):
-                self._line(line)
+        for line in self._lines(stamped):
+            self._line(line)
 
     def recall(self, past: Sequence[Stamped]) -> None:
         for stamped in past:
-            self._evidence.add(stamped.event)
+            lines = self._lines(stamped)
             if isinstance(stamped.event, RunStarted):
-                self.show(stamped)
+                for line in lines:
+                    self._line(line)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -90,6 +89,12 @@ class PlainView:
     def close(self) -> None:
         self._err.flush()
 
+    def _lines(self, stamped: Stamped) -> list[str]:
+        """What an event is worth saying, now that it is known."""
+        self._evidence.add(stamped.event)
+        say = _SAY.get(type(stamped.event))
+        return list(say(self, stamped.event, stamped)) if say else []
+
     def _line(self, text: str) -> None:
         self._err.write(inert(plain(text)).rstrip() + "\n")
         self._err.flush()
@@ -111,9 +116,10 @@ class PlainView:
     def _checked(self, event: GoalChecked, stamped: Stamped) -> Iterator[str]:
         verdict = event.verdict
         state = f"{goal_word(verdict)} {window(verdict)}".rstrip()
+        self._measured = f"{state}: {measured(verdict)}"
         if state != self._goal:
             self._goal = state
-            yield f"goal    {state}: {measured(verdict)}  ({duration(stamped.elapsed)})"
+            yield f"goal    {self._measured}  ({duration(stamped.elapsed)})"
 
     def _first(self, event: FirstCard, stamped: Stamped) -> Iterator[str]:
         looked = f"in the last {duration(event.window)}"
@@ -159,7 +165,7 @@ class PlainView:
         yield f"change  {what} on {one_line(card.context, 300) or 'no cluster'}"
         yield f"  {dry_run(card)}"
         yield from (f"  {line}" for line in plain(card.diff).splitlines())
-        for name, text in card_rows(card):
+        for name, text in (*card_rows(card), ("goal", self._measured)):
             yield f"  {name:9} {text}"
         yield f"  hash      {one_line(card.digest)}"
         yield f"  equals    {command(card)}"
@@ -211,7 +217,11 @@ class CardsOnly(PlainView):
     """For the operator of a run that a machine reads: what is asked of them, at a terminal."""
 
     def show(self, stamped: Stamped) -> None:
-        self._evidence.add(stamped.event)
+        lines = self._lines(stamped)
         if isinstance(stamped.event, ChangeProposed) and self._err.isatty():
-            for line in self._proposed(stamped.event, stamped):
+            for line in lines:
                 self._line(line)
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        for stamped in past:
+            self._lines(stamped)
