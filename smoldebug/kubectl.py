@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from smoldebug.pointers import Step, dotted, steps
-from smoldebug.pointers import lookup as lookup
 from smoldebug.records import Change, ChangeKind, Json
 
 KUBE_KINDS: Sequence[ChangeKind] = (

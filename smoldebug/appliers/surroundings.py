@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from smoldebug.errors import NotFound, SmoldebugError
+from smoldebug.managed import managed_by
+from smoldebug.managed import managed_by
 from smoldebug.records import Budget, Change, ChangeKind, Json, Surroundings
+from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import Cluster, Object
 
 _REVISIONS = {  # of the workloads that have any
@@ -61,7 +64,7 @@ class _Look:
             for item in self._budgets(live)
         ]
         return Surroundings(
-            managed=None,
+            managed=managed_by(live) if live else None,
             budgets=tuple(budgets),
             replicas=_replicas(live),
             typed=(*([live] if live else []), *self._typed(live)),
@@ -135,7 +138,7 @@ def _owned_by(item: Object, owner: Object) -> bool:
 
 
 def _same_object(one: Object, other: Object | None) -> bool:
-    return other is not None and one["metadata"]["name"] == other["metadata"]["name"]
+    return other is not None and ref_of(one) == ref_of(other)
 
 
 def _replicas(live: Object | None) -> int | None:

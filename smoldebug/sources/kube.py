@@ -25,6 +25,7 @@ from smoldebug.errors import (
     UnreachableError,
     UsageError,
 )
+from smoldebug.pointers import lookup
 from smoldebug.records import ObjectRef
 from smoldebug.sources import kube_errors, kubeconfig
 from smoldebug.sources.kinds import did_you_mean, find
@@ -323,8 +324,7 @@ class KubeCluster:
                 continue
             except SmoldebugError:
                 break
-            status = answer.get("status") or {}
-            return str((status.get("userInfo") or {}).get("username") or "")
+            return str(lookup(answer, "/status/userInfo/username") or "")
         return ""
 
     def exec(
