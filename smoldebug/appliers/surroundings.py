@@ -6,7 +6,6 @@ from typing import Any
 
 from smoldebug.errors import NotFound, SmoldebugError
 from smoldebug.managed import managed_by
-from smoldebug.managed import managed_by
 from smoldebug.records import Budget, Change, ChangeKind, Json, Surroundings
 from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import Cluster, Object
