@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from smoldebug.agent import Agent, Signals
 from smoldebug.change import Approver, Place
-from smoldebug.cli.changing import executor, same_cluster, whereabouts, who
+from smoldebug.cli.changing import executor, guard, same_cluster, whereabouts, who
 from smoldebug.cli.kept import keep
 from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
 from smoldebug.cli.options import Options
@@ -21,11 +23,13 @@ from smoldebug.diagnose.picture import Brief
 from smoldebug.events import Continued, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
+from smoldebug.guard import Guard
 from smoldebug.journal import new_run_id, open_journal, runs_folder
 from smoldebug.model.factory import chain, keys
 from smoldebug.notebook import Notebook
 from smoldebug.past import Past
 from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.playbook.policy import Policy, load_policies, personal_data
 from smoldebug.records import Json, ObjectRef, Usage
 from smoldebug.redact import Redactor, use_key
 from smoldebug.run import Crew
@@ -86,6 +90,7 @@ def _crew(
     past: Past | None,
 ) -> Assembled:
     playbook, clock = plan.playbook, world.clock
+    policies = load_policies() if playbook.tools.change else ()
     if world.has_cluster:
         namespaces = playbook.scope.namespaces
         here = options.namespace or next(iter(namespaces), "default")
@@ -93,11 +98,13 @@ def _crew(
     place = whereabouts(world, past.run if past else new_run_id())
     folder = runs_folder() / place.run
     use_key(key := mask_key(folder))
-    redactor = Redactor([*secret_values(playbook), *keys()], classes=playbook.redact)
+    masked = personal_data(playbook, policies)
+    redactor = Redactor([*secret_values(playbook), *keys()], classes=masked)
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
     tools = toolset(plan, options, world, evidence, notebook, redactor)
-    acts = executor(plan, options, approver, world, place, redactor)
+    rules = guard(plan, place, policies)
+    acts = executor(rules, options, approver, world, place, redactor)
     look = FirstLook(playbook, world) if world.has_cluster else None
     goal = Goal(
         plan,
@@ -114,6 +121,7 @@ def _crew(
     first: RunStarted | Continued
     if past is None:
         first = _started(plan, options, goal, agent, world, place.cluster)
+        first = _under(first, policies, rules)
     else:
         first = Continued("resume", who(world))
         take_up(past, place, agent)
@@ -210,6 +218,13 @@ def _started(
         plan=keep(plan, options),
         break_glass=options.break_glass,
     )
+
+
+def _under(first: RunStarted, policies: Sequence[Policy], rules: Guard) -> RunStarted:
+    """The same, with the policies in force and what they make of `approval: auto`."""
+    mode = first.mode if first.mode in ("read-only", "yes to all") else rules.approval
+    told = tuple(policy.describe for policy in policies)
+    return msgspec.structs.replace(first, policies=told, mode=mode)
 
 
 # --- what the expert and the goal are told --------------------------------------------------

@@ -2,23 +2,37 @@
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from smoldebug.appliers import Applier, CommandApplier, ServerApplier, appliers
 from smoldebug.change import Approver, Executor, Place
 from smoldebug.cli.options import Options
+from smoldebug.cli.recent import recent_changes
 from smoldebug.errors import SmoldebugError, UsageError
 from smoldebug.events import RunStarted
 from smoldebug.guard import Guard
 from smoldebug.journal import runs_folder
 from smoldebug.playbook.models import RunPlan
+from smoldebug.playbook.policy import Policy, load_policies
 from smoldebug.records import ChangeKind, ObjectRef, Who
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
 
 
+def guard(plan: RunPlan, place: Place, policies: Sequence[Policy] | None = None) -> Guard:
+    """What a run may change: by its playbook and inputs, every policy in force, and what other
+    runs on this machine did. Raises PlaybookError for a policy that cannot be read."""
+    return Guard(
+        plan.playbook,
+        load_policies() if policies is None else policies,
+        context=place.context,
+        inputs=plan.inputs,
+        recent=recent_changes(runs_folder(), place.run),
+    )
+
+
 def executor(
-    plan: RunPlan,
+    guard: Guard,
     options: Options,
     approver: Approver,
     world: World,
@@ -27,7 +41,7 @@ def executor(
 ) -> Executor:
     """The one executor of a run's changes, on the real world."""
     made = Executor(
-        Guard(plan.playbook, context=place.context),
+        guard,
         _appliers(world, options.kubeconfig_path, redactor),
         approver,
         world.clock,

@@ -7,7 +7,7 @@ from pathlib import Path
 from smoldebug import journal
 from smoldebug.change import Executor
 from smoldebug.cli.assemble import mask_key, uses_cluster
-from smoldebug.cli.changing import executor, same_cluster, whereabouts, who
+from smoldebug.cli.changing import executor, guard, same_cluster, whereabouts, who
 from smoldebug.cli.kept import kept
 from smoldebug.cli.needs import metrics_url
 from smoldebug.clock import SystemClock
@@ -48,7 +48,8 @@ def reopened(folder: Path, past: Past) -> Iterator[tuple[Executor, Who]]:
         place = whereabouts(world, past.run)
         same_cluster(past.started, place)
         redactor = Redactor(classes=playbook.redact)
-        yield executor(found.plan, found.options, _nobody, world, place, redactor), who(world)
+        rules = guard(found.plan, place)
+        yield executor(rules, found.options, _nobody, world, place, redactor), who(world)
     finally:
         world.close()
 
