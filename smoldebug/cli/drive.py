@@ -47,6 +47,8 @@ def drive(
             before = read_past(past) if past else None
             made = assemble(plan, options, approve, signals, clock, before)
             try:
+                with _readers_may_leave(signals):
+                    view.recall(past)
                 for stamped in run(plan, made.crew, made.first, before):
                     seen.append(stamped)
                     with _readers_may_leave(signals):
