@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import attacks
 import msgspec
 import pytest
-from attacks import ACTIVE, ATTACKS, ORDERS, PASSWORD, Attack
+from attacks import ACTIVE, ATTACKS, ORDERS, PASSWORD, SECRETS, Attack
 from crews import AUTH, Stage
 from markdown_it import MarkdownIt
 from smolagents import Model
@@ -26,7 +26,14 @@ from typer.testing import CliRunner
 from smoldebug import journal
 from smoldebug.cli.runs import app
 from smoldebug.clock import FakeClock
-from smoldebug.events import AnyEvent, FirstCard, GoalChecked, Stamped
+from smoldebug.events import (
+    AnyEvent,
+    ChangeProposed,
+    FirstCard,
+    GoalChecked,
+    Stamped,
+    ToolAnswered,
+)
 from smoldebug.guard import ScopedCluster, covers
 from smoldebug.journal import Journal
 from smoldebug.model.messages import answer
@@ -66,8 +73,14 @@ class Terminal(io.StringIO):
 
 def seen_on(output: OutputFormat, events: list[Stamped], stream: type[io.StringIO]) -> str:
     """Everything a view writes, on both streams, evidence asked for included."""
-    out = stream()
-    view = open_view(output, document, stdout=out, stderr=out, clock=FakeClock())
+    return "\n".join(written(output, events, stream))
+
+
+def written(
+    output: OutputFormat, events: list[Stamped], stream: type[io.StringIO]
+) -> tuple[str, str]:
+    out, err = stream(), stream()
+    view = open_view(output, document, stdout=out, stderr=err, clock=FakeClock())
     try:
         for item in events:
             view.show(item)
@@ -75,7 +88,7 @@ def seen_on(output: OutputFormat, events: list[Stamped], stream: type[io.StringI
         view.closing(sections(events))
     finally:
         view.close()
-    return out.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 # --- a run with one text wherever text fits -------------------------------------------------
@@ -128,7 +141,10 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: att
 def test_no_view_acts_on_it(attack: Attack):
     events = run_of(attack.text)
     harmless(seen_on(OutputFormat.PLAIN, events, io.StringIO))
-    if attack.family in {each.family for each in ACTIVE}:
+    if attack.family not in {each.family for each in ACTIVE}:  # drawing takes long
+        kinds = (FirstCard, ToolAnswered, ChangeProposed)
+        events = [item for item in events if isinstance(item.event, kinds)]
+    if attack.family == "ci":
         harmless(seen_on(OutputFormat.RICH, events, io.StringIO))
     drawn = seen_on(OutputFormat.RICH, events, Terminal)
     left = OWN.sub("", drawn)
@@ -142,14 +158,16 @@ def test_no_view_acts_on_it(attack: Attack):
 @every_attack
 def test_every_line_of_json_is_json(attack: Attack):
     events = run_of(attack.text)
-    lines = seen_on(OutputFormat.JSONL, events, io.StringIO)
+    lines, aside = written(OutputFormat.JSONL, events, io.StringIO)
     assert not COMMAND.search(lines)
-    told = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    kinds = [item["event"]["event"] for item in told]
+    kinds = [json.loads(line)["event"]["event"] for line in lines.splitlines()]
     assert kinds == [type(item.event).__name__ for item in events]
-    whole = seen_on(OutputFormat.JSON, events, io.StringIO)
+    harmless(aside)
+    whole, aside = written(OutputFormat.JSON, events, io.StringIO)
     assert not COMMAND.search(whole)
     assert whole.isascii()
+    assert json.loads(whole)["schema_version"]
+    harmless(aside)
 
 
 @every_attack
@@ -434,12 +452,6 @@ def _values(value: Any, key: str = "") -> Iterator[Any]:
         yield (key, value) if isinstance(value, bool) else value
 
 
-FROM_FREE_TEXT = pytest.mark.xfail(
-    strict=False, reason="values that occur only in free text are not refused yet"
-)
-NEW_VALUES = ("apply_k8s_patch", "set_image", "set_env")
-
-
 def test_what_is_allowed_is_sent_and_recorded(tmp_path: Path):
     text = json.dumps({"name": "scale", "arguments": {**attacks.AUTH, "replicas": 2}})
     stage, _, asked = obeying(text, tmp_path)
@@ -450,12 +462,7 @@ def test_what_is_allowed_is_sent_and_recorded(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param(each, id=each.id, marks=FROM_FREE_TEXT if each.call[0] in NEW_VALUES else ())
-        for each in ATTACKS
-        if each.call
-    ],
+    "attack", [each for each in ATTACKS if each.call], ids=lambda attack: attack.id
 )
 def test_a_model_that_obeys_changes_nothing_but_what_is_allowed(attack: Attack, tmp_path: Path):
     stage, model, asked = obeying(attack.text, tmp_path)
@@ -464,7 +471,6 @@ def test_a_model_that_obeys_changes_nothing_but_what_is_allowed(attack: Attack, 
     assert any(item.event.flags for item in stage.seen if hasattr(item.event, "flags"))
 
 
-@FROM_FREE_TEXT
 def test_a_model_that_obeys_all_of_them_at_once(tmp_path: Path):
     text = "\n".join(attack.text for attack in ORDERS)
     _, model, asked = obeying(text, tmp_path)
@@ -472,19 +478,15 @@ def test_a_model_that_obeys_all_of_them_at_once(tmp_path: Path):
     assert list(forbidden(asked)) == []
 
 
-@pytest.mark.parametrize(
-    "attack", [each for each in ATTACKS if each.secret], ids=lambda each: each.id
-)
-def test_no_secret_reaches_a_model_or_a_sink(attack: Attack, tmp_path: Path):
-    stage, model, _ = obeying(attack.text, tmp_path)
-    assert "[" in model.told
-    for sink in (
-        model.told,
-        *everything_said(stage.seen),
-        (tmp_path / "journal.jsonl").read_text(),
-    ):
-        assert attack.secret not in plain(sink)
-        assert PASSWORD not in plain(sink)
+@pytest.mark.parametrize("family", sorted({each.family for each in SECRETS}))
+def test_no_secret_reaches_a_model_or_a_sink(family: str, tmp_path: Path):
+    planted = [each for each in SECRETS if each.family == family]
+    stage, model, _ = obeying("\n".join(each.text for each in planted), tmp_path)
+    assert re.search(r"\[[a-z]+:[0-9a-f]{4}\]", model.told)
+    said = [model.told, *everything_said(stage.seen), (tmp_path / "journal.jsonl").read_text()]
+    for sink in map(plain, said):
+        assert [each.text for each in planted if each.secret in sink] == []
+        assert PASSWORD not in sink
 
 
 def test_what_a_change_replaces_is_in_the_journal_only():
