@@ -91,9 +91,14 @@ def _fitting(port: Object, declared: Sequence[Object]) -> Json:
 
 def _signs(picture: Picture, service: Object, other: Quote | None) -> tuple[Quote, ...]:
     """The Service as it is, what the first card says of it, and the other end."""
-    red = picture.on_first_card(str(ref_of(service, "Service")))
-    found = [picture.row("Service", name(service)), *red[:2], other]
+    told = _told(picture.on_first_card(str(ref_of(service, "Service"))))
+    found = [picture.row("Service", name(service)), *told, other]
     return tuple(quote for quote in found if quote)
+
+
+def _told(lines: Sequence[Quote]) -> list[Quote]:
+    """Of the first card's lines about an object the last, why it is red, and the newest change."""
+    return list(dict.fromkeys((*lines[-1:], *lines[:1])))
 
 
 def _remedy(
@@ -149,13 +154,14 @@ def _address(picture: Picture, deployment: Object, wrong: _Setting) -> Assessmen
     where = {"target": f"deployment/{called}", "namespace": picture.brief.namespace}
     given = {"name": variable, "value": earlier, "container": wrong.container, "why": why}
     allowed = ChangeKind.SET_ENV in picture.brief.allowed
-    red = picture.on_first_card(str(ref_of(deployment, "Deployment")))
+    lines = picture.on_first_card(str(ref_of(deployment, "Deployment")))
+    told = _told([line for line in lines if variable in line.text])
     rows = [picture.row("Service", wrong.silent[0]), picture.row("Deployment", called)]
     return Assessment(
         claim=why,
         subject=ref_of(deployment, "Deployment"),
         fault="env-address-wrong",
-        supports=(*[quote for quote in red if variable in quote.text][:1], *filter(None, rows)),
+        supports=(*told, *filter(None, rows)),
         confirmed=True,
         needs=picture.read("ReplicaSet"),
         remedy=Call("set_env", {**where, **given}) if earlier and allowed else None,
