@@ -236,7 +236,7 @@ def test_triage_requests_what_its_role_allows_and_all_of_it(cluster: Cluster):
         {"set_replicas_bounds": {"name": "auth", "maximum": 3, "why": "E1"}},
         {"rollback": {"target": "deployment/auth", "why": "E1"}},
         {"restart": {"target": "daemonset/db", "why": "E1"}},
-        {"set_target_port": {"service": "auth", "target_port": 9090, "why": "E1"}},
+        {"set_selector": {"service": "auth", "selector": {"app": "checkout"}, "why": "E1"}},
     ]
     cluster.grant(plan)
     cluster.play(plan, [*readings(plan), *changes])

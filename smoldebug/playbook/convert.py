@@ -5,7 +5,7 @@ blocks, lists and maps is done here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -175,12 +175,19 @@ class Converter:
         reason = ""
         for option in options(hint):
             try:
-                return msgspec.convert(_candidate(node, option), hint, dec_hook=_decode)
+                wanted = _bounded(option, hint)
+                return msgspec.convert(_candidate(node, option), wanted, dec_hook=_decode)
             except msgspec.ValidationError:
                 continue
             except ValueError as error:
                 reason = str(error)
         raise self._wrong(node.at, path, reason or _explain(node, hint))
+
+
+def _bounded(option: Hint, hint: Any) -> Any:
+    """One of a hint's types with the hint's bounds, which msgspec takes for no `int | None`."""
+    metas = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return Annotated[(option, *metas)] if metas else option
 
 
 def text_of(value: Json) -> str:

@@ -244,8 +244,10 @@ def _argv(command: ShellCommand) -> str:
 
 def _changes(playbook: Playbook, around: Circumstances) -> list[str]:
     pairs, kinds, contexts = _allowed(playbook), _kinds_of(playbook), playbook.scope.contexts
+    if _read_only(playbook):
+        return ["nothing: it is read-only"]
     if not pairs:
-        return _idle(playbook) or ["nothing: it is read-only"]
+        return _idle(playbook)
     lines = [f"{', '.join(same)}: {', '.join(targets)}" for targets, same in pairs.items()]
     lines += _idle(playbook)
     lines += [f"only in clusters called {' or '.join(contexts)}"] if contexts else []
@@ -257,12 +259,17 @@ def _allowed(playbook: Playbook) -> Pairs:
     """Kinds of change by the targets they can be made on."""
     change = playbook.tools.change
     found: Pairs = {}
-    if change is None or playbook.scope.cluster == "read-only" or playbook.limits.changes == 0:
+    if change is None or _read_only(playbook):
         return found
     for kind in change.allow:
         if targets := tuple(target for target in change.targets if _fits(kind, target)):
             found.setdefault(targets, []).append(kind)
     return found
+
+
+def _read_only(playbook: Playbook) -> bool:
+    change, scope = playbook.tools.change, playbook.scope
+    return change is None or scope.cluster == "read-only" or playbook.limits.changes == 0
 
 
 def _fits(kind: ChangeKind, target: str) -> bool:
@@ -277,10 +284,13 @@ def _kinds_of(playbook: Playbook) -> set[ChangeKind]:
 
 def _idle(playbook: Playbook) -> list[str]:
     """Kinds that are allowed and that nothing comes of."""
-    change = playbook.tools.change
-    known = {*KUBE_KINDS, *LOCAL}
-    kinds = [kind for kind in change.allow if kind not in known] if change else []
-    return [f"not carried out by this version: {', '.join(kinds)}"] if kinds else []
+    change, known = playbook.tools.change, {*KUBE_KINDS, *LOCAL}
+    unused = [kind for kind in change.allow if kind not in _kinds_of(playbook)] if change else []
+    reasons = {
+        "not carried out by this version": [kind for kind in unused if kind not in known],
+        "no target is of a kind for it": [kind for kind in unused if kind in known],
+    }
+    return [f"{reason}: {', '.join(kinds)}" for reason, kinds in reasons.items() if kinds]
 
 
 def _narrowed(policy: Policy, kinds: set[ChangeKind]) -> Iterator[str]:
@@ -358,6 +368,7 @@ def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
         lines.append(f"nobody{where}")
         if unsafe := _needs_yes(playbook, around):
             lines.append(f"you, for what cannot be undone: {', '.join(unsafe)}; {unanswered}")
+    lines.append(_over_a_limit(around))
     if not _kinds_of(playbook) - {*LOCAL}:
         return lines
     if managed == "pr":
@@ -365,6 +376,14 @@ def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
     elif managed == "warn":
         lines.append("what Helm, Argo CD, Flux or an operator manages: you, with a warning")
     return lines
+
+
+def _over_a_limit(around: Circumstances) -> str:
+    refused = "what goes over a limit is refused"
+    for policy in around.policies:
+        if not policy.file.break_glass:
+            return f"{refused}, with --break-glass too ({policy.source})"
+    return f"{refused}; --break-glass REASON lifts a limit once, and is recorded"
 
 
 def _approval(playbook: Playbook, around: Circumstances) -> tuple[str, str]:

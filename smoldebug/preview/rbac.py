@@ -48,45 +48,61 @@ class Grant:
     name: str = ""
 
 
+OWN, REVISIONS = "its own kind", "its earlier revisions"  # of a change's target
+HISTORY = {
+    "Deployment": "ReplicaSet",
+    "StatefulSet": "ControllerRevision",
+    "DaemonSet": "ControllerRevision",
+}
+PODS = (*ROLLED_OUT, "ReplicaSet", "Job", "Pod")  # what a disruption budget may select
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """What a kind of change requests. `on` are the kinds of object it is for; none: all. It sends
-    `verbs` to its target (`sub` is a subresource), lists `finds` to be proposed and `weighs` to
-    be judged, in the target's namespace."""
+    `verbs` to its target (`sub` is a subresource). In the target's namespace it lists `finds` to
+    be proposed, `sources` to see where a value is from, and budgets where it may `disrupt`."""
 
     on: tuple[str, ...] = ()
     finds: tuple[str, ...] = ()
-    weighs: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    disrupts: bool = True
     verbs: tuple[str, ...] = ("get", "patch")
     sub: str = ""
 
 
-_AUTOSCALED = ("HorizontalPodAutoscaler",)  # whatever sets replicas asks whether one does already
+_HPA, _NODE, _SERVICE = ("HorizontalPodAutoscaler",), ("Node",), ("Service",)
+_WHOLE = ("create", "delete", "get")  # one of them is the other's undo
+_CONTAINER = (REVISIONS, OWN)
+_REFERENCES = (REVISIONS, OWN, "Service", "ConfigMap")
+# Secrets are never listed for it: what names one is refused, and so the role need not read them.
+_ANYTHING = (*_REFERENCES, "PersistentVolumeClaim", "ServiceAccount")
+_CALLED = (OWN, *ROLLED_OUT)
 CHANGES: Mapping[ChangeKind, Requests] = {
-    ChangeKind.SCALE: Requests(("Deployment", "StatefulSet", "ReplicaSet"), finds=_AUTOSCALED),
+    ChangeKind.SCALE: Requests(("Deployment", "StatefulSet", "ReplicaSet"), finds=_HPA),
     ChangeKind.RESTART: Requests(ROLLED_OUT),
-    ChangeKind.ROLLBACK: Requests(ROLLED_OUT, finds=("ReplicaSet", "ControllerRevision")),
-    ChangeKind.SET_REPLICAS_BOUNDS: Requests(("HorizontalPodAutoscaler",)),
-    ChangeKind.SET_IMAGE: Requests(ROLLED_OUT),
-    ChangeKind.SET_ENV: Requests(ROLLED_OUT),
-    ChangeKind.SET_RESOURCES: Requests(ROLLED_OUT),
-    ChangeKind.SET_PROBE: Requests(ROLLED_OUT),
-    ChangeKind.SET_COMMAND: Requests(ROLLED_OUT),
-    ChangeKind.SET_CONFIG_KEY: Requests(("ConfigMap",)),
-    ChangeKind.PATCH_SELECTOR: Requests(("Service",), finds=("Pod",)),
-    ChangeKind.PATCH_PORT: Requests(("Service",)),
-    ChangeKind.EDIT_NETWORKPOLICY: Requests(("NetworkPolicy",)),
+    ChangeKind.ROLLBACK: Requests(ROLLED_OUT, finds=(REVISIONS,), sources=(REVISIONS,)),
+    ChangeKind.SET_REPLICAS_BOUNDS: Requests(_HPA),
+    ChangeKind.SET_IMAGE: Requests(ROLLED_OUT, sources=_CONTAINER),
+    ChangeKind.SET_ENV: Requests(ROLLED_OUT, sources=_REFERENCES),
+    ChangeKind.SET_RESOURCES: Requests(ROLLED_OUT, sources=_CONTAINER),
+    ChangeKind.SET_PROBE: Requests(ROLLED_OUT, sources=_CONTAINER),
+    ChangeKind.SET_COMMAND: Requests(ROLLED_OUT, sources=_CONTAINER),
+    ChangeKind.SET_CONFIG_KEY: Requests(("ConfigMap",), sources=(OWN, "Service")),
+    ChangeKind.PATCH_SELECTOR: Requests(_SERVICE, finds=("Pod",), sources=_CALLED),
+    ChangeKind.PATCH_PORT: Requests(_SERVICE, sources=_CALLED),
+    ChangeKind.EDIT_NETWORKPOLICY: Requests(("NetworkPolicy",), sources=_CALLED),
     ChangeKind.SUSPEND: Requests(),
     ChangeKind.RESUME: Requests(),
-    ChangeKind.PATCH_OBJECT: Requests(finds=_AUTOSCALED),
-    ChangeKind.APPLY_OBJECT: Requests(finds=_AUTOSCALED),
-    ChangeKind.CREATE_OBJECT: Requests(verbs=("create", "delete", "get")),  # delete: its undo
-    ChangeKind.DELETE_OBJECT: Requests(verbs=("create", "delete", "get")),
-    ChangeKind.CORDON: Requests(("Node",)),
-    ChangeKind.UNCORDON: Requests(("Node",)),
-    ChangeKind.ADD_TAINT: Requests(("Node",)),
-    ChangeKind.REMOVE_TAINT: Requests(("Node",)),
-    ChangeKind.LABEL_NODE: Requests(("Node",)),
+    ChangeKind.PATCH_OBJECT: Requests(finds=_HPA, sources=_ANYTHING),
+    ChangeKind.APPLY_OBJECT: Requests(finds=_HPA, sources=_ANYTHING),
+    ChangeKind.CREATE_OBJECT: Requests(sources=_ANYTHING, disrupts=False, verbs=_WHOLE),
+    ChangeKind.DELETE_OBJECT: Requests(verbs=_WHOLE),
+    ChangeKind.CORDON: Requests(_NODE),
+    ChangeKind.UNCORDON: Requests(_NODE),
+    ChangeKind.ADD_TAINT: Requests(_NODE),
+    ChangeKind.REMOVE_TAINT: Requests(_NODE),
+    ChangeKind.LABEL_NODE: Requests(_NODE, sources=(OWN,)),
     ChangeKind.DEBUG_CONTAINER: Requests(("Pod",), sub="ephemeralcontainers"),
 }
 
@@ -212,7 +228,7 @@ class _Parts:
         for kind, target in self._allowed():
             if plural(target.partition("/")[0]) in self._readable:
                 yield from _on_target(target, self._spaces, "get")
-            yield from self._beside(target, self._may(_found_for(kind, target)))
+            yield from self._beside(target, self._may(_meant(CHANGES[kind].finds, target)))
 
     def changes(self) -> Iterator[Grant]:
         for kind, target in self._allowed():
@@ -220,7 +236,9 @@ class _Parts:
             for verb in needs.verbs:
                 sub = needs.sub if verb == "patch" else ""
                 yield from _on_target(target, self._spaces, verb, sub=sub)
-            yield from self._beside(target, needs.weighs)
+            yield from self._beside(target, _meant(needs.sources, target))
+            if needs.disrupts and target.partition("/")[0] in PODS:
+                yield from self._beside(target, ["PodDisruptionBudget"])
 
     def _beside(self, target: str, kinds: Iterable[str]) -> Iterator[Grant]:
         for kind in kinds:
@@ -291,11 +309,17 @@ def is_for(kind: ChangeKind, target: str) -> bool:
     return made_of in on if on else made_of not in ("Process", "Command", "Secret")
 
 
-def _found_for(kind: ChangeKind, target: str) -> Iterator[str]:
-    """What is listed to propose it: earlier revisions are kept as objects of two kinds."""
-    made_of = target.partition("/")[0]
-    unused = "ControllerRevision" if made_of == "Deployment" else "ReplicaSet"
-    return (found for found in CHANGES[kind].finds if found != unused)
+def _meant(kinds: Iterable[str], target: str) -> Iterator[str]:
+    """OWN and REVISIONS as kinds. Beside what lies in no namespace stands only its own kind."""
+    own = target.partition("/")[0]
+    known = find(own)
+    for kind in kinds:
+        if kind == OWN:
+            yield own
+        elif kind != REVISIONS and (known is None or known.namespaced):
+            yield kind
+        elif kind == REVISIONS and own in HISTORY:
+            yield HISTORY[own]
 
 
 def _routes(url: str) -> Iterator[Grant]:

@@ -1,0 +1,287 @@
+"""`smoldebug playbooks plan`: what a playbook may do, in words, before anybody runs it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smoldebug.playbook.find import find
+from smoldebug.playbook.load import draft, planned
+from smoldebug.playbook.models import Freeze, Window
+from smoldebug.playbook.policy import Policy, read_policy
+from smoldebug.playbook.windows import closed
+from smoldebug.preview.plan import Calendar, Circumstances, Plan, as_text, plan, turning_point
+from smoldebug.shipped import shipped
+
+FRIDAY = datetime(2026, 11, 20, 17, 30, tzinfo=UTC)
+CHANGING = """
+goal: {all: [{rollout: {}}]}
+scope: {namespaces: [shop]}
+tools: {change: {allow: [scale, restart, set-resources], targets: ["Deployment/shop/*"]}}
+"""
+
+
+def told(
+    name: str,
+    *policies: Policy,
+    models: tuple[str, ...] = ("expert",),
+    now: datetime = FRIDAY,
+    **given: str,
+) -> Plan:
+    read = draft(find(name), given)
+    return plan(planned(read), read.missing, Circumstances(policies, models, now))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Any:
+    def write(text: str, *policies: Policy, **more: Any) -> Plan:
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"apiVersion: smoldebug.dev/v1\nname: mine\n{text}", encoding="utf-8")
+        return told(str(path), *policies, **more)
+
+    return write
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Any:
+    def write(text: str) -> Policy:
+        path = tmp_path / "policy.yaml"
+        head = "apiVersion: smoldebug.dev/v1\nkind: Policy\n"
+        path.write_text(f"{head}{text}", encoding="utf-8")
+        return read_policy(path)
+
+    return write
+
+
+# --- every part -----------------------------------------------------------------------------
+
+
+def test_triage_502_is_told_on_one_screen():
+    text = as_text(told("triage-502", service="checkout"), 100)
+    shown = [line for line in text.splitlines() if not line.startswith(str(shipped("playbooks")))]
+    assert len(shown) <= 30
+    assert max(map(len, shown)) <= 100
+    for words in (
+        "- http /health = 200: http://checkout.shop.svc:8080/health",
+        "measured by code every 5s; it must hold 3 times in a row, within 10m of the start",
+        "CHANGES     scale, rollback: Deployment/shop/checkout, Deployment/shop/auth",
+        "set-replicas-bounds: HorizontalPodAutoscaler/shop/*",
+        "at most 2 objects in a run",
+        "replicas: at most 20, at most 3 times as many, never 0",
+        "metrics of http://prometheus.monitoring.svc:9090",
+        "GET and HEAD of http://*.shop.svc:*/*",
+        "AT MOST     25 turns · 10m, waiting for answers not counted · $1.00 for a model",
+        "SENT AWAY   nothing: the built-in expert decides, on this machine",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("path", sorted(shipped("playbooks").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_playbook_has_a_plan(path: Path):
+    found = told(str(path))
+    assert found.sections["GOAL"]
+    assert as_text(found, 80)
+
+
+def test_what_has_no_value_yet_is_said():
+    found = told("triage-502")
+    assert found.missing == ("service",)
+    assert "needs --set service=..., shown as if it were: service" in as_text(found, 100)
+
+
+def test_parts_of_later_versions_are_named():
+    found = told("helm-upgrade", version="2.5.0")
+    (line,) = found.sections["NOT YET"]
+    assert line.startswith("this version does not run it, for these parts: matrix, baseline")
+    assert found.sections["CHANGES"] == (
+        "not carried out by this version: helm-upgrade, helm-rollback",
+    )
+
+
+def test_commands_are_told_with_where_they_run(mine: Any):
+    found = mine(
+        """
+goal: {any: [{command: {run: [pg_isready, -h, db]}}, {tcp: {host: db, port: 5432}}]}
+tools:
+  shell:
+    allow:
+      disks: {run: [df, -h], effect: read, in_pod: true}
+      top: {run: [top, -b], effect: read, extra_arguments: true}
+      flush: {run: [flush]}
+  change: {allow: [run-command], targets: [Command/local/flush]}
+"""
+    )
+    assert found.sections["GOAL"][0].startswith("- any of: ")
+    assert found.sections["READS"] == (
+        "runs on this machine, to measure the goal: pg_isready -h db",
+        "runs in pods, unasked: disks (df -h)",
+        "runs on this machine, unasked: top (top -b ...)",
+    )
+    assert found.sections["CHANGES"][0] == "run-command: Command/local/flush"
+
+
+def test_a_read_only_playbook_changes_nothing(mine: Any):
+    assert mine(CHANGING).worst_case.changes == 3
+    closed_off = CHANGING.replace("[shop]}", "[shop], cluster: read-only}")
+    nothing = CHANGING + "limits: {changes: 0}"
+    for text in ("goal: {all: [{rollout: {}}]}", closed_off, nothing):
+        quiet = mine(text)
+        assert quiet.sections["CHANGES"] == ("nothing: it is read-only",)
+        assert (quiet.changes_now, quiet.worst_case.changes) == (False, 0)
+
+
+# --- who answers, and what cannot be taken back ---------------------------------------------
+
+
+def test_auto_still_asks_for_what_cannot_be_undone(mine: Any):
+    auto = CHANGING + "approval: auto\nallow_auto_when: {cluster: ['*-staging', lab]}\n"
+    nobody, you, *_ = mine(auto).sections["ASKS"]
+    assert nobody == "nobody in clusters called *-staging or lab; elsewhere you"
+    assert you.startswith("you, for what cannot be undone: restart;")
+    free = mine(auto + "allow_without_undo: [restart]\n").sections["ASKS"]
+    assert not any("cannot be undone" in line for line in free)
+
+
+def test_never_asks_nobody_and_changes_nothing(mine: Any):
+    found = mine(CHANGING + "approval: never\n")
+    assert found.sections["ASKS"] == ("nothing: every change is refused",)
+    assert not found.changes_now
+
+
+def test_what_has_no_undo_is_named(mine: Any):
+    assert (
+        "has no undo: restart; after one of these it ends with exit 5"
+        in (mine(CHANGING).sections["ON FAILURE"])
+    )
+    kept, none = mine(CHANGING + "on_failure: report\n").sections["ON FAILURE"]
+    assert (kept[:12], none) == ("changes stay", "has no undo: restart")
+
+
+def test_what_a_model_is_sent_is_named_with_what_is_masked(mine: Any):
+    text = "secrets: {token: {from_env: TOKEN}}\nredact: [email]\n" + CHANGING
+    sent, kept = mine(text, models=("openai/gpt-oss-20b", "expert")).sections["SENT AWAY"]
+    assert sent.startswith("to openai/gpt-oss-20b: ")
+    assert sent.endswith("masked in it: secrets, email")
+    assert kept == "for tools, never sent to a model: token"
+
+
+# --- policy files ---------------------------------------------------------------------------
+
+
+def test_each_line_that_a_policy_narrows_says_whose_it_is(mine: Any, policy: Any):
+    found = policy(
+        """
+allow: {namespaces: [shop], changes: [scale, set-resources]}
+deny: {contexts: [prod-*]}
+limits: {changes: 1, replicas: {max: 10}, max_factor: 2, rate: {changes: 5, per: 1h}}
+on_managed: pr
+approval: ask
+break_glass: false
+redact: [phone]
+"""
+    )
+    told = mine(CHANGING + "approval: auto\n", found, models=("hf/x",))
+    by = found.source
+    for line in (
+        f"but not restart: {by}",
+        f"only in namespaces shop: {by}",
+        f"never in clusters prod-*: {by}",
+        f"at most 1 object in a run (not 3: {by})",
+        f"replicas: at most 10 (not 20: {by}), at most 3 times as many, never 0",
+        f"any other number: at most 2 times as much or as little (not 4: {by})",
+        f"at most 5 changes in 1h, over all runs: {by}",
+    ):
+        assert line in told.sections["CHANGES"]
+    first, over, managed = told.sections["ASKS"]
+    assert over == f"what goes over a limit is refused, with --break-glass too ({by})"
+    assert f"its undo ({by}); " in first
+    assert managed.endswith(f"is not changed ({by})")
+    assert "phone" in told.sections["SENT AWAY"][0]
+    assert told.worst_case.changes == 1
+    assert told.policies == (found.describe,)
+
+
+def test_a_policy_widens_nothing(mine: Any, policy: Any):
+    wide = policy("limits: {changes: 50, replicas: {max: 500, max_factor: 50}}\n")
+    assert mine(CHANGING, wide).sections == mine(CHANGING).sections
+
+
+# --- windows and freezes --------------------------------------------------------------------
+
+HOURS = """
+limits:
+  windows: [{days: [mon, tue, wed, thu, fri], from: "09:00", to: "17:00", timezone: Europe/Berlin}]
+  freezes: [{from: "2026-12-20", to: "2027-01-02", reason: year end}]
+"""
+
+
+def test_outside_a_window_it_says_when_the_next_one_opens(mine: Any):
+    found = mine(CHANGING + HOURS)
+    assert found.sections["NOW"][-1] == "they begin Mon 2026-11-23 09:00 CET, in 2d"
+    assert "outside the change windows" in found.sections["NOW"][-2]
+    assert not found.changes_now
+
+
+def test_inside_a_window_it_says_when_that_closes(mine: Any):
+    found = mine(CHANGING + HOURS, now=FRIDAY - timedelta(hours=4))
+    assert found.sections["NOW"][-2:] == ("allowed now", "they end Fri 2026-11-20 17:00 CET, in 2h")
+    assert found.changes_now
+
+
+def test_a_freeze_ends_where_the_next_window_opens(mine: Any):
+    found = mine(CHANGING + HOURS, now=datetime(2026, 12, 24, 12, tzinfo=UTC))
+    assert found.sections["NOW"][-1] == "they begin Mon 2027-01-04 09:00 CET, in 10d"
+
+
+def test_a_window_of_the_policy_counts_as_well(mine: Any, policy: Any):
+    night = policy("limits: {windows: [{from: '22:00', to: '06:00'}]}\n")
+    found = mine(CHANGING + HOURS, night)
+    assert not found.changes_now
+    assert found.turns is None  # the two never overlap
+
+
+def test_without_windows_nothing_is_said_of_them(mine: Any):
+    assert "NOW" not in mine(CHANGING).sections
+
+
+@given(
+    st.integers(0, 23), st.integers(1, 24), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Tokyo"])
+)
+def test_changes_begin_or_end_at_the_turning_point_and_not_before(opens: int, long: int, zone: str):
+    closes = (opens + long) % 24 or 24
+    if closes == opens:
+        return
+    window = Window(from_=f"{opens:02}:00", to=f"{closes:02}:00", timezone=zone)
+    calendars = [Calendar([window], [Freeze(from_="2026-11-21", to="2026-11-21")])]
+    when = turning_point(calendars, FRIDAY)
+    if when is None:
+        return
+    assert FRIDAY < when <= FRIDAY + timedelta(days=3)
+    state = [_open(calendars, FRIDAY + timedelta(minutes=n)) for n in (0, 1)]
+    assert state[0] == _open(calendars, when - timedelta(seconds=1))
+    assert state[0] != _open(calendars, when)
+
+
+def _open(calendars: list[Calendar], at: datetime) -> bool:
+    return not any(closed(each.windows, each.freezes, at) for each in calendars)
+
+
+# --- as data ----------------------------------------------------------------------
+
+
+def test_json_holds_the_same_and_the_worst_case_as_numbers():
+    found = told("triage", namespace="shop")
+    data = found.json()
+    assert [*data["sections"]["CHANGES"]] == [*found.sections["CHANGES"]]
+    assert data["worst_case"] == {"turns": 25, "seconds": 600.0, "cost": 1.0, "changes": 2}
+
+
+def test_zones_are_those_of_the_window():
+    window = Window(from_="09:00", to="10:00", timezone="Asia/Tokyo")
+    when = turning_point([Calendar([window], [])], FRIDAY)
+    assert when is not None
+    assert when.tzinfo == ZoneInfo("Asia/Tokyo")
