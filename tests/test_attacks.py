@@ -39,7 +39,7 @@ from smoldebug.journal import Journal
 from smoldebug.model.messages import answer
 from smoldebug.playbook import models
 from smoldebug.prompt import first_card_text, goal_text
-from smoldebug.records import Card, Change, ChangeKind, Effect, ObjectRef, Observation
+from smoldebug.records import Card, Change, ChangeKind, Effect, ObjectRef, Observation, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.report import document, handover, markdown, sections
 from smoldebug.shipped import shipped
@@ -487,6 +487,16 @@ def test_no_secret_reaches_a_model_or_a_sink(family: str, tmp_path: Path):
     for sink in map(plain, said):
         assert [each.text for each in planted if each.secret in sink] == []
         assert PASSWORD not in sink
+
+
+@pytest.mark.parametrize("kind", [Verdict, FirstCard])
+def test_goal_and_first_card_are_masked_before_anybody_sees_them(kind: type, tmp_path: Path):
+    tools = Stage([], tmp_path).agent.toolset
+    told = tools.shown(filled(kind, f"pass\u200bword={PASSWORD} \x1b[2J"))
+    assert isinstance(told, kind)
+    assert PASSWORD not in repr(told)
+    assert "[secret:" in repr(told)
+    assert "\x1b" not in repr(told)
 
 
 def test_what_a_change_replaces_is_in_the_journal_only():
