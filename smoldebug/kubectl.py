@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from smoldebug.pointers import Step, dotted, steps
+from smoldebug.pointers import Step, dotted, lookup, steps
 from smoldebug.records import Change, ChangeKind, Json
 
 KUBE_KINDS: Sequence[ChangeKind] = (
@@ -166,7 +166,7 @@ def _taint(change: Change) -> list[str]:
     for path in _paths(change):
         match steps(path):
             case ["spec", "taints", {"key": key, "effect": effect}]:
-                value = (change.after.get(path) or {}).get("value")
+                value = lookup(change.after.get(path), "/value")
                 said = f"{key}={value}:{effect}" if value else f"{key}:{effect}"
                 words.append(said if path in change.after else f"{key}:{effect}-")
             case _:
@@ -188,12 +188,12 @@ def _label(change: Change) -> list[str]:
 
 
 def _debug(change: Change) -> list[str]:
-    for container in change.after.values():
-        words = ["debug", change.target.name, f"--image={container.get('image')}"]
-        words.append(f"--container={container.get('name')}")
-        if target := container.get("targetContainerName"):
-            words.append(f"--target={target}")
-        return [*words, *(["--", *container["command"]] if container.get("command") else [])]
+    match list(change.after.values()):
+        case [{"image": str(image), "name": str(name), **rest}]:
+            words = ["debug", change.target.name, f"--image={image}", f"--container={name}"]
+            target, command = lookup(rest, "/targetContainerName"), lookup(rest, "/command")
+            words += [f"--target={target}"] if target else []
+            return [*words, *(["--", *map(str, command)] if command else [])]
     return []
 
 

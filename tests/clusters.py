@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from smoldebug.clock import Clock
 from smoldebug.lab.apifaults import Faults
 from smoldebug.lab.catalog import resource
 from smoldebug.lab.runtime import LogOptions, Usage
@@ -71,8 +72,8 @@ def practice(folder: Path, *objects: Object, token: str = "") -> Iterator[Practi
 
 
 @contextmanager
-def client(here: Practice) -> Iterator[KubeCluster]:
-    cluster = connect(None, here.kubeconfig)
+def client(here: Practice, clock: Clock | None = None) -> Iterator[KubeCluster]:
+    cluster = connect(None, here.kubeconfig, clock)
     try:
         yield cluster
     finally:

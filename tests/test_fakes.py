@@ -2,7 +2,14 @@
 
 import pytest
 
-from smoldebug.errors import AccessDenied, ChangeRefused, NotFound, ToolError, UnreachableError
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeRefused,
+    Conflict,
+    NotFound,
+    ToolError,
+    UnreachableError,
+)
 from smoldebug.records import ObjectRef
 from smoldebug.sources.fakes import (
     FakeCluster,
@@ -110,6 +117,32 @@ def test_a_dry_run_changes_nothing_and_everything_is_recorded():
     assert cluster.objects[AUTH] == deployment()
     (request,) = cluster.requests
     assert (request.verb, request.name, request.detail["dry_run"]) == ("patch", "auth", True)
+
+
+def test_a_fake_creates_applies_and_deletes_like_a_server():
+    cluster = FakeCluster(user="alice")
+    made = cluster.create(deployment(), dry_run=False, note="7f3a C1")["metadata"]
+    assert made["annotations"] == {"smoldebug.dev/run": "7f3a C1"}
+    with pytest.raises(Conflict, match="exists already"):
+        cluster.create(deployment(), dry_run=False, note="")
+    applied = cluster.apply(
+        {"kind": "Deployment", "metadata": {"name": "auth", "namespace": "shop"}, "spec": {"a": 1}},
+        dry_run=False,
+        note="",
+    )
+    assert applied["spec"] == {"replicas": 1, "a": 1}
+    version = applied["metadata"]["resourceVersion"]
+    for uid, revision in (("other", version), (made["uid"], made["resourceVersion"])):
+        with pytest.raises(Conflict):
+            cluster.delete(AUTH, uid=uid, revision=revision, dry_run=False, note="")
+    cluster.delete(AUTH, uid=made["uid"], revision=version, dry_run=True, note="")
+    cluster.delete(AUTH, uid=made["uid"], revision=version, dry_run=False, note="7f3a undo C1")
+    assert cluster.objects == {}
+    assert cluster.whoami() == "alice"
+    assert [request.verb for request in cluster.requests] == [
+        *("create", "create", "apply", "delete", "delete", "delete", "delete", "whoami")
+    ]
+    assert cluster.requests[-2].detail["note"] == "7f3a undo C1"
 
 
 def test_refusals_by_verb_and_kind():

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from clusters import Practice, autoscaler, client, deployment, pod, practice, service
 
+from smoldebug import __version__
+from smoldebug.clock import FakeClock
 from smoldebug.errors import (
     AccessDenied,
     ChangeRefused,
+    Conflict,
     NotFound,
     SmoldebugError,
     ToolError,
@@ -22,8 +25,10 @@ from smoldebug.errors import (
 from smoldebug.lab.apifaults import Rule
 from smoldebug.records import ObjectRef
 from smoldebug.sources import kubeconfig
-from smoldebug.sources.kube import KubeCluster, connect
-from smoldebug.sources.kube_writes import ANNOTATION
+from smoldebug.sources.kube import BUSY_SECONDS, KubeCluster, connect
+from smoldebug.sources.kube_errors import Asked, refused
+from smoldebug.sources.kube_writes import ANNOTATION, Write
+from smoldebug.sources.world import Object
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
 
@@ -105,29 +110,103 @@ def test_logs_of_a_missing_pod(cluster: KubeCluster) -> None:
 
 # --- changing -------------------------------------------------------------------------------
 
+CONFIG = ObjectRef("ConfigMap", "shop", "new")
 THREE = [
     {"op": "test", "path": "/spec/replicas", "value": 2},
     {"op": "replace", "path": "/spec/replicas", "value": 3},
 ]
 
 
+def config_map(**data: str) -> Object:
+    metadata = {"name": "new", "namespace": "shop"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def managers(item: Object) -> set[str]:
+    return {entry["manager"] for entry in item["metadata"]["managedFields"]}
+
+
 def test_a_dry_run_changes_nothing(cluster: KubeCluster) -> None:
     assert cluster.patch(AUTH, THREE, dry_run=True, note="")["spec"]["replicas"] == 3
     assert cluster.get(AUTH)["spec"]["replicas"] == 2
+    cluster.create(config_map(), dry_run=True, note="")
+    cluster.apply(config_map(), dry_run=True, note="")
+    with pytest.raises(NotFound):
+        cluster.get(CONFIG)
+    live = cluster.get(AUTH)["metadata"]
+    cluster.delete(
+        AUTH, uid=live["uid"], revision=live["resourceVersion"], dry_run=True, note="7f3a C1"
+    )
+    assert cluster.get(AUTH)
 
 
-def test_a_patch_is_ours_and_leaves_a_note(cluster: KubeCluster) -> None:
-    cluster.patch(AUTH, THREE, dry_run=False, note="run 7f3a")
-    cluster.patch(AUTH, [], dry_run=False, note="run 8b1c")
-    found = cluster.get(AUTH)["metadata"]
-    assert found["annotations"] == {ANNOTATION: "run 8b1c"}
-    assert "smoldebug" in {entry["manager"] for entry in found["managedFields"]}
+def test_a_patch_names_its_run_and_leaves_a_note(cluster: KubeCluster) -> None:
+    cluster.patch(AUTH, THREE, dry_run=False, note="7f3a C1")
+    cluster.patch(AUTH, [], dry_run=False, note="8b1c C2")
+    found = cluster.get(AUTH)
+    assert found["metadata"]["annotations"] == {ANNOTATION: "8b1c C2"}
+    assert {"smoldebug-7f3a", "smoldebug-8b1c"} <= managers(found)
+    cluster.patch(AUTH, [{**THREE[1], "value": 4}], dry_run=False, note="")
+    assert "smoldebug" in managers(cluster.get(AUTH))
+
+
+def test_the_audit_log_of_the_server_shows_the_run(tmp_path: Path) -> None:
+    from clusters import web_server
+
+    with practice(tmp_path) as here, web_server({}) as (url, seen):
+        config = here.server.kubeconfig().replace(here.server.url, url)
+        Path(here.kubeconfig).write_text(config, encoding="utf-8")
+        with client(here) as cluster, pytest.raises(SmoldebugError):
+            cluster.create(config_map(), dry_run=True, note="7f3a C1")
+    assert seen == [
+        "POST /api/v1/namespaces/shop/configmaps?fieldManager=smoldebug-7f3a&dryRun=All"
+    ]
+    assert Write("POST", "/", note="7f3a C1").agent == f"smoldebug/{__version__} (run 7f3a)"
 
 
 def test_a_field_that_has_moved_meanwhile_refuses_the_patch(cluster: KubeCluster) -> None:
     cluster.patch(AUTH, THREE, dry_run=False, note="")
-    with pytest.raises(ChangeRefused, match="another value|/spec/replicas"):
-        cluster.patch(AUTH, THREE, dry_run=False, note="")
+    for note in ("", "7f3a C1"):
+        with pytest.raises(Conflict, match="another value|/spec/replicas"):
+            cluster.patch(AUTH, THREE, dry_run=False, note=note)
+
+
+def test_an_object_is_created_once(cluster: KubeCluster) -> None:
+    made = cluster.create(config_map(a="b"), dry_run=False, note="7f3a C1")
+    assert made["metadata"]["annotations"] == {ANNOTATION: "7f3a C1"}
+    with pytest.raises(Conflict, match="already exists"):
+        cluster.create(config_map(), dry_run=False, note="7f3a C2")
+
+
+def test_an_object_is_deleted_only_in_the_state_it_was_read_in(cluster: KubeCluster) -> None:
+    meta = cluster.create(config_map(), dry_run=False, note="")["metadata"]
+    for uid, revision in (("other", meta["resourceVersion"]), (meta["uid"], "1")):
+        with pytest.raises(Conflict):
+            cluster.delete(CONFIG, uid=uid, revision=revision, dry_run=False, note="")
+    cluster.delete(
+        CONFIG, uid=meta["uid"], revision=meta["resourceVersion"], dry_run=False, note=""
+    )
+    with pytest.raises(NotFound):
+        cluster.get(CONFIG)
+
+
+def test_an_apply_is_never_forced(cluster: KubeCluster) -> None:
+    cluster.create(config_map(a="b"), dry_run=False, note="")
+    with pytest.raises(Conflict, match=r'conflict with "smoldebug".*\.data\.a'):
+        cluster.apply(config_map(a="c"), dry_run=False, note="7f3a C1")
+    cluster.apply(config_map(b="c"), dry_run=False, note="7f3a C1")
+    assert cluster.get(CONFIG)["data"] == {"a": "b", "b": "c"}
+
+
+def test_the_manifest_says_which_version_is_meant(cluster: KubeCluster) -> None:
+    with pytest.raises(UsageError, match="unknown kind: ConfigMap in knative.dev/v1"):
+        cluster.create({**config_map(), "apiVersion": "knative.dev/v1"}, dry_run=True, note="")
+
+
+def test_the_server_says_who_this_is(cluster: KubeCluster, here: Practice) -> None:
+    assert cluster.whoami() == "lab-admin"
+    here.faults.add(Rule("create", "selfsubjectreviews", status=500))
+    assert cluster.whoami() == ""
 
 
 # --- commands -------------------------------------------------------------------------------
@@ -181,11 +260,54 @@ def test_no_permission_names_the_verb_that_is_missing(here: Practice, cluster: K
     ],
 )
 def test_a_server_in_trouble(
-    here: Practice, cluster: KubeCluster, status: int, kind: type[SmoldebugError], words: str
+    here: Practice, status: int, kind: type[SmoldebugError], words: str
 ) -> None:
     here.faults.add(Rule(status=status))
-    with pytest.raises(kind, match=words):
+    with client(here, FakeClock()) as cluster, pytest.raises(kind, match=words):
         cluster.list("pods", "shop")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_waited_for_as_long_as_it_asks(here: Practice, status: int) -> None:
+    here.faults.add(Rule("patch", "deployments", status=status, retry_after=3, times=2))
+    clock = FakeClock()
+    with client(here, clock) as cluster:
+        assert cluster.patch(AUTH, THREE, dry_run=False, note="")["spec"]["replicas"] == 3
+    assert clock.elapsed == 6
+
+
+def test_a_server_that_stays_busy_is_not_waited_for_for_ever(here: Practice) -> None:
+    here.faults.add(Rule("patch", "deployments", status=429, retry_after=3600))
+    clock = FakeClock()
+    with client(here, clock) as cluster, pytest.raises(ChangeRefused, match="did nothing"):
+        cluster.patch(AUTH, THREE, dry_run=False, note="")
+    assert clock.elapsed == BUSY_SECONDS
+
+
+def test_nobody_waits_for_a_busy_server_once_the_run_is_over(here: Practice) -> None:
+    here.faults.add(Rule("patch", "deployments", status=429, retry_after=9))
+    with client(here) as cluster:
+        cluster.close()
+        with pytest.raises(ChangeRefused, match="overloaded"):
+            cluster.patch(AUTH, THREE, dry_run=False, note="")
+
+
+@pytest.mark.parametrize("rule", [{"drop": True}, {"status": 500}, {"status": 504}])
+def test_after_a_lost_answer_nobody_knows(here: Practice, cluster: KubeCluster, rule) -> None:
+    here.faults.add(Rule("patch", "deployments", after=True, **rule))
+    with pytest.raises(UnreachableError):
+        cluster.patch(AUTH, THREE, dry_run=False, note="")
+    assert cluster.get(AUTH)["spec"]["replicas"] == 3, "sent once, and not again"
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_what_admission_denies_is_quoted_and_a_clear_no(status: int) -> None:
+    denied = 'admission webhook "a.example" denied the request: root cannot run here'
+    if status == 500:
+        denied = 'Internal error occurred: failed calling webhook "a.example": no endpoints'
+    error = refused(Asked("patch", "pods"), "eu", status, {"kind": "Status", "message": denied})
+    assert type(error) is ChangeRefused
+    assert str(error) == f"the API server refused: {denied}"
 
 
 def test_a_wrong_token_is_told_without_showing_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, object_diff, summary
+from smoldebug.pointers import item
 from smoldebug.records import Change, ChangeKind, ObjectRef
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
@@ -78,21 +79,32 @@ def test_the_diff_is_empty_only_for_the_same_value(one: Any, other: Any):
     assert (shown == "") == same
 
 
+def test_a_whole_object_is_shown_without_a_path():
+    made = change({}, {"": {"kind": "ConfigMap", "data": {"a": "b"}}})
+    assert field_diff(made) == "+data:\n+  a: b\n+kind: ConfigMap"
+    assert field_diff(made.inverse()) == "-data:\n-  a: b\n-kind: ConfigMap"
+    assert object_diff(None, {"a": 1}) == "@@ -0,0 +1 @@\n+a: 1"
+    assert object_diff({"a": 1}, {"a": 1}) == ""
+
+
 HOSTILE = ["auth", "a b", "$(reboot)", "`x`", "'; rm -rf /; '", '"', "a\nb", "--all", "é", ""]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize(
-    "kind", [ChangeKind.SCALE, ChangeKind.RESTART, ChangeKind.ROLLBACK, ChangeKind.PATCH_OBJECT]
-)
+@pytest.mark.parametrize("kind", KUBE_KINDS)
 def test_the_command_is_safe_to_paste(kind: ChangeKind, text: str):
     target = ObjectRef("Deployment", f"ns{text}", f"auth{text}")
+    env = f"/c/{item('', name='app')[1:]}/env/{item('', name=f'A{text}')[1:]}"
     made = Change(kind, target, {"/a": 1}, {"/a": text, "/spec/replicas": text}, "why")
-    words = shlex.split(kubectl_command(made, text))
-    assert words[0] == "kubectl"
-    assert (words[1:3] == ["--context", text]) == bool(text)
-    assert f"ns{text}" in words
-    assert any(word.endswith(f"auth{text}") for word in words)
+    keyed = Change(kind, target, {env: {"name": "x"}}, {f"{env}/value": text}, "why")
+    for each in (made, keyed, replace(made, before={}, after={"": {"a": text}})):
+        words = shlex.split(kubectl_command(each, text))
+        words = words[words.index("kubectl") :]
+        assert (words[1:3] == ["--context", text]) == bool(text)
+        assert f"ns{text}" in words
+        fed = kind in (ChangeKind.CREATE_OBJECT, ChangeKind.APPLY_OBJECT)
+        assert fed or any(word.endswith(f"auth{text}") for word in words)
+        assert "[name=" not in " ".join(words).replace(f"A{text}", "")
 
 
 def test_commands_people_know():
@@ -120,7 +132,70 @@ def test_commands_people_know():
     ]  # fmt: skip
 
 
+APP = "/spec/template/spec/containers/[name=app]"
+NODE = ObjectRef("Node", "", "n1")
+TAINT = "/spec/taints/[effect=NoSchedule,key=gpu]"
+STRATEGIC = """-n shop patch deployment auth --type=strategic -p '{"spec":{"template":{"spec":"""
+TWO_CONTAINERS = {f"{APP}/image": "b:2", "/spec/template/spec/containers/[name=x]/image": "c:3"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "command"),
+    [
+        (ChangeKind.SET_IMAGE, {f"{APP}/image": "a:1"}, TWO_CONTAINERS,
+         "-n shop set image deployment/auth app=b:2 x=c:3"),
+        (ChangeKind.SET_ENV, {f"{APP}/env/[name=A]": {"name": "A"}},
+         {f"{APP}/env/[name=B]/value": "1", f"{APP}/env/[name=C]": {"name": "C", "value": "x y"}},
+         "-n shop set env deployment/auth -c app A- B=1 'C=x y'"),
+        (ChangeKind.SET_RESOURCES, {f"{APP}/resources/limits/cpu": "1"},
+         {f"{APP}/resources/limits/cpu": "2", f"{APP}/resources/requests/memory": "1Gi"},
+         "-n shop set resources deployment/auth -c app --limits=cpu=2 --requests=memory=1Gi"),
+        (ChangeKind.SET_ENV, {}, {f"{APP}/env/[name=A]": {"name": "A", "valueFrom": {"x": 1}}},
+         f"""{STRATEGIC}{{"containers":[{{"name":"app","env":[{{"name":"A","valueFrom":{{"x":1}}}}]}}]}}}}}}}}'"""),
+        (ChangeKind.PATCH_OBJECT, {f"{APP}/ports/[containerPort=80,protocol=TCP]": {}, APP: {}},
+         {APP: {"name": "app", "image": "x"}},
+         STRATEGIC + """{"containers":[{"name":"app","ports":[{"containerPort":80,"""
+         + """"protocol":"TCP","$patch":"delete"}]},"""
+         + """{"name":"app","image":"x","$patch":"replace"}]}}}}'"""),
+        (ChangeKind.DELETE_OBJECT, {"": {}}, {}, "-n shop delete deployment/auth"),
+    ],
+)  # fmt: skip
+def test_commands_of_what_names_list_items(kind, before, after, command: str):
+    assert kubectl_command(change(before, after, kind=kind)) == f"kubectl {command}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "command"),
+    [
+        (ChangeKind.CORDON, {}, {"/spec/unschedulable": True}, "cordon n1"),
+        (ChangeKind.UNCORDON, {"/spec/unschedulable": True}, {}, "uncordon n1"),
+        (ChangeKind.ADD_TAINT, {}, {TAINT: {"value": "yes"}}, "taint nodes n1 gpu=yes:NoSchedule"),
+        (ChangeKind.REMOVE_TAINT, {TAINT: {"value": "yes"}}, {}, "taint nodes n1 gpu:NoSchedule-"),
+        (ChangeKind.LABEL_NODE, {"/metadata/labels/a": "1", "/metadata/labels/b~1c": "2"},
+         {"/metadata/labels/a": "3"}, "label node n1 a=3 b/c- --overwrite"),
+    ],
+)  # fmt: skip
+def test_commands_of_nodes(kind: ChangeKind, before, after, command: str):
+    assert kubectl_command(Change(kind, NODE, before, after, "x")) == f"kubectl {command}"
+
+
+def test_a_manifest_is_fed_to_the_command():
+    made = change({}, {"": {"kind": "A'b"}}, kind=ChangeKind.CREATE_OBJECT)
+    assert kubectl_command(made) == (
+        """printf %s '{"kind":"A'"'"'b"}' | kubectl -n shop create -f -"""
+    )
+    applied = change({}, {"/a": 1}, kind=ChangeKind.APPLY_OBJECT, manifest={"kind": "A"})
+    assert kubectl_command(applied).endswith("| kubectl -n shop apply --server-side -f -")
+
+
 def test_the_summary_is_short():
+    env = f"{APP}/env/[name=PATH]/value"
+    assert summary(change({env: "a"}, {env: "b"})) == "Deployment/shop/auth env[PATH].value a→b"
+    assert summary(change({f"{APP}/image": "a"}, {f"{APP}/image": "b"})).endswith(
+        "containers[app].image a→b"
+    )
+    gone = change({"": {"kind": "Deployment"}}, {}, kind=ChangeKind.DELETE_OBJECT)
+    assert summary(gone) == "Deployment/shop/auth delete-object"
     assert summary(change({"/spec/replicas": 1}, {"/spec/replicas": 2})) == (
         "Deployment/shop/auth replicas 1→2"
     )
