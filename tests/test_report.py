@@ -344,6 +344,11 @@ def test_a_waiting_change_says_how_to_approve_it_and_go_on():
     assert f"  approve: $ {APPROVE}\n  approve: $ {RESUME}\n" in chat
 
 
+def test_what_was_answered_in_another_way_since_is_not_waited_for():
+    found = told(proposed(), ChangeDecided("C1", "", NOBODY), ended(ExitStatus.MET))
+    assert "NEXT" not in found
+
+
 # --- one story of many processes --------------------------------------------------------------
 
 

@@ -1,7 +1,6 @@
 """Asking the operator about a change: one card, one deadline, no answer in time is a no."""
 
 import os
-import pwd
 import select
 import sys
 import termios
@@ -12,6 +11,7 @@ from datetime import timedelta
 from typing import Protocol, TextIO
 
 from smoldebug.change import Approver
+from smoldebug.cli.changing import who
 from smoldebug.clock import Clock, SystemClock, duration
 from smoldebug.records import Answer, Card, ChangeKind, Decision
 from smoldebug.untrusted import one_line
@@ -51,18 +51,10 @@ def approver(
     """How changes are approved: `yes` answers for the operator (-y), `read` gets what is typed on
     `screen` (stderr); without it nobody can answer."""
     if yes:
-        return lambda card: Decision(Answer.YES, "operator", "-y", user())
+        return lambda card: Decision(Answer.YES, "operator", "-y", who().user)
     if read is None:
         return lambda card: Decision(Answer.PENDING, "nobody", "no terminal to ask on, and no -y")
     return _Asker(view, read, clock or SystemClock(), screen)
-
-
-def user() -> str:
-    """Who is asked: the owner of this process, whatever the environment says."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def terminal(
@@ -201,4 +193,4 @@ def _granted(card: Card) -> Decision:
 
 
 def _decided(answer: Answer, reason: str = "") -> Decision:
-    return Decision(answer, "operator", reason, user())
+    return Decision(answer, "operator", reason, who().user)

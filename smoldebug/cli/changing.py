@@ -1,7 +1,7 @@
 """Who may change what, where, in whose name: the executor of a run, and of an undo."""
 
-import getpass
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 
 from smoldebug.appliers import Applier, CommandApplier, ServerApplier, appliers
@@ -65,10 +65,10 @@ def whereabouts(world: World, run: str) -> Place:
 
 
 def who(world: World | None = None) -> Who:
-    """The user of this machine, and who the API server takes them for."""
+    """The user of this machine, whatever $USER says, and who the API server takes them for."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container with a user id that has no name
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container with a user id that has no name
         user = f"uid {os.getuid()}"
     return Who(user, world.cluster.whoami() if world is not None and world.has_cluster else "")
 

@@ -8,6 +8,7 @@ from smoldebug.report.sections import gaps, next_steps, ruled_out
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     approve_commands,
+    awaited,
     cause,
     cited,
     copyable,
@@ -64,7 +65,7 @@ def _proposed(told: Story) -> list[str]:
         return []
     change = told.proposed[-1]
     words = f"proposed: {summary(change.card.change)} ({state_words(change)})"
-    if change.state == "waiting":
+    if awaited(told, change):
         commands = [f"approve: $ {command}" for command in approve_commands(told, change)]
     else:
         commands = [f"by hand: $ {change.card.command}"]

@@ -13,6 +13,7 @@ from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     approve_commands,
     audit_words,
+    awaited,
     cause,
     cause_words,
     cited,
@@ -167,7 +168,7 @@ _FAILING = (
 
 def _next_for(told: Story, change: Entry) -> list[str]:
     target, name = change.card.change.target, change.card.id
-    if change.state == "waiting":
+    if awaited(told, change):
         commands = approve_commands(told, change)
         return [f"if {name} is right, approve it and go on:", *(f"$ {each}" for each in commands)]
     if change.state == "approved" and told.status is ExitStatus.NEEDS_APPROVAL:

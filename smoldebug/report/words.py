@@ -170,6 +170,11 @@ def undo_by_hand(told: Story, change: Entry) -> str:
     return kubectl_command(back, change.card.context, told.kubeconfig)
 
 
+def awaited(told: Story, change: Entry) -> bool:
+    """Is it what the run waits for? A later answer to the same question settles an earlier one."""
+    return change.state == "waiting" and told.status is ExitStatus.NEEDS_APPROVAL
+
+
 def approve_commands(told: Story, change: Entry) -> list[str]:
     card = change.card
     approve = ours("runs", "approve", told.run, card.id, "--hash", card.digest)
