@@ -68,15 +68,15 @@ def explain(path: str) -> Explained:
     return _explained(trail)
 
 
-def tree() -> Iterator[Explained]:
+def tree(block: type[Model] = Playbook) -> Iterator[Explained]:
     """Every key there is, in order; blocks within themselves (checks in checks) only once."""
-    yield from _below(Playbook, [])
+    yield from _below(block, [])
 
 
-def table() -> str:
+def table(block: type[Model] = Playbook) -> str:
     """The keys as a Markdown table."""
     rows = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
-    for entry in tree():
+    for entry in tree(block):
         kind = "block" if entry.type.startswith("a block") else entry.type
         default = "required" if entry.required else f"`{entry.default}`" if entry.default else ""
         rows.append(f"| `{entry.key}` | {kind} | {default} | {entry.description} |")
