@@ -4,7 +4,6 @@ the real commands, run in this process."""
 import contextlib
 import http.client
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,14 +173,3 @@ def scale_to(*replicas: int) -> dict[str, Any]:
     """A turn of the model, with a call for each number."""
     auth = {"target": "deployment/auth", "namespace": "shop", "why": "E1"}
     return {"calls": [{"scale": {**auth, "replicas": number}} for number in replicas]}
-
-
-@contextmanager
-def typed(answer: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Standard input is a terminal at which somebody has typed this."""
-    keyboard, theirs = os.openpty()
-    os.write(keyboard, answer.encode() + b"\n")
-    with os.fdopen(theirs, encoding="utf-8") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        yield
-    os.close(keyboard)

@@ -55,7 +55,7 @@ def test_scaling_reads_what_it_replaces() -> None:
         ChangeKind.SCALE, "Deployment/shop/auth", "u1",
     )  # fmt: skip
     assert (found.before, found.after) == ({"/spec/replicas": 2}, {"/spec/replicas": 4})
-    assert found.expects == "4 pods instead of 2"
+    assert found.expects == "each pod gets 2/4 of the load"
     assert "already" in refusal("scale", deployment(replicas=2), target=AUTH, replicas=2)
 
 

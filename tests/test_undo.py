@@ -9,12 +9,14 @@ import pytest
 from clusters import deployment, practice
 from commands import Running, environment
 from labserver import Kubectl
-from oncall import MISSED, SYSTEM, OnCall, on_call, replicas_are, scale_to, typed
+from oncall import MISSED, SYSTEM, OnCall, on_call, replicas_are, scale_to
 from realkubectl import needs_kubectl
 
+from smoldebug.cli.undo import confirmed
 from smoldebug.events import ChangeSettled, GoalChecked, UndoBegan, UndoIntended
-from smoldebug.journal import Journal
+from smoldebug.journal import Journal, read
 from smoldebug.lab.catalog import resource
+from smoldebug.past import past
 from smoldebug.status import ExitStatus
 
 DEPLOYMENTS = resource("deployments")
@@ -146,17 +148,20 @@ def test_without_a_terminal_nobody_can_say_yes(me: OnCall) -> None:
     assert me.journal.read_bytes() == before
 
 
-@pytest.mark.parametrize(("answer", "left"), [("y", 2), ("n", 4), ("", 4), ("yikes", 4)])
-def test_whoever_is_asked_sees_what_would_be_sent(
-    me: OnCall, monkeypatch: pytest.MonkeyPatch, answer: str, left: int
+@pytest.mark.parametrize(
+    ("answer", "agreed"), [("y\n", True), ("yes\n", True), ("n\n", False), ("yikes\n", False),
+                           ("", False), (None, False)]
+)  # fmt: skip
+def test_whoever_is_asked_sees_what_would_be_sent_and_says_yes_or_it_is_a_no(
+    me: OnCall, capsys: pytest.CaptureFixture[str], answer: str | None, agreed: bool
 ) -> None:
     me.triage(scale_to(4), options=("-y",))
-    with typed(answer, monkeypatch):
-        said = me.smoldebug("undo", "last")
-    assert me.replicas == left
-    assert said.code == (ExitStatus.MET if left == 2 else ExitStatus.NEEDS_APPROVAL)
-    assert "scale deployment/auth --replicas=2" in said.err
-    assert "put back 1 on lab? [y/N]" in said.err
+    would = {"C1": ("would be undone", "-/spec/replicas: 4\n+/spec/replicas: 2")}
+    assert confirmed(past(read(me.journal)), would, lambda seconds, tick: answer) is agreed
+    asked = capsys.readouterr().err
+    assert "scale Deployment/shop/auth · lab · would be undone" in asked
+    assert "   +/spec/replicas: 2" in asked
+    assert "put back 1 on lab? [y/N]" in asked
 
 
 # --- what cannot be undone from here --------------------------------------------------------

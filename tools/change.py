@@ -42,7 +42,8 @@ def scale(
     live = _find(ctx, target, namespace, *SCALABLE)
     wanted = copy.deepcopy(live)
     wanted["spec"]["replicas"] = replicas
-    expects = f"{replicas} pods instead of {spec(live).get('replicas', 1)}"
+    now = spec(live).get("replicas", 1)
+    expects = f"each pod gets {now}/{replicas} of the load" if now else "it answers again"
     return propose(ctx.world.cluster, ChangeKind.SCALE, live, wanted, why, expects)
 
 

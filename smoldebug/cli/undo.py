@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from smoldebug.change import Executor
+    from smoldebug.cli.approval import Reader
     from smoldebug.events import AnyEvent, Stamped
     from smoldebug.journal import Writes
     from smoldebug.ledger import Entry
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from smoldebug.status import ExitStatus
 
     Ends = dict[str, tuple[str, str]]  # by change: how its undo ended or would end, and why
+
+AS_BEFORE = ("undone", "would be undone", "failed")  # the last: it was never applied
 
 EXAMPLES = """\
 Examples:
@@ -50,7 +53,10 @@ def undo(
     """
     from contextlib import closing
 
+    from threading import Event
+
     from smoldebug import journal
+    from smoldebug.cli.approval import terminal
     from smoldebug.cli.takeup import idle, reopened
     from smoldebug.past import past
     from smoldebug.status import ExitStatus
@@ -68,10 +74,10 @@ def undo(
         if dry_run:
             _tell(before, found, machine)
             return _status(found)
-        if not yes and not _confirmed(before, found):
+        if not yes and not confirmed(before, found, terminal(Event())):
             return ExitStatus.NEEDS_APPROVAL
         with closing(journal.open_journal(folder)) as kept:
-            for stamped in _carry_out(before, executor, me, entries, kept):
+            for stamped in carry_out(before, executor, me, entries, kept):
                 before.add(stamped)
     ended = {entry.card.id: before.ledger[entry.card.id] for entry in entries}
     done = {name: (entry.state, entry.detail) for name, entry in ended.items()}
@@ -91,7 +97,7 @@ def chosen(past: "Past", wanted: "Sequence[str]") -> "list[Entry]":
     return [entry for entry in reversed(stands) if not wanted or entry.card.id in wanted]
 
 
-def _carry_out(
+def carry_out(
     past: "Past", executor: "Executor", me: "Who", entries: "Sequence[Entry]", kept: "Writes"
 ) -> "Iterator[Stamped]":
     """Settle what a killed process left open, then undo what stands of the chosen changes."""
@@ -125,21 +131,24 @@ def _rehearsed(executor: "Executor", entries: "Sequence[Entry]") -> "Ends":
     return found
 
 
-def _confirmed(past: "Past", found: "Ends") -> bool:
-    """Ask at the terminal. Without one nobody can say yes, and nothing is changed."""
-    if not sys.stdin.isatty():
+def confirmed(past: "Past", found: "Ends", read: "Reader | None") -> bool:
+    """Ask at the terminal. Without one nobody can say yes, and nothing is changed; no answer is
+    a no."""
+    from smoldebug.cli.approval import TIME_LIMIT
+
+    if read is None:
         typer.echo("nobody to ask here: -y says yes, --dry-run only shows it", err=True)
         return False
     sys.stderr.write(_words(past, found))
     sys.stderr.write(f"put back {len(found)} on {past.started.context or 'this machine'}? [y/N] > ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return (read(TIME_LIMIT, lambda left: None) or "").strip().lower() in ("y", "yes")
 
 
 def _status(found: "Ends") -> "ExitStatus":
     from smoldebug.status import ExitStatus
 
-    good = all(state in ("undone", "would be undone") for state, _ in found.values())
+    good = all(state in AS_BEFORE for state, _ in found.values())
     return ExitStatus.MET if good else ExitStatus.UNDO_FAILED
 
 
