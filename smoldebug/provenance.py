@@ -89,12 +89,17 @@ def unfounded(change: Change, typed: Sequence[Json], known: Listed) -> str:
         _strike(wanted, each)
     for path, value in wanted:
         if not _address(path, value, change, typed):
-            return (
-                f"{'.'.join(path)} {one_line(repr(value), 80)} stands nowhere in the cluster's "
-                "typed state (spec, ConfigMaps, names, labels): if it is right, list it under "
-                "tools.change.values or give it as an input of the playbook"
-            )
+            return _sentence(change.kind, f"{'.'.join(path)} {one_line(repr(value), 80)}")
     return ""
+
+
+def _sentence(kind: ChangeKind, what: str) -> str:
+    if kind is ChangeKind.ROLLBACK:
+        return f"no earlier revision that could be read has {what}"
+    return (
+        f"{what} stands nowhere in the cluster's typed state (spec, ConfigMaps, names, labels): if "
+        "it is right, list it under tools.change.values or give it as an input of the playbook"
+    )
 
 
 # --- what a change sets anew --------------------------------------------------------------------
