@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from smoldebug.fieldvalues import same
 from smoldebug.pointers import Step, diff, dotted, lookup, moved, steps
 from smoldebug.records import Change, Json
 from smoldebug.redact import Redactor
-from smoldebug.sources.kube_writes import MANAGER
+from smoldebug.sources.kube_writes import Write
 from smoldebug.sources.world import Object
 from smoldebug.untrusted import one_line
 
@@ -29,30 +30,51 @@ def masked(change: Change, values: Mapping[str, Json], masks: Redactor) -> dict[
     return told
 
 
-def before_it(change: Change, live: Object, now: datetime) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who asks: a run, whose own edits are not somebody else's, and when."""
+
+    note: str
+    now: datetime
+
+    def set_by(self, live: Object, pointer: str) -> str:
+        """` (set by kubectl-edit 12s ago)`, of a field that `metadata.managedFields` knows to be
+        somebody else's."""
+        mine = Write("PATCH", "", note=self.note).manager
+        entries = (live.get("metadata") or {}).get("managedFields") or []
+        owners = [each for each in entries if each.get("manager") != mine]
+        owners = [each for each in owners if _owns(each.get("fieldsV1") or {}, steps(pointer))]
+        if not owners:
+            return ""
+        last = max(owners, key=lambda entry: str(entry.get("time") or ""))
+        who = one_line(str(last.get("manager")), 60)
+        return f" (set by {who}{_ago(last.get('time'), self.now)})"
+
+
+def before_it(change: Change, live: Object, reader: Reader) -> list[str]:
     """A line for each touched field that is not as the change found it: was, is, by whom."""
     paths = moved(change.before, (*change.before, *change.after), live)
     was, found = _told(change, change.before, paths), _told(change, _values(live, paths), paths)
-    return [f"{dotted(p)}: was {was[p]}, is {found[p]}{set_by(live, p, now)}" for p in paths]
+    return [f"{dotted(p)}: was {was[p]}, is {found[p]}{reader.set_by(live, p)}" for p in paths]
 
 
-def since(change: Change, live: Object, now: datetime) -> list[str]:
+def since(change: Change, live: Object, reader: Reader) -> list[str]:
     """A line for each touched field that is not as the change set it: before, ours, now."""
     paths = moved(change.after, (*change.before, *change.after), live)
     before, ours = _told(change, change.before, paths), _told(change, change.after, paths)
     found = _told(change, _values(live, paths), paths)
     return [
-        f"{dotted(p)}: before {before[p]}, ours {ours[p]}, now {found[p]}{set_by(live, p, now)}"
+        f"{dotted(p)}: before {before[p]}, ours {ours[p]}, now {found[p]}{reader.set_by(live, p)}"
         for p in paths
     ]
 
 
-def from_manifest(change: Change, manifest: Object, live: Object, now: datetime) -> list[str]:
+def from_manifest(change: Change, manifest: Object, live: Object, reader: Reader) -> list[str]:
     """A line for each field of a manifest that a live object has otherwise."""
     ours, found = diff(manifest, live)
     paths = [p for p in ours if not same(p, ours[p], found.get(p))]
     said, is_now = _told(change, ours, paths), _told(change, found, paths)
-    return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{set_by(live, p, now)}" for p in paths]
+    return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{reader.set_by(live, p)}" for p in paths]
 
 
 def tidy(item: Object | None, masks: Redactor) -> Object | None:
@@ -76,17 +98,6 @@ def also_changed(change: Change, live: Object, answer: Object) -> list[str]:
         and not any(_within(p, each) or _within(each, p) for each in touched)
         and not same(p, before.get(p), after.get(p))
     ]
-
-
-def set_by(live: Object, pointer: str, now: datetime) -> str:
-    """` (set by kubectl-edit 12s ago)`, of a field that `metadata.managedFields` knows."""
-    entries = (live.get("metadata") or {}).get("managedFields") or []
-    owners = [e for e in entries if _owns(e.get("fieldsV1") or {}, steps(pointer))]
-    others = [e for e in owners if not str(e.get("manager")).startswith(MANAGER)] or owners
-    if not others:
-        return ""
-    last = max(others, key=lambda entry: str(entry.get("time") or ""))
-    return f" (set by {one_line(str(last.get('manager')), 60)}{_ago(last.get('time'), now)})"
 
 
 def _within(pointer: str, other: str) -> bool:

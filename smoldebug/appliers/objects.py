@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 
 from smoldebug.appliers import differences, surroundings
-from smoldebug.appliers.differences import masked, tidy
+from smoldebug.appliers.differences import Reader, masked, tidy
 from smoldebug.appliers.manifests import manifest_of, without_addresses
 from smoldebug.appliers.protocol import Preview
 from smoldebug.clock import Clock, SystemClock
@@ -67,9 +66,7 @@ class KubeApplier:
         try:
             found = self._cluster().get(change.target)
         except NotFound:
-            if change.kind is ChangeKind.DELETE_OBJECT:
-                return True
-            raise
+            return change.kind is ChangeKind.DELETE_OBJECT
         other = bool(change.uid) and _uid(found) != change.uid
         if change.kind is ChangeKind.DELETE_OBJECT:
             return other or "deletionTimestamp" in found["metadata"]
@@ -91,7 +88,7 @@ class KubeApplier:
             return "\n".join(self._not_ours(change, found, note))
         if change.uid and _uid(found) != change.uid:
             return f"somebody has made another {change.target} since"
-        return "\n".join(differences.since(change, found, self._now()))
+        return "\n".join(differences.since(change, found, self._reader(note)))
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -147,7 +144,7 @@ class KubeApplier:
         if change.kind is ChangeKind.DELETE_OBJECT:
             problems = self._not_ours(change, found, note)
         else:
-            problems = differences.before_it(change, found, self._now())
+            problems = differences.before_it(change, found, self._reader(note))
         if problems:
             raise Conflict(f"it has changed since it was read: {'; '.join(problems)}")
         return found
@@ -159,10 +156,10 @@ class KubeApplier:
         if not change.uid and _note(found).partition(" ")[0] != run:
             return [f"{change.target} was not made by this run"]
         manifest = without_addresses(manifest_of(change))
-        return differences.from_manifest(change, manifest, found, self._now())
+        return differences.from_manifest(change, manifest, found, self._reader(note))
 
-    def _now(self) -> datetime:
-        return self._clock.now()
+    def _reader(self, note: str) -> Reader:
+        return Reader(note, self._clock.now())
 
 
 def _create(cluster: Cluster, manifest: Object, *, dry_run: bool, note: str) -> Object:

@@ -98,7 +98,9 @@ class _Look:
         for kind in dict.fromkeys(kinds):
             if self._where or kind == target.kind:
                 found += [each for each in self._list(kind) if not _same_object(each, live)]
-        for kind in _referred(self._change) if self._where else ():
+        # what a rollback names, its revision names: nobody need be allowed to list Secrets for it
+        named = _referred(self._change) if self._where and kinds else ()
+        for kind in named:
             found += [_name_only(each) for each in self._list(kind)]
         return found
 

@@ -19,6 +19,7 @@ import msgspec
 from smoldebug.clock import Clock, SystemClock
 from smoldebug.errors import (
     AccessDenied,
+    ChangeRefused,
     Conflict,
     NotFound,
     SmoldebugError,
@@ -256,7 +257,9 @@ class KubeCluster:
             write = Write(
                 "PATCH", self._path(resource, ref, subresource), JSON_PATCH, dry_run, note
             )
-            if not note or subresource:
+            if subresource:
+                return self._below(asked, write, body)
+            if not note:
                 return self._write(asked, write, body)
             try:  # most objects have annotations: nothing needs to be read first
                 return self._write(asked, write, [*body, *signed(note)])
@@ -267,6 +270,15 @@ class KubeCluster:
                 return self._write(asked, write, [*body, *signed(note, live)])
 
         return self._on(ref, send)
+
+    def _below(self, asked: Asked, write: Write, body: Any) -> Object:
+        """A change of a subresource, which a server may not have although it has the kind."""
+        try:
+            return self._write(asked, write, body)
+        except NotFound as error:
+            if not kube_errors.no_such_api(404, getattr(error.__cause__, "body", "")):
+                raise
+            raise ChangeRefused(f"the API server has no {asked.resource}") from error
 
     def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
         ref = ref_of(manifest)
@@ -302,6 +314,7 @@ class KubeCluster:
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid, "resourceVersion": revision},
             "propagationPolicy": "Background",  # what made its dependents does so again
+            "dryRun": ["All"] if dry_run else [],  # with a body, nobody reads the query
         }
 
         def send(resource: Any) -> Object:
@@ -398,7 +411,7 @@ class KubeCluster:
             request = self._api.param_serialize(
                 write.method,
                 write.path,
-                query_params=write.query,
+                query_params=[] if write.method == "DELETE" else write.query,
                 header_params={"Accept": "application/json", "Content-Type": write.content_type},
                 body=body,
                 auth_settings=["BearerToken"],

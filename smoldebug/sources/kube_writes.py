@@ -23,11 +23,15 @@ class Write:
     note: str = ""
 
     @property
-    def query(self) -> list[tuple[str, str]]:
+    def manager(self) -> str:
+        """The field manager that this change is recorded under."""
         run = self.note.partition(" ")[0]
-        manager = f"{MANAGER}-{run}" if run else MANAGER
-        owner = [] if self.method == "DELETE" else [("fieldManager", manager)]
-        return owner + ([("dryRun", "All")] if self.dry_run else [])
+        return f"{MANAGER}-{run}" if run else MANAGER
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """Not for DELETE: its options stand in the body, and a server then ignores these."""
+        return [("fieldManager", self.manager)] + ([("dryRun", "All")] if self.dry_run else [])
 
     @property
     def agent(self) -> str:
