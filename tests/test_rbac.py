@@ -49,6 +49,9 @@ EVERYBODY = "authentication.k8s.io"  # who am I? needs no rule
 LATER = rbac.Grant("", "", "pods/exec", "create")
 
 
+_CLAIM = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+
+
 class Recording(Api):
     """An API that writes down what ServiceAccounts ask of it, and what of that it refuses."""
 
@@ -144,6 +147,9 @@ def _served(folder: Path) -> Iterator[Cluster]:
         served = Cluster(store, api, server, folder)
         for item in _shop():
             served.add(item)
+        checkout = store.peek(resource("deployments"), "shop", "checkout")
+        for number in (1, 2):
+            served.add(_revision(checkout, number))
         yield served
     finally:
         server.close()
@@ -165,7 +171,30 @@ def _shop() -> Iterator[Object]:
         del made["spec"]["replicas"]
         yield {**made, "kind": kind}
     yield _slice("checkout", {"kind": "Pod", "name": "checkout-1", "namespace": "shop"})
+    config = {"name": "settings", "namespace": "shop"}
+    yield {"kind": "ConfigMap", "metadata": config, "data": {"a": "b"}}
     yield {"kind": "Node", "metadata": {"name": "n1"}}
+
+
+def _revision(owner: Object, number: int) -> Object:
+    """A ReplicaSet of a Deployment, with a value from a Secret."""
+    key = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "a"}}}
+    name = owner["metadata"]["name"]
+    made = deployment(name, env=[key], image=f"{name}:{number}")
+    made["metadata"] |= {
+        "name": f"{name}-{number}",
+        "annotations": {"deployment.kubernetes.io/revision": str(number)},
+        "ownerReferences": [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "name": name,
+                "uid": owner["metadata"]["uid"],
+                "controller": True,
+            }
+        ],
+    }
+    return {**made, "kind": "ReplicaSet"}
 
 
 def _slice(name: str, target: Object) -> Object:
@@ -234,7 +263,7 @@ def test_triage_requests_what_its_role_allows_and_all_of_it(cluster: Cluster):
         {"scale": {"target": "deployment/checkout", "replicas": 3, "why": "E1"}},
         {"scale": {"target": "statefulset/db", "replicas": 2, "why": "E1"}},
         {"set_replicas_bounds": {"name": "auth", "maximum": 3, "why": "E1"}},
-        {"rollback": {"target": "deployment/auth", "why": "E1"}},
+        {"rollback": {"target": "deployment/checkout", "why": "E1"}},
         {"restart": {"target": "daemonset/db", "why": "E1"}},
         {"set_selector": {"service": "auth", "selector": {"app": "checkout"}, "why": "E1"}},
     ]
@@ -252,7 +281,7 @@ def test_so_does_a_playbook_with_urls_and_metrics(cluster: Cluster):
         {"query_prometheus": {"query": "up"}},
         {"scale": {"target": "deployment/checkout", "replicas": 3, "why": "E1"}},
         {"set_replicas_bounds": {"name": "auth", "maximum": 3, "why": "E1"}},
-        {"rollback": {"target": "deployment/auth", "why": "E1"}},
+        {"rollback": {"target": "deployment/checkout", "why": "E1"}},
     ]
     cluster.grant(plan)
     cluster.play(plan, calls)
@@ -313,6 +342,102 @@ tools:
     (role,) = rbac.roles(plan.playbook, rbac.default_account(plan.playbook))
     assert (role.namespace, role.account) == ("", rbac.Account("default"))
     assert "secrets" not in {what for rule in role.rules for what in rule.resources}
+
+
+AUTH: Object = {"target": "deployment/auth", "why": "E1"}
+NEW: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}}
+NODE: Object = {"node": "n1", "why": "E1"}
+
+
+def in_pods(**spec: Any) -> Object:
+    return {"spec": {"template": {"spec": spec}}}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "target", "calls"),
+    [
+        ("set-image", "Deployment/shop/auth", [{"set_image": {**AUTH, "image": "auth:2"}}]),
+        (
+            "set-env, set-resources",
+            "Deployment/shop/*",
+            [
+                {"set_env": {**AUTH, "name": "A", "value": "b"}},
+                {"set_resources": {**AUTH, "cpu_limit": "1"}},
+            ],
+        ),
+        (
+            "patch-object",
+            "Deployment/shop/auth",
+            [
+                {"apply_k8s_patch": {**AUTH, "patch": in_pods(volumes=[_CLAIM])}},
+                {"apply_k8s_patch": {**AUTH, "patch": {"spec": {"replicas": 3}}}},
+            ],
+        ),
+        (
+            "patch-port, patch-selector",
+            "Service/shop/auth",
+            [
+                {"set_selector": {"service": "auth", "selector": {"app": "checkout"}, "why": "E1"}},
+            ],
+        ),
+        (
+            "create-object, delete-object",
+            "ConfigMap/shop/new",
+            [
+                {"create_object": {"manifest": {**NEW, "data": {"a": "b"}}, "why": "E1"}},
+                {"delete_object": {"target": "configmap/new", "why": "E1"}},
+            ],
+        ),
+        (
+            "set-config-key",
+            "ConfigMap/shop/settings",
+            [{"set_config_key": {"configmap": "settings", "key": "a", "value": "c", "why": "E1"}}],
+        ),
+        (
+            "cordon, add-taint",
+            "Node/n1",
+            [
+                {"cordon": NODE},
+                {"add_taint": {**NODE, "key": "a", "effect": "NoSchedule"}},
+            ],
+        ),
+        (
+            "debug-container",
+            "Pod/shop/auth-1",
+            [{"debug_container": {"pod": "auth-1", "image": "b", "command": ["c"], "why": "E1"}}],
+        ),
+    ],
+)
+def test_each_kind_of_change_requests_what_is_granted_for_it(
+    cluster: Cluster, tmp_path: Path, allowed: str, target: str, calls: list[Call]
+):
+    plan = written(
+        tmp_path,
+        f"""
+goal: {{all: [{{object: {{kind: Namespace, name: shop, matches: {{spec: {{x: 1}}}}}}}}]}}
+scope: {{namespaces: [shop]}}
+tools: {{change: {{allow: [{allowed}], targets: [{target}], values: ["*"]}}}}
+""",
+    )
+    cluster.grant(plan)
+    cluster.play(plan, calls)
+    assert cluster.api.refused == []
+    assert cluster.unused(plan) == []
+
+
+def test_a_rollback_needs_no_secrets(cluster: Cluster, tmp_path: Path):
+    plan = written(
+        tmp_path,
+        """
+goal: {all: [{object: {kind: Namespace, name: shop, matches: {spec: {x: 1}}}}]}
+scope: {namespaces: [shop]}
+tools: {change: {allow: [rollback], targets: [Deployment/shop/*]}}
+""",
+    )
+    cluster.grant(plan)
+    cluster.play(plan, [{"rollback": {"target": "deployment/checkout", "why": "E1"}}])
+    assert cluster.api.refused == []
+    assert cluster.unused(plan) == []
 
 
 def test_what_speaks_to_no_cluster_needs_no_role():

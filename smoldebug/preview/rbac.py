@@ -75,8 +75,9 @@ _HPA, _NODE, _SERVICE = ("HorizontalPodAutoscaler",), ("Node",), ("Service",)
 _WHOLE = ("create", "delete", "get")  # one of them is the other's undo
 _CONTAINER = (REVISIONS, OWN)
 _REFERENCES = (REVISIONS, OWN, "Service", "ConfigMap")
-# Secrets are never listed for it: what names one is refused, and so the role need not read them.
-_ANYTHING = (*_REFERENCES, "PersistentVolumeClaim", "ServiceAccount")
+# Not Secrets, though a value may name one: a role that lists them reads them all. What names one
+# that is used nowhere else is refused instead.
+_ANYTHING = (*_REFERENCES, "PersistentVolumeClaim")
 _CALLED = (OWN, *ROLLED_OUT)
 CHANGES: Mapping[ChangeKind, Requests] = {
     ChangeKind.SCALE: Requests(("Deployment", "StatefulSet", "ReplicaSet"), finds=_HPA),
@@ -250,8 +251,12 @@ class _Parts:
         change = self._tools.change
         if change is None or self._playbook.scope.cluster == "read-only":
             return
+        never = self._playbook.limits.never_delete
         for kind in change.allow:
-            yield from ((kind, target) for target in change.targets if is_for(kind, target))
+            for target in change.targets:
+                kept = kind is ChangeKind.DELETE_OBJECT and target.partition("/")[0] in never
+                if is_for(kind, target) and not kept:
+                    yield kind, target
 
     def _reading(self, kinds: Iterable[str], *verbs: str) -> Iterator[Grant]:
         """Reads through the playbook's own eyes: what it does not let be read is not granted."""
@@ -310,16 +315,19 @@ def is_for(kind: ChangeKind, target: str) -> bool:
 
 
 def _meant(kinds: Iterable[str], target: str) -> Iterator[str]:
-    """OWN and REVISIONS as kinds. Beside what lies in no namespace stands only its own kind."""
+    """Those that can matter to such a target, OWN and REVISIONS as the kinds they are."""
     own = target.partition("/")[0]
     known = find(own)
+    alone = known is not None and not known.namespaced  # nothing else lies beside it
+    claims = own in (*PODS, "CronJob")
+    pointless = {REVISIONS} if claims else {REVISIONS, "PersistentVolumeClaim"}
     for kind in kinds:
         if kind == OWN:
             yield own
-        elif kind != REVISIONS and (known is None or known.namespaced):
-            yield kind
         elif kind == REVISIONS and own in HISTORY:
             yield HISTORY[own]
+        elif kind not in pointless and not alone:
+            yield kind
 
 
 def _routes(url: str) -> Iterator[Grant]:
