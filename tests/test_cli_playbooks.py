@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from smoldebug.cli.playbooks import app
@@ -151,3 +152,63 @@ def test_schema_is_json(playbooks: Call):
 @pytest.mark.parametrize("command", ["list", "show", "lint", "explain", "schema"])
 def test_every_help_has_an_example(playbooks: Call, command: str):
     assert f"smoldebug playbooks {command}" in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+# --- what one may do, and the role it needs -------------------------------------------------
+
+
+def test_plan_tells_what_a_playbook_may_do(playbooks: Call):
+    shown = playbooks("plan", "triage-502", "--set", "service=checkout").stdout
+    assert "CHANGES     scale, rollback: Deployment/shop/checkout" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_plan_names_the_model_that_the_environment_names(
+    playbooks: Call, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SMOLDEBUG_MODEL", "openai/gpt-oss-20b")
+    told = json.loads(playbooks("plan", "triage-502", "-o", "json").stdout)
+    assert told["missing"] == ["service"]
+    assert told["sections"]["SENT AWAY"][0].startswith("to openai/gpt-oss-20b: ")
+
+
+def test_a_policy_in_force_narrows_the_plan(
+    folder: Path, playbooks: Call, monkeypatch: pytest.MonkeyPatch
+):
+    policy = folder / "policy.yaml"
+    policy.write_text("apiVersion: smoldebug.dev/v1\nkind: Policy\ndeny: {changes: [rollback]}\n")
+    monkeypatch.setenv("SMOLDEBUG_POLICY", str(policy))
+    assert f"but not rollback: {policy}" in playbooks("plan", "triage-502").stdout.replace(
+        "\n              ", " "
+    )
+
+
+def test_text_of_a_playbook_is_no_command_to_a_ci_system(folder: Path, playbooks: Call):
+    (folder / "odd.yaml").write_text(
+        MINIMAL.replace("name: triage", "name: odd").replace('"[red]', '"##[group]::error:: [red]')
+    )
+    shown = playbooks("plan", "./odd.yaml").stdout
+    assert "##[group]" not in shown
+    assert "[red]Ours[/red]" in shown  # text, not markup
+
+
+def test_rbac_prints_what_kubectl_applies(playbooks: Call):
+    shown = playbooks("rbac", "triage-502", "--set", "service=checkout").stdout
+    documents = [*yaml.safe_load_all(shown)]
+    kinds = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]
+    assert [one["kind"] for one in documents] == kinds
+    assert "kubectl -n shop create serviceaccount smoldebug" in shown
+
+
+def test_rbac_as_json_for_another_account(playbooks: Call):
+    arguments = ("triage-502", "--set", "service=checkout", "--service-account", "ops/robot")
+    printed = json.loads(playbooks("rbac", *arguments, "--read-only", "-o", "json").stdout)
+    subjects = [one["subjects"] for one in printed["items"] if "subjects" in one]
+    assert subjects[0] == [{"kind": "ServiceAccount", "namespace": "ops", "name": "robot"}]
+    verbs = {v for one in printed["items"] for rule in one.get("rules", ()) for v in rule["verbs"]}
+    assert verbs == {"get", "list"}
+
+
+def test_a_role_is_not_made_of_samples(playbooks: Call):
+    with pytest.raises(UsageError, match="--set service="):
+        playbooks("rbac", "triage-502")
