@@ -382,8 +382,10 @@ def _foreign_field(change: Change) -> str:
 
 def _below(path: Path, field: Path) -> bool:
     start = path[: len(field)]
-    return len(start) == len(field) and all(
-        want in ("*", have) for want, have in zip(field, start, strict=True)
+    return start == field or (
+        "*" in field
+        and len(start) == len(field)
+        and all(want in ("*", have) for want, have in zip(field, start, strict=True))
     )
 
 

@@ -18,7 +18,7 @@ REPLICA_FIELDS = ("/spec/replicas", "/spec/minReplicas", "/spec/maxReplicas")
 _REPLICAS = {steps(field): field for field in REPLICA_FIELDS}
 
 # Numbers that name something: twice a port is no more of it
-_NAMES = re.compile(r"(?:.*[_.-])?ports?|.*[a-z]Ports?|.*[_.-]PORTS?|PORTS?", re.ASCII)
+_PORTS = re.compile(r"(?:.*[_.-])?ports?|.*[a-z]Ports?|.*[_.-]PORTS?|PORTS?", re.ASCII)
 _IDS = {
     "number", "runAsUser", "runAsGroup", "fsGroup", "supplementalGroups", "defaultMode", "mode",
     "revision", "generation", "uid", "priority",
@@ -77,12 +77,13 @@ def counts(change: Change, applied: Sequence[Change]) -> Iterator[tuple[str, int
     that it removes is left to the API server, which makes it 1."""
     if change.kind is ChangeKind.DELETE_OBJECT:
         return
-    first_of = _originals(change, applied)
-    gone = dict.fromkeys(path for path, _ in of_change(change.before))
-    for path, value in {**gone, **dict(of_change(change.after))}.items():
-        if path in _REPLICAS and isinstance(value, int | None):
+    gone = {path: 1 for path, _ in of_change(change.before) if path in _REPLICAS}
+    kept = {path: value for path, value in of_change(change.after) if path in _REPLICAS}
+    first_of = _originals(change, applied) if gone or kept else {}
+    for path, value in {**gone, **kept}.items():
+        if isinstance(value, int):
             first = first_of[path]
-            yield _REPLICAS[path], first if isinstance(first, int) else 1, value or 1
+            yield _REPLICAS[path], first if isinstance(first, int) else 1, value
 
 
 def factor(before: int, after: int) -> float:
@@ -95,7 +96,12 @@ def names_something(path: Path) -> bool:
     """Is a number at this path a name (a port, an id) and no magnitude? An environment variable
     counts by its own name."""
     last = path[-2] if path[-1:] == ("value",) and len(path) > 1 else "".join(path[-1:])
-    return bool(_NAMES.fullmatch(last)) or last in _IDS or "ports" in path
+    return is_port(last) or last in _IDS or "ports" in path
+
+
+def is_port(key: str) -> bool:
+    """`port`, `targetPort`, `DB_PORT`; neither `report` nor `export`."""
+    return bool(_PORTS.fullmatch(key))
 
 
 def _replicas(change: Change, applied: Sequence[Change], limits: Limits) -> Iterator[str]:

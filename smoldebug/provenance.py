@@ -13,7 +13,7 @@ from typing import Any
 
 from smoldebug import pointers
 from smoldebug.leaves import Path, amount, leaves, of_change, steps
-from smoldebug.limits import REPLICA_FIELDS, names_something
+from smoldebug.limits import REPLICA_FIELDS, is_port, names_something
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
 from smoldebug.untrusted import one_line
@@ -39,6 +39,7 @@ _NAMED = {
     "data", "binaryData", "stringData", "limits", "requests", "hard",
 }  # fmt: skip
 _KEYS = {"cpu", "memory", "storage", "ephemeral-storage", "pods", "matchExpressions", *_NAMED}
+_META = ("name", "namespace", "uid", "labels")
 _DATA = ("ConfigMap", "ControllerRevision")  # whose `data` is typed: a revision is kept there
 _DEBUGGER = re.compile(r"debug-[0-9]{1,3}", re.ASCII)
 _ADDRESS = re.compile(
@@ -156,38 +157,52 @@ def _moves(path: Path, value: Json, numbers: set[Path]) -> bool:
 
 
 def _strike(wanted: list[tuple[Path, Json]], source: Json) -> None:
-    """Take off what an object of the cluster vouches for."""
-    texts: set[str] = set()
-    numbers: set[tuple[str, str]] = set()
-    for path, value in _typed(source):
+    """Take off what an object of the cluster vouches for: a text wherever it stands, a number only
+    where it is one of the same thing."""
+    texts = {value for _, value in wanted if isinstance(value, str)}
+    numbers = {(_sort(path), _exact(value)) for path, value in wanted}
+    found: set[Json] = set()
+    for key, value in _decided(source):
         if isinstance(value, str):
-            texts.add(value)
-        if amount(value) is not None:
-            numbers.add((_sort(path), str(value)))
-        texts.update(path[at + 1] for at, part in enumerate(path[:-1]) if part in _NAMED)
+            if value in texts:
+                found.add(value)
+        elif isinstance(value, int | float) and (_sort((key,)), _exact(value)) in numbers:
+            found.add((_sort((key,)), _exact(value)))
     wanted[:] = [
         (path, value)
         for path, value in wanted
-        if not (isinstance(value, str) and value in texts)
-        and (_sort(path), str(value)) not in numbers
+        if value not in found and (_sort(path), _exact(value)) not in found
     ]
 
 
-def _typed(source: Json) -> Iterator[tuple[Path, Json]]:
-    """The leaves of an object that say what was decided: no status, no annotation, no message, and
-    of a Secret its keys only."""
+def _decided(source: Json) -> Iterator[tuple[str, Json]]:
+    """What an object says that somebody decided, each with its key: no status, no annotation, no
+    message, and of a Secret its keys only. Keys that are names count as values."""
     if not isinstance(source, Mapping) or source.get("kind") == "Event":
         return
-    meta = source.get("metadata")
-    for key in ("name", "namespace", "uid", "labels"):
-        if isinstance(meta, Mapping):
-            yield from leaves(meta.get(key), ("metadata", key))
-    yield from (leaf for leaf in leaves(source.get("spec"), ("spec",)) if _typed_path(leaf[0]))
-    data = source.get("data")
+    meta, data = source.get("metadata"), source.get("data")
+    if isinstance(meta, Mapping):
+        yield from _inside("metadata", {key: meta.get(key) for key in _META})
+    yield from _inside("spec", source.get("spec"))
     if source.get("kind") in _DATA:
-        yield from (leaf for leaf in leaves(data, ("data",)) if _typed_path(leaf[0]))
+        yield from _inside("data", data)
     elif isinstance(data, Mapping):
-        yield from ((("data", str(key)), None) for key in data)
+        yield from (("data", key) for key in data)
+
+
+def _inside(key: str, value: Json) -> Iterator[tuple[str, Json]]:
+    """Scalars below a value. No paths, as elsewhere: there may be very many."""
+    pending = [(key, value)]
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            if key in _NAMED:
+                yield from ((key, each) for each in value)
+            pending += [item for item in value.items() if item[0] != "annotations"]
+        elif isinstance(value, list):
+            pending += [(key, each) for each in value]
+        else:
+            yield key, value
 
 
 def _typed_path(path: Path) -> bool:
@@ -195,8 +210,9 @@ def _typed_path(path: Path) -> bool:
 
 
 def _sort(path: Path) -> str:
-    """What a number is of: its key, and any port is a port."""
-    return "port" if names_something(path) and "ort" in path[-1] else path[-1]
+    """What a number is of: its key, and any port is a port. Items of a list are what it is of."""
+    key = next((part for part in reversed(path) if not part.isdecimal()), "")
+    return "port" if is_port(key) else key
 
 
 def _is_revision(change: Change, typed: Sequence[Json]) -> bool:
