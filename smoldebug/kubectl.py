@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from smoldebug.fieldvalues import MAPS
 from smoldebug.pointers import Step, dotted, lookup, steps
 from smoldebug.records import Change, ChangeKind, Json
 
@@ -234,16 +235,24 @@ def _paths(change: Change) -> list[str]:
 
 
 def _patch(change: Change) -> list[str]:
-    """A JSON patch, or, where items of lists are named, a strategic merge patch, which can name
-    them too (and which only Kubernetes' own kinds take)."""
-    kind = "strategic" if any(_names_item(path) for path in _paths(change)) else "json"
-    patch = _strategic(change) if kind == "strategic" else _edits(change)
+    """A JSON patch; a merge patch where the map around a new key may have to be made; where items
+    of lists are named a strategic merge patch, which can name them too (and which only
+    Kubernetes' own kinds take)."""
+    kind = "json"
+    if any(_in_map(path) for path in change.after if path not in change.before):
+        replaced = any(isinstance(change.before.get(path), dict) for path in change.after)
+        kind = "strategic" if replaced else "merge"
+    if any(isinstance(step, dict) for path in _paths(change) for step in steps(path)):
+        kind = "strategic"
+    patch = _edits(change) if kind == "json" else _merge(change)
     words = ["patch", change.target.kind.lower(), change.target.name, f"--type={kind}"]
     return [*words, "-p", _compact(patch)]
 
 
-def _names_item(path: str) -> bool:
-    return any(isinstance(step, dict) for step in steps(path))
+def _in_map(path: str) -> bool:
+    parts: list[Step] = ["", "", *steps(path)]
+    around = parts[-2]
+    return isinstance(around, str) and around in MAPS
 
 
 def _edits(change: Change) -> list[dict[str, Any]]:
@@ -255,7 +264,7 @@ def _edits(change: Change) -> list[dict[str, Any]]:
     return edits + [{"op": "remove", "path": path} for path in before if path not in after]
 
 
-def _strategic(change: Change) -> dict[str, Any]:
+def _merge(change: Change) -> dict[str, Any]:
     patch: dict[str, Any] = {}
     for path in _paths(change):
         *above, last = steps(path)

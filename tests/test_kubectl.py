@@ -179,6 +179,18 @@ def test_commands_of_nodes(kind: ChangeKind, before, after, command: str):
     assert kubectl_command(Change(kind, NODE, before, after, "x")) == f"kubectl {command}"
 
 
+def test_a_map_that_may_be_missing_is_made_by_the_command():
+    label, other = "/metadata/labels/a~1b", "/spec/x"
+    assert kubectl_command(change({other: 1}, {label: "c"})) == (
+        "kubectl -n shop patch deployment auth --type=merge -p "
+        """'{"spec":{"x":null},"metadata":{"labels":{"a/b":"c"}}}'"""
+    )
+    assert kubectl_command(change({other: {"a": 1}}, {label: "c", other: {"b": 1}})) == (
+        "kubectl -n shop patch deployment auth --type=strategic -p "
+        """'{"spec":{"x":{"b":1,"$patch":"replace"}},"metadata":{"labels":{"a/b":"c"}}}'"""
+    )
+
+
 def test_a_manifest_is_fed_to_the_command():
     made = change({}, {"": {"kind": "A'b"}}, kind=ChangeKind.CREATE_OBJECT)
     assert kubectl_command(made) == (

@@ -17,7 +17,7 @@ from smoldebug.redact import Redactor
 from smoldebug.sources.kube_writes import ANNOTATION
 from smoldebug.sources.world import Cluster, Object
 
-ATTEMPTS = 4  # for one change, while others keep writing to the same object
+ATTEMPTS = 6  # for one change, while others keep writing to the same object
 
 
 class KubeApplier:
