@@ -800,6 +800,13 @@ class TestKubectl:
         kubectl("create", "namespace", "extra")
         kubectl("create", "configmap", "settings", "--from-literal=mode=fast")
         kubectl("create", "secret", "generic", "db", "--from-literal=password=x")
+        kubectl("create", "service", "clusterip", "db", "--tcp=5432:pg")
+        kubectl("create", "poddisruptionbudget", "b", "--selector=app=web", "--max-unavailable=50%")
+        kubectl("create", "quota", "q", "--hard=configmaps=9,requests.cpu=2")
+        ports = "jsonpath={.spec.ports[0].port} {.spec.ports[0].targetPort} {.spec.selector.app}"
+        assert kubectl("get", "service", "db", "-o", ports) == "5432 pg db"
+        assert kubectl("get", "pdb", "b", "-o", "jsonpath={.spec.maxUnavailable}") == "50%"
+        assert kubectl("get", "quota", "q", "-o", "jsonpath={.spec.hard.requests\\.cpu}") == "2"
         kubectl("create", "deployment", "made", "--image=web:1", "--replicas=2", "--port=80")
         assert kubectl("get", "cm", "settings", "-o", "jsonpath={.data.mode}") == "fast"
         assert kubectl("get", "secret", "db", "-o", "jsonpath={.data.password}") == "eA=="

@@ -1,15 +1,22 @@
 """What the lab refuses of a change, and how: the answers are those of a real API server."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from labserver import Json, Kubectl, Lab, LocalRuntime, deployment, running
 from realkubectl import needs_kubectl
 
+from smoldebug.lab import schema
+from smoldebug.lab.apierror import ApiError
 from smoldebug.lab.catalog import resource
+from smoldebug.lab.store import clone
+from smoldebug.lab.validation import validate
 
 SHOP = "/api/v1/namespaces/shop"
 CONFIGMAPS, PODS = f"{SHOP}/configmaps", f"{SHOP}/pods"
@@ -510,3 +517,61 @@ def test_kubectl_tells_why_a_change_is_refused(lab: Lab, tmp_path: pathlib.Path)
     assert "(server dry run)" in kubectl("delete", "deploy", "web", "--dry-run=server")
     assert "(server dry run)" in kubectl("scale", "deploy/web", "--replicas=7", "--dry-run=server")
     assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}") == "1"
+
+
+# -- whatever a client sends
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 70000) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+POD_SPEC = {
+    "containers": [
+        {
+            "name": "a",
+            "image": "x",
+            "env": [{"name": "A", "value": "1"}],
+            "ports": [{"containerPort": 1}],
+            "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+        }
+    ],
+    "volumes": [{"name": "v"}],
+    "tolerations": [{"key": "a"}],
+}
+BODIES: dict[str, Json] = {
+    "deployments": deployment(),
+    "pods": {"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": POD_SPEC},
+    "services": {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1, "name": "a"}]}},
+    "rolebindings": {
+        "metadata": {"name": "b"},
+        "roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "name": "ann"}],
+    },
+    "roles": {"metadata": {"name": "r"}, "rules": [{"verbs": ["get"], "resources": ["pods"]}]},
+    "horizontalpodautoscalers": {
+        "metadata": {"name": "h"},
+        "spec": {"minReplicas": 1, "maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment"}},
+    },
+    "nodes": {"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}},
+}
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container in a document with each of its keys."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from places(value[key])
+
+
+@given(st.sampled_from(sorted(BODIES)), st.data())
+def test_every_document_is_taken_or_refused_with_a_reason(kind: str, data: st.DataObject):
+    known, body = resource(kind), clone(BODIES[kind])
+    owner, key = data.draw(st.sampled_from(list(places(body))))
+    owner[key] = data.draw(JSON)
+    with contextlib.suppress(ApiError):
+        schema.decode(known, body, strict=False)
+        validate(known, None, body)
+        validate(known, BODIES[kind], body)

@@ -16,7 +16,8 @@ class _Map(NamedTuple):
 
 
 Message = dict[int, tuple[str, Any]]  # field number -> name and type
-# Types: "text", "bytes" (becomes base64), "int", "bool", a message, a map, and [type] if repeated.
+# Types: "text", "bytes" (becomes base64), "int", "bool", "int or text", a message, a map, and
+# [type] if repeated; "inside" is what the first field of a message holds.
 _TEXTS = _Map("text")
 _META: Message = {
     1: ("name", "text"),
@@ -79,9 +80,30 @@ _TEMPLATE: Message = {
     1: ("metadata", _META),
     2: ("spec", {2: ("containers", [_CONTAINER]), 3: ("restartPolicy", "text")}),
 }
+_SELECTOR: Message = {1: ("matchLabels", _TEXTS)}
+_BUDGET_SPEC: Message = {
+    1: ("minAvailable", "int or text"),
+    2: ("selector", _SELECTOR),
+    3: ("maxUnavailable", "int or text"),
+}
+_SERVICE_PORT: Message = {
+    1: ("name", "text"),
+    2: ("protocol", "text"),
+    3: ("port", "int"),
+    4: ("targetPort", "int or text"),
+    5: ("nodePort", "int"),
+}
+_SERVICE_SPEC: Message = {
+    1: ("ports", [_SERVICE_PORT]),
+    2: ("selector", _TEXTS),
+    3: ("clusterIP", "text"),
+    4: ("type", "text"),
+    10: ("externalName", "text"),
+}
+_QUOTA_SPEC: Message = {1: ("hard", _Map("inside")), 2: ("scopes", ["text"])}
 _DEPLOYMENT_SPEC: Message = {
     1: ("replicas", "int"),
-    2: ("selector", {1: ("matchLabels", _TEXTS)}),
+    2: ("selector", _SELECTOR),
     3: ("template", _TEMPLATE),
 }
 _KINDS: dict[str, Message] = {
@@ -105,6 +127,9 @@ _KINDS: dict[str, Message] = {
     "DeleteOptions": _DELETE_OPTIONS,
     "SelfSubjectAccessReview": {1: ("metadata", _META), 2: ("spec", _ACCESS)},
     "SelfSubjectRulesReview": {1: ("metadata", _META), 2: ("spec", {1: ("namespace", "text")})},
+    "PodDisruptionBudget": {1: ("metadata", _META), 2: ("spec", _BUDGET_SPEC)},
+    "ResourceQuota": {1: ("metadata", _META), 2: ("spec", _QUOTA_SPEC)},
+    "Service": {1: ("metadata", _META), 2: ("spec", _SERVICE_SPEC)},
     "Role": _ROLE,
     "ClusterRole": _ROLE,
     "RoleBinding": _BINDING,
@@ -168,6 +193,11 @@ def _value(value: int | bytes, kind: Any) -> Any:
         return bool(value) if kind == "bool" else int(value)
     if kind == "text":
         return _bytes(value).decode()
+    if kind == "int or text":
+        said = _read(_bytes(value), {1: ("isText", "bool"), 2: ("int", "int"), 3: ("text", "text")})
+        return said.get("text", "") if said.get("isText") else said.get("int", 0)
+    if kind == "inside":
+        return _read(_bytes(value), {1: ("inside", "text")}).get("inside", "")
     if kind == "bytes":
         return base64.b64encode(_bytes(value)).decode()
     return _bytes(value) if kind == "raw" else _read(_bytes(value), kind)

@@ -60,9 +60,10 @@ def decode(resource: Resource, obj: Object, *, strict: bool, patch: Any = None) 
 
 def unknown_fields(resource: Resource, obj: Object) -> list[str]:
     """Take them out, in place; `unknown field "spec.x"` for each. Raises Undecodable."""
-    if resource.kind not in _types() or resource.group == "metrics.k8s.io":
-        return []
-    return [f'unknown field "{path}"' for path in _walk(obj, _Place(resource.kind, "", "", ""))]
+    whole, at = obj, _Place(resource.kind, "", "", "")
+    if resource.kind not in _types():
+        whole, at = obj.get("metadata") or {}, _Place("ObjectMeta", "", "metadata", "metadata")
+    return [f'unknown field "{path}"' for path in _walk(whole, at)]
 
 
 def _refused(resource: Resource, patch: Any, why: str) -> ApiError:
@@ -86,13 +87,15 @@ def _types() -> dict[str, dict[str, str]]:
 
 
 def _walk(value: Any, at: _Place) -> Iterator[str]:
-    """Check a value; the paths of the unknown fields in it, which are gone then."""
+    """Check a value; the paths of the unknown fields in it, which are gone then, as are nulls."""
     if value is None or at.type == "*":
         return
     if at.type in _SCALARS:
         _SCALARS[at.type](value, at)
     elif at.type[0] == "[":
         _expect(value, list, at)
+        if at.type[1:-1] in _types():
+            value[:] = [{} if item is None else item for item in value]
         for index, item in enumerate(value):
             yield from _walk(item, at._replace(type=at.type[1:-1], path=f"{at.path}[{index}]"))
     elif at.type[0] == "{":
@@ -109,7 +112,9 @@ def _walk_struct(value: Object, at: _Place) -> Iterator[str]:
     for name in list(value):
         path = f"{at.path}.{name}" if at.path else name
         plain = f"{at.plain}.{name}" if at.plain else name
-        if name in fields:
+        if name in fields and value[name] is None:
+            del value[name]  # what is null is not there
+        elif name in fields:
             yield from _walk(value[name], _Place(fields[name], at.type, path, plain))
         elif name not in ("apiVersion", "kind"):
             del value[name]

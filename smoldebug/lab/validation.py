@@ -63,7 +63,7 @@ def validate(resource: Resource, old: Object | None, new: Object) -> None:
     """Check a new object, or what an `old` one is to become. Raises ApiError 422."""
     errors = list(_errors(resource, old, new))
     if errors:
-        raise invalid_fields(resource, new["metadata"].get("name", ""), errors)
+        raise invalid_fields(resource, (new.get("metadata") or {}).get("name", ""), errors)
 
 
 def _errors(resource: Resource, old: Object | None, new: Object) -> Errors:
@@ -348,8 +348,10 @@ def _role(obj: Object) -> Errors:
 
 
 def _binding(obj: Object) -> Errors:
-    kinds = ("ServiceAccount", "User", "Group")
-    if not (obj.get("roleRef") or {}).get("name"):
+    kinds, ref = ("ServiceAccount", "User", "Group"), obj.get("roleRef") or {}
+    if ref.get("kind") not in ("Role", "ClusterRole"):
+        yield "roleRef.kind", _unsupported(ref.get("kind"), "Role", "ClusterRole")
+    if not ref.get("name"):
         yield "roleRef.name", "Required value"
     for index, subject in enumerate(obj.get("subjects") or ()):
         if subject.get("kind") not in kinds:
