@@ -49,6 +49,7 @@ EVERYBODY = "authentication.k8s.io"  # who am I? needs no rule
 LATER = rbac.Grant("", "", "pods/exec", "create")
 
 
+BOUNDS = {"name": "auth", "maximum": 3, "why": "E1"}
 _CLAIM = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
 
 
@@ -262,7 +263,7 @@ def test_triage_requests_what_its_role_allows_and_all_of_it(cluster: Cluster):
     changes: list[Call] = [
         {"scale": {"target": "deployment/checkout", "replicas": 3, "why": "E1"}},
         {"scale": {"target": "statefulset/db", "replicas": 2, "why": "E1"}},
-        {"set_replicas_bounds": {"name": "auth", "maximum": 3, "why": "E1"}},
+        {"set_replicas_bounds": BOUNDS},
         {"rollback": {"target": "deployment/checkout", "why": "E1"}},
         {"restart": {"target": "daemonset/db", "why": "E1"}},
         {"set_selector": {"service": "auth", "selector": {"app": "checkout"}, "why": "E1"}},
@@ -280,7 +281,7 @@ def test_so_does_a_playbook_with_urls_and_metrics(cluster: Cluster):
         {"http_check": {"url": "http://checkout.shop.svc:8080/health", "times": 2}},
         {"query_prometheus": {"query": "up"}},
         {"scale": {"target": "deployment/checkout", "replicas": 3, "why": "E1"}},
-        {"set_replicas_bounds": {"name": "auth", "maximum": 3, "why": "E1"}},
+        {"set_replicas_bounds": BOUNDS},
         {"rollback": {"target": "deployment/checkout", "why": "E1"}},
     ]
     cluster.grant(plan)
@@ -444,12 +445,21 @@ def test_what_speaks_to_no_cluster_needs_no_role():
     assert rbac.roles(load("local-server").playbook, rbac.Account("shop")) == []
 
 
-def test_without_one_verb_the_run_says_which_is_missing(cluster: Cluster):
-    plan = loose(load("triage", {"namespace": "shop"}))
-    cluster.grant(plan, without="get pods/log")
-    told = cluster.play(plan, [{"fetch_logs": {"target": "deployment/auth"}}])
-    assert {(one.verb, one.resource) for one in cluster.api.refused} == {("get", "pods/log")}
-    assert any("get pods/log" in str(event) for event in told)
+@pytest.mark.parametrize(
+    ("missing", "call"),
+    [
+        ("get pods/log", {"fetch_logs": {"target": "deployment/auth"}}),
+        ("get services/proxy", {"query_prometheus": {"query": "up"}}),
+        ("list events", {"events": {}}),
+        ("patch horizontalpodautoscalers", {"set_replicas_bounds": BOUNDS}),
+    ],
+)
+def test_without_one_verb_the_run_says_which_is_missing(cluster: Cluster, missing: str, call: Call):
+    plan = loose(load("triage-502", {"service": "checkout"}))
+    cluster.grant(plan, without=missing)
+    told = cluster.play(plan, [call])
+    assert {f"{one.verb} {one.resource}" for one in cluster.api.refused} == {missing}
+    assert any(missing in str(event) for event in told)
 
 
 # --- read-only ------------------------------------------------------------------------------

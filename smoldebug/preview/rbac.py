@@ -226,13 +226,13 @@ class _Parts:
                 yield from _on("Pod", space, "create", "get", sub="exec")
 
     def proposals(self) -> Iterator[Grant]:
-        for kind, target in self._allowed():
+        for kind, target in self.allowed():
             if plural(target.partition("/")[0]) in self._readable:
                 yield from _on_target(target, self._spaces, "get")
             yield from self._beside(target, self._may(_meant(CHANGES[kind].finds, target)))
 
     def changes(self) -> Iterator[Grant]:
-        for kind, target in self._allowed():
+        for kind, target in self.allowed():
             needs = CHANGES[kind]
             for verb in needs.verbs:
                 sub = needs.sub if verb == "patch" else ""
@@ -246,7 +246,7 @@ class _Parts:
             for space in _spaces_of(target, self._spaces):
                 yield from _on(kind, space, "list")
 
-    def _allowed(self) -> Iterator[tuple[ChangeKind, str]]:
+    def allowed(self) -> Iterator[tuple[ChangeKind, str]]:
         """Pairs of a kind of change and a target that it is for."""
         change = self._tools.change
         if change is None or self._playbook.scope.cluster == "read-only":
@@ -476,7 +476,7 @@ def as_list(made: Iterable[Role]) -> dict[str, Json]:
 
 def as_yaml(made: Iterable[Role], above: Iterable[str]) -> str:
     """The same as YAML, with a comment `above` it and above each rule the parts it is for."""
-    said = "".join(f"# {one_line(note)}\n" for note in above)
+    said = "".join(f"# {one_line(note, 1000)}\n" for note in above)
     return said + "".join(
         f"---\n{_document(role, document)}" for role in made for document in role.documents()
     )
@@ -485,11 +485,17 @@ def as_yaml(made: Iterable[Role], above: Iterable[str]) -> str:
 def notes(plan: RunPlan, account: Account) -> list[str]:
     """How to use the role, and what it cannot cover."""
     playbook, who = plan.playbook, f"-n {account.namespace}"
+    if not because(playbook):
+        return [f"playbook {playbook.name} speaks to no cluster: it needs no role"]
     said = [
         f"what playbook {playbook.name} needs, and nothing else; the account itself is made with:",
         f"kubectl {who} create serviceaccount {account.name}",
     ]
-    said += [f"not covered, this version does not run it: {part}" for part in plan.unsupported]
+    if plan.unsupported:
+        parts = ", ".join(part.partition(" (")[0] for part in plan.unsupported)
+        said.append(f"not covered, this version does not run: {parts}")
+    if any(CHANGES[kind].sources == _ANYTHING for kind, _ in _Parts(playbook).allowed()):
+        said.append("not granted, Secrets: a change that names one nothing else uses is refused")
     if custom := playbook.tools.custom:
         said.append(f"not covered, what tools of your own request: {', '.join(custom)}")
     return said

@@ -3,13 +3,15 @@
 A `*.svc` address is reached through the API server's Service proxy with the cluster's credentials.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from smoldebug.clock import Clock
 from smoldebug.errors import AccessDenied, ToolError, UnreachableError
+from smoldebug.sources.http import service_of
+from smoldebug.sources.kube_errors import Asked
 from smoldebug.sources.network import why
 from smoldebug.sources.world import HttpAccess, Series
 from smoldebug.untrusted import one_line
@@ -71,13 +73,21 @@ class Prometheus:
             said = response.json()
         except ValueError:
             said = {}
-        if response.status_code in (401, 403):
-            raise AccessDenied(f"Prometheus at {self.url} refuses us: HTTP {response.status_code}")
         said = said if isinstance(said, dict) else {}
+        if response.status_code in (401, 403):
+            denied = f"Prometheus at {self.url} refuses us: HTTP {response.status_code}"
+            raise AccessDenied(denied, needs=self._needs(said))
         message = one_line(str(said.get("error") or said.get("message") or ""), 300)
         if said.get("errorType") in ("bad_data", "execution"):
             raise ToolError(f"Prometheus refused the query: {message}")
         raise self._down(message or f"HTTP {response.status_code}")
+
+    def _needs(self, said: Mapping[str, Any]) -> str:
+        """What RBAC lacks, where it was the API server on the way that said no."""
+        service = service_of(self.url)
+        if service is None or said.get("kind") != "Status" or said.get("code") != 403:
+            return ""
+        return str(Asked("get", "services/proxy", service.namespace))
 
     def _down(self, words: str) -> UnreachableError:
         return UnreachableError(f"cannot read Prometheus at {self.url}: {words}")
