@@ -52,7 +52,6 @@ def undo(
     A field that somebody else has changed since is left alone and shown: before, ours, now.
     """
     from contextlib import closing
-
     from threading import Event
 
     from smoldebug import journal
