@@ -343,6 +343,20 @@ def test_drift_shows_before_ours_and_now(cluster, applier):
         applier.apply(change.inverse(), UNDO)
 
 
+def test_a_field_that_is_still_recorded_as_ours_is_not_said_to_be_set_by_us():
+    """Older servers do not record who scales through the scale subresource."""
+    live = deployment(replicas=5)
+    fields = {"f:spec": {"f:replicas": {}}}
+    live["metadata"]["managedFields"] = [{"manager": "smoldebug-7f3a", "fieldsV1": fields}]
+    live["metadata"]["annotations"] = {ANNOTATION: NOTE}
+    cluster = FakeCluster([live])
+    change = Change(ChangeKind.SCALE, AUTH, {"/spec/replicas": 2}, {"/spec/replicas": 3}, "why")
+    applier = KubeApplier(lambda: cluster)
+    assert applier.drift(change, NOTE) == "spec.replicas: before 2, ours 3, now 5"
+    live["metadata"]["annotations"] = {ANNOTATION: "7f3a C2"}
+    assert applier.drift(change, NOTE).endswith("now 5 (set by smoldebug-7f3a)")
+
+
 def test_somebody_elses_object_is_neither_ours_nor_deleted(here, cluster, applier):
     change = created(level="debug")
     here.add(config_map("new", level="debug"))

@@ -12,7 +12,7 @@ from smoldebug.fieldvalues import same
 from smoldebug.pointers import Step, diff, dotted, lookup, moved, steps
 from smoldebug.records import Change, Json
 from smoldebug.redact import Redactor
-from smoldebug.sources.kube_writes import Write
+from smoldebug.sources.kube_writes import Write, note_of
 from smoldebug.sources.world import Object
 from smoldebug.untrusted import one_line
 
@@ -23,10 +23,11 @@ def masked(change: Change, values: Mapping[str, Json], masks: Redactor) -> dict[
     """Values by pointer, secrets masked."""
     told = masks.fields(values)
     if change.target.kind == "Secret":  # whatever its keys are called
-        for pointer in told.keys() & {each for each in values if steps(each)[:1] == ["data"]}:
-            key = str(steps(pointer)[-1])
-            inside = {"kind": "Secret", "data": {key: values[pointer]}}
-            told[pointer] = masks.json(inside)["data"][key]
+        for pointer in values:
+            match steps(pointer):
+                case ["data" | "stringData", str(key)]:
+                    inside = {"kind": "Secret", "data": {key: values[pointer]}}
+                    told[pointer] = masks.json(inside)["data"][key]
     return told
 
 
@@ -38,9 +39,12 @@ class Reader:
     now: datetime
 
     def set_by(self, live: Object, pointer: str) -> str:
-        """` (set by kubectl-edit 12s ago)`, of a field that `metadata.managedFields` knows to be
-        somebody else's."""
-        mine = Write("PATCH", "", note=self.note).manager
+        """` (set by kubectl-edit 12s ago)`, of a field whose owner `metadata.managedFields` knows.
+
+        Older servers do not record who scales: where our own change was the last of this run,
+        that it still owns the field says nothing.
+        """
+        mine = Write("PATCH", "", note=self.note).manager if self._last_was_ours(live) else ""
         entries = (live.get("metadata") or {}).get("managedFields") or []
         owners = [each for each in entries if each.get("manager") != mine]
         owners = [each for each in owners if _owns(each.get("fieldsV1") or {}, steps(pointer))]
@@ -49,6 +53,11 @@ class Reader:
         last = max(owners, key=lambda entry: str(entry.get("time") or ""))
         who = one_line(str(last.get("manager")), 60)
         return f" (set by {who}{_ago(last.get('time'), self.now)})"
+
+    def _last_was_ours(self, live: Object) -> bool:
+        """Whether the note on an object is of the change that is asked about, or of its undo."""
+        said, asked = note_of(live).split(), self.note.split()
+        return bool(said and asked) and (said[0], said[-1]) == (asked[0], asked[-1])
 
 
 def before_it(change: Change, live: Object, reader: Reader) -> list[str]:

@@ -14,7 +14,7 @@ from smoldebug.kubectl import field_diff, kubectl_command, object_diff
 from smoldebug.pointers import moved, operations
 from smoldebug.records import Change, ChangeKind, Surroundings
 from smoldebug.redact import Redactor
-from smoldebug.sources.kube_writes import ANNOTATION
+from smoldebug.sources.kube_writes import note_of
 from smoldebug.sources.world import Cluster, Object
 
 ATTEMPTS = 6  # for one change, while others keep writing to the same object
@@ -71,7 +71,9 @@ class KubeApplier:
         if change.kind is ChangeKind.DELETE_OBJECT:
             return other or "deletionTimestamp" in found["metadata"]
         if change.kind is ChangeKind.CREATE_OBJECT:
-            return _note(found) == note and contains(found, without_addresses(manifest_of(change)))
+            return note_of(found) == note and contains(
+                found, without_addresses(manifest_of(change))
+            )
         return not other and not moved(change.after, (*change.before, *change.after), found)
 
     def drift(self, change: Change, note: str) -> str:
@@ -153,7 +155,7 @@ class KubeApplier:
         """What makes a live object another one than a change created, or is to delete. Without a
         uid to tell, it must carry the run's note."""
         run = note.partition(" ")[0]
-        if not change.uid and _note(found).partition(" ")[0] != run:
+        if not change.uid and note_of(found).partition(" ")[0] != run:
             return [f"{change.target} was not made by this run"]
         manifest = without_addresses(manifest_of(change))
         return differences.from_manifest(change, manifest, found, self._reader(note))
@@ -178,7 +180,3 @@ def _uid(item: Object) -> str:
 
 def _version(item: Object | None) -> str:
     return str(((item or {}).get("metadata") or {}).get("resourceVersion") or "?")
-
-
-def _note(item: Object) -> str:
-    return str((item["metadata"].get("annotations") or {}).get(ANNOTATION) or "")

@@ -54,6 +54,11 @@ def annotated(manifest: Object, note: str) -> Object:
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 
+def note_of(item: Object) -> str:
+    """The note of the change that last wrote to an object, "" where none did."""
+    return str((item["metadata"].get("annotations") or {}).get(ANNOTATION) or "")
+
+
 def signed(note: str, live: Object | None = None) -> list[dict[str, Any]]:
     """Operations that leave the note on an object, of which `live` has no annotations."""
     key = ANNOTATION.replace("/", "~1")
