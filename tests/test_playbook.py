@@ -67,6 +67,15 @@ def test_words_that_other_readers_misread_stay_text():
     assert (playbook.limits.cost, playbook.limits.max_steps) == (2, 5)
 
 
+def test_what_the_reference_says_of_changes_loads(write):
+    page = (FILES.parent.parent / "docs" / "playbooks.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```") if part.startswith("yaml\ntools:"))
+    playbook = load(write(MINIMAL.decode() + block.removeprefix("yaml\n"))).playbook
+    (window,) = playbook.limits.windows
+    assert (window.from_, window.to, window.timezone) == ("09:00", "17:00", "Europe/Berlin")
+    assert playbook.limits.freezes[0].from_ == "2026-12-20"
+
+
 def test_a_value_is_typed_alone_and_escaped_inside_text():
     plan = load_file(FILES / "expressions.good.yaml")
     goal = plan.playbook.goal

@@ -13,18 +13,18 @@ from smoldebug.events import RunStarted
 from smoldebug.guard import Guard
 from smoldebug.journal import runs_folder
 from smoldebug.playbook.models import RunPlan
-from smoldebug.playbook.policy import Policy, load_policies
+from smoldebug.playbook.policy import Policy
 from smoldebug.records import ChangeKind, ObjectRef, Who
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
 
 
-def guard(plan: RunPlan, place: Place, policies: Sequence[Policy] | None = None) -> Guard:
-    """What a run may change: by its playbook and inputs, every policy in force, and what other
-    runs on this machine did. Raises PlaybookError for a policy that cannot be read."""
+def guard(plan: RunPlan, place: Place, policies: Sequence[Policy]) -> Guard:
+    """What a run may change: by its playbook and inputs, the policies in force, and what other
+    runs on this machine did."""
     return Guard(
         plan.playbook,
-        load_policies() if policies is None else policies,
+        policies,
         context=place.context,
         inputs=plan.inputs,
         recent=recent_changes(runs_folder(), place.run),

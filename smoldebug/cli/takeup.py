@@ -14,6 +14,7 @@ from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import Stamped
 from smoldebug.past import Past
+from smoldebug.playbook.policy import load_policies, personal_data
 from smoldebug.records import Answer, Card, Decision, Who
 from smoldebug.redact import Redactor, use_key
 from smoldebug.sources.open import open_world
@@ -47,8 +48,9 @@ def reopened(folder: Path, past: Past) -> Iterator[tuple[Executor, Who]]:
     try:
         place = whereabouts(world, past.run)
         same_cluster(past.started, place)
-        redactor = Redactor(classes=playbook.redact)
-        rules = guard(found.plan, place)
+        policies = load_policies()
+        redactor = Redactor(classes=personal_data(playbook, policies))
+        rules = guard(found.plan, place, policies)
         yield executor(rules, found.options, _nobody, world, place, redactor), who(world)
     finally:
         world.close()
