@@ -96,7 +96,7 @@ def names_something(path: Path) -> bool:
     """Is a number at this path a name (a port, an id) and no magnitude? An environment variable
     counts by its own name."""
     last = path[-2] if path[-1:] == ("value",) and len(path) > 1 else "".join(path[-1:])
-    return is_port(last) or last in _IDS or "ports" in path
+    return is_port(last) or last in _IDS
 
 
 def is_port(key: str) -> bool:

@@ -307,6 +307,8 @@ def test_a_number_that_is_not_there_any_more_is_no_way_around_its_factor():
         (0, 4, False),
         (0, 5, True),
         ("25%", "100%", False),
+        (-1, 1, True),
+        (-1, -4, False),
         ("latest", "9", False),  # text is a matter of where it comes from
     ],
 )
@@ -416,6 +418,9 @@ POD = "/spec/template/spec"
             {f"{POD}/securityContext/runAsNonRoot": False},
         ),
         ({f"{APP}/securityContext/capabilities/drop": ["ALL"]}, {}),
+        ({}, {f"{POD}/securityContext/runAsGroup": 0}),
+        ({f"{POD}/hostUsers": False}, {}),
+        ({}, {f"{POD}/securityContext/seccompProfile/type": "Unconfined"}),
         ({}, {f"{POD}/hostNetwork": True}),
         ({f"{POD}/hostPID": False}, {f"{POD}/hostPID": True}),
         ({}, {POD: {"hostIPC": True}}),
@@ -476,6 +481,24 @@ def test_a_manifest_is_that_of_the_target():
             replace(patch({}, {"/spec/paused": True}, "apply-object"), manifest=manifest(name)),
         ):
             assert ("another object" in refusal(change, replace_limits(book))) is refused
+
+
+def test_only_an_apply_has_a_manifest_beside_what_it_changes():
+    book = playbook(allow=["apply-object", "patch-object", "create-object"])
+    change = patch({}, {"/spec/paused": True}, "apply-object")
+    assert refusal(change, book) == "an apply-object needs its manifest"
+    change = replace(patch({}, {"/spec/paused": True}), manifest=manifest())
+    assert refusal(change, book) == "a patch-object has no manifest"
+    assert refusal(patch({}, {}, "create-object"), book) == "a create-object needs the whole object"
+    assert refusal(patch({}, {"": []}, "create-object"), book)
+
+
+def test_a_kind_of_change_is_of_the_objects_it_makes_sense_for():
+    book = playbook(["set-config-key", "cordon"], ["*/shop/*", "Secret/shop/*"])
+    secret = ObjectRef("Secret", "shop", "db")
+    change = Change(ChangeKind.SET_CONFIG_KEY, secret, {}, {"/data/x": "y"}, "why")
+    assert refusal(change, book) == "a set-config-key is of a ConfigMap"
+    assert refusal(replace(change, kind=ChangeKind.CORDON), book) == "a cordon is of a Node"
 
 
 def replace_limits(book: models.Playbook) -> models.Playbook:
@@ -584,6 +607,21 @@ def test_scaling_stays_above_what_a_budget_needs():
     assert weighed(ROLLOUTS, scale(3, 2), roomy)[0].answer is Answer.YES
     assert "wants 2 pods: 1 is less" in weighed(ROLLOUTS, scale(3, 1), roomy)[0].reason
     assert weighed(ROLLOUTS, scale(1, 2), around(budgets=(TIGHT,)))[0].answer is Answer.YES
+
+
+def test_a_pod_is_not_deleted_against_its_budget():
+    pod = delete(ObjectRef("Pod", "shop", "auth-1"))
+    book = playbook(["delete-object"], ["Pod/shop/*"])
+    assert weighed(book, pod, around(budgets=(TIGHT,)))[0].answer is Answer.NO
+    assert weighed(book, pod, around(budgets=(Budget("auth", 1, 2),)))[0].answer is Answer.YES
+    assert weighed(book, pod, around(managed=OWNED, replicas=3))[1] == (), "it comes again"
+
+
+def test_a_template_that_nobody_rolls_out_takes_nothing_down():
+    job = ObjectRef("Job", "shop", "import")
+    change = Change(ChangeKind.PATCH_OBJECT, job, {}, {"/spec/template/x": True}, "why")
+    book = playbook(["patch-object"], ["Job/shop/*"])
+    assert weighed(book, change, around(budgets=(TIGHT,)))[0].answer is Answer.YES
 
 
 def test_the_only_pod_is_not_restarted_unseen():
@@ -730,6 +768,18 @@ def test_the_playbook_s_contexts_bind_it():
     book = playbook(scope=models.Scope(contexts=["*-staging", "lab"]))
     for context, allowed in (("eu-staging", True), ("lab", True), ("eu-prod", False), ("", False)):
         verdict = Guard(book, context=context).judge(scale(), tally())
+        assert (verdict.answer is Answer.YES) is allowed
+
+
+def test_a_server_of_this_machine_is_in_no_context():
+    book = playbook(
+        ["process-restart"], ["Process/local/*"], scope=models.Scope(contexts=["*-staging"])
+    )
+    web = ObjectRef("Process", "local", "web")
+    change = Change(ChangeKind.PROCESS_RESTART, web, {}, {"/argv": ["true"]}, "down")
+    for context, allowed in (("", True), ("eu-staging", True), ("eu-prod", False)):
+        narrow = policy(allow=Selection(contexts=["eu-*"], namespaces=["shop"]))
+        verdict = Guard(book, [narrow], context=context).judge(change, tally())
         assert (verdict.answer is Answer.YES) is allowed
 
 
