@@ -174,8 +174,8 @@ class _Differences:
     after: dict[str, Json] = field(default_factory=dict)
 
     def compare(self, pointer: str, name: str, old: Json, new: Json) -> None:
-        if name in MAPS and isinstance(old or new, dict):
-            old, new = old or {}, new or {}  # each key is a field of its own, map or no map
+        if name in MAPS and None in (old, new):  # each key is a field of its own, map or no map
+            old, new = (_map_like(side, other) for side, other in ((old, new), (new, old)))
         if isinstance(old, dict) and isinstance(new, dict):
             for key in {**old, **new}:
                 self.compare(child(pointer, key), key, old.get(key), new.get(key))
@@ -200,6 +200,11 @@ class _Differences:
             inside = item(pointer, **dict(zip(keys, each, strict=True)))
             self.compare(inside, "", was.get(each), now.get(each))
         return True
+
+
+def _map_like(value: Json, other: Json) -> Json:
+    """An empty map for one that is missing beside another."""
+    return {} if value is None and isinstance(other, dict) else value
 
 
 def _exact(value: Json) -> bytes:
@@ -344,7 +349,8 @@ class _Patch:
             if lookup(self._document, above) is None:
                 if _selector(segments[depth - 1]):
                     raise ChangeRefused(f"there is no such item: {dotted(above)}")
-                self._insert(above, [] if _selector(segments[depth]) else {})
+                items = _selector(segments[depth]) and segments[depth - 1] not in MAPS
+                self._insert(above, [] if items else {})
         self._insert(pointer, value)
 
     def _insert(self, pointer: str, value: Json) -> None:

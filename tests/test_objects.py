@@ -173,6 +173,14 @@ def test_what_is_deleted_is_made_again_as_it_was(cluster, applier, target: Objec
     assert again["metadata"]["annotations"][ANNOTATION] == UNDO
 
 
+def test_what_was_never_deleted_is_as_before(cluster, applier):
+    change = deleted(cluster)
+    assert not applier.holds(change, NOTE)
+    assert applier.holds(change.inverse(), NOTE)
+    edited(cluster, lambda item: item["data"].update(level="warn"), CONFIG)
+    assert not applier.holds(change.inverse(), NOTE)
+
+
 def applied(cluster: KubeCluster, edit: Edit, **manifest: Any) -> Change:
     change = proposed(cluster, edit, ChangeKind.APPLY_OBJECT, CONFIG)
     return replace(change, manifest={**config_map(), **manifest})

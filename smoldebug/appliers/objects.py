@@ -61,19 +61,21 @@ class KubeApplier:
         return f"resourceVersion {before}→{after}" if answer else f"deleted at {before}"
 
     def holds(self, change: Change, note: str) -> bool:
-        """An object that was created is ours by its annotation; one that is being deleted (which
-        nobody can stop) is deleted."""
+        """An object that was created is ours by its note, and one that was to be made again is
+        there by its uid if it was never deleted. One that is being deleted, which nobody can
+        stop, is deleted."""
         try:
             found = self._cluster().get(change.target)
         except NotFound:
             return change.kind is ChangeKind.DELETE_OBJECT
-        other = bool(change.uid) and _uid(found) != change.uid
+        known = bool(change.uid) and _uid(found) == change.uid
+        other = bool(change.uid) and not known
+        going = "deletionTimestamp" in found["metadata"]
         if change.kind is ChangeKind.DELETE_OBJECT:
-            return other or "deletionTimestamp" in found["metadata"]
+            return other or going
         if change.kind is ChangeKind.CREATE_OBJECT:
-            return note_of(found) == note and contains(
-                found, without_addresses(manifest_of(change))
-            )
+            wanted = without_addresses(manifest_of(change))
+            return not going and (known or note_of(found) == note) and contains(found, wanted)
         return not other and not moved(change.after, (*change.before, *change.after), found)
 
     def drift(self, change: Change, note: str) -> str:

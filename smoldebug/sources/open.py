@@ -30,7 +30,7 @@ def open_world(
     def cluster() -> "KubeCluster":
         from smoldebug.sources.kube import connect
 
-        return connect(context, config)
+        return connect(context, config, clock)
 
     def metrics(world: World) -> Metrics:
         from smoldebug.sources.prometheus import Prometheus
