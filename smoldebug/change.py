@@ -13,9 +13,9 @@ from datetime import datetime
 
 import msgspec
 
-from smoldebug.appliers import Applier
+from smoldebug.appliers import Applier, masked
 from smoldebug.clock import Clock
-from smoldebug.errors import AccessDenied, ChangeRefused, NotFound, SmoldebugError
+from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
@@ -24,7 +24,7 @@ from smoldebug.events import (
     ChangeSettled,
     UndoIntended,
 )
-from smoldebug.guard import Guard, Tally
+from smoldebug.guard import LOCAL, Guard, Tally
 from smoldebug.kubectl import summary
 from smoldebug.ledger import Entry
 from smoldebug.records import (
@@ -35,8 +35,10 @@ from smoldebug.records import (
     Decision,
     Surroundings,
 )
+from smoldebug.redact import Redactor
 
 Approver = Callable[[Card], Decision]
+LATE = (0.2, 0.4, 0.8, 1.6)  # seconds between looks for a change whose answer was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Executor:
         self.break_glass = ""  # the reason, until it was used
         self._times: list[datetime] = []
         self._proposed = 0
-        self._answers: dict[str, Decision] = {}  # by digest: given while nobody was running
+        self._answers: dict[str, Entry] = {}  # by digest: approved while nobody was running
 
     @property
     def changes(self) -> list[Change]:
@@ -102,21 +104,21 @@ class Executor:
             if entry.touched and entry.decision and entry.decision.lifted:
                 self.break_glass = ""
             if entry.state == "approved" and entry.decision:
-                self._answers[entry.card.digest] = entry.decision
+                self._answers[entry.card.digest] = entry
 
     def execute(self, change: Change, approved: str = "") -> Steps:
         """Try a proposed change. Yields events; returns what became of it, never raises for it.
 
         `approved` is the id of the card that this very change had when somebody said yes to it.
         """
-        verdict = self._guard.judge(change, self._tally())
-        if verdict.answer is Answer.NO:
-            return _refused(verdict)
+        first = self._guard.judge(change, self._tally())
+        if first.answer is Answer.NO:
+            return _refused(first)
         if self.unrecorded:
             return self._unrecordable()
         try:
             around = self._applier(change).look(change)
-            verdict = self._guard.weigh(change, around, verdict)
+            verdict = self._guard.weigh(change, around, first)
             if verdict.answer is Answer.NO:
                 return _refused(verdict)
             card = self._card(change, around, verdict, approved)
@@ -131,6 +133,8 @@ class Executor:
             why = decision.reason or "no reason given"
             return Outcome("declined", f"DECLINED by {decision.by}: {why}. Nothing changed.", card)
         late = self._guard.judge(change, self._tally())  # a window may have closed meanwhile
+        if late.lifted != first.lifted:  # nobody was told of that
+            late = Decision(Answer.NO, "guard", f"a limit came in its way: {late.lifted}")
         if late.answer is Answer.NO:
             yield self._settled(card, "failed", late.reason)
             return _refused(late, card)
@@ -189,7 +193,9 @@ class Executor:
 
     def _card(self, change: Change, around: Surroundings, verdict: Decision, approved: str) -> Card:
         card_id = approved or f"C{self._proposed + 1}"
-        preview = self._applier(change).preview(change, self._note(card_id))
+        preview = self._applier(change).preview(
+            change, self._note(card_id), ask=self._guard.approval != "never"
+        )
         self._proposed += not approved
         return Card(
             id=card_id,
@@ -206,8 +212,9 @@ class Executor:
         )
 
     def _decide(self, card: Card, verdict: Decision) -> Decision:
-        if card.digest in self._answers:
-            return self._answers.pop(card.digest)
+        approved = self._answers.pop(card.digest, None)
+        if approved and approved.decision and set(card.warnings) <= set(approved.card.warnings):
+            return approved.decision
         if self._guard.approval == "never":
             return Decision(Answer.NO, "playbook", "approval: never")
         if not verdict.lifted and not card.warnings and not self._guard.asks(card.change):
@@ -238,7 +245,7 @@ class Executor:
             yield self._settled(card, "failed", str(error))
             return Outcome("failed", f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
-            if not self._holds(change, note):
+            if not self._appears(change, note):
                 self.applied.append(card)
                 yield self._settled(card, "unknown", str(error))
                 return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
@@ -248,7 +255,7 @@ class Executor:
             yield self._settled(card, "unknown", f"{detail}; read back something else")
             return Outcome("unknown", "sent, but reading it back shows something else", card)
         yield self._settled(card, "verified", detail)
-        return Outcome("verified", f"applied and verified: {summary(change)} ({detail})", card)
+        return Outcome("verified", f"applied and verified: {_told(change)} ({detail})", card)
 
     def _unrecordable(self, card: Card | None = None) -> Outcome:
         text = f"REFUSED, since what undoes it cannot be recorded: {self.unrecorded}"
@@ -268,22 +275,32 @@ class Executor:
             if drift := self._applier(change).drift(change, self._note(card.id)):
                 return "undo blocked", drift
             detail = self._applier(inverse).apply(inverse, note)
+        except Conflict as error:  # somebody was quicker
+            return "undo blocked", str(error)
         except SmoldebugError as error:
-            if not self._holds(inverse, note):
+            if not self._appears(inverse, note):
                 return "undo failed", str(error)
             detail = f"no answer, but it took: {error}"
         if not self._holds(inverse, note):
             return "undo failed", f"{detail}; read back something else"
-        return "undone", f"{summary(inverse)} ({detail})"
+        return "undone", f"{_told(inverse)} ({detail})"
 
     def _found(self, card: Card) -> tuple[str, str]:
         """How a change ended whose process was killed between intent and outcome."""
         change, note = card.change, self._note(card.id)
-        if self._holds(change, note):
+        if self._appears(change, note):
             return "verified", "found applied afterwards"
-        if not change.no_undo and self._holds(change.inverse(), note):
+        if change.kind not in LOCAL and self._holds(change.inverse(), note):  # as it was before
             return "failed", "found not applied"
         return "unknown", "the world shows neither what was before nor what was meant"
+
+    def _appears(self, change: Change, note: str) -> bool:
+        """Read back, also late: a server whose answer was lost may still be at it."""
+        for pause in LATE:
+            if self._holds(change, note):
+                return True
+            self._clock.sleep(pause)
+        return self._holds(change, note)
 
     def _holds(self, change: Change, note: str) -> bool:
         try:
@@ -298,6 +315,13 @@ class Executor:
 def _refused(verdict: Decision, card: Card | None = None) -> Outcome:
     text = f"REFUSED by the guard: {verdict.reason}. Nothing changed."
     return Outcome("refused", text, card)
+
+
+def _told(change: Change) -> str:
+    """What it does, in a line, without secrets."""
+    masks = Redactor()
+    before, after = (masked(change, side, masks) for side in (change.before, change.after))
+    return summary(replace(change, before=before, after=after))
 
 
 def digest(change: Change, place: Place = Place()) -> str:

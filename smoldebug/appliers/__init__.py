@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from smoldebug.appliers.differences import masked
 from smoldebug.appliers.objects import KubeApplier
 from smoldebug.appliers.processes import CommandApplier, ServerApplier
 from smoldebug.appliers.protocol import Applier, Preview
@@ -9,7 +10,15 @@ from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.records import ChangeKind
 from smoldebug.sources.world import Cluster
 
-__all__ = ["Applier", "CommandApplier", "KubeApplier", "Preview", "ServerApplier", "appliers"]
+__all__ = [
+    "Applier",
+    "CommandApplier",
+    "KubeApplier",
+    "Preview",
+    "ServerApplier",
+    "appliers",
+    "masked",
+]
 
 
 def appliers(

@@ -36,8 +36,11 @@ class KubeApplier:
     def look(self, change: Change) -> Surroundings:
         return surroundings.look(self._cluster(), change)
 
-    def preview(self, change: Change, note: str) -> Preview:
-        live, answer = self._send(change, note, dry_run=True)
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        if ask:
+            live, answer = self._send(change, note, dry_run=True)
+        else:
+            live, answer = self._live(change, note), None
         masks = Redactor()
         told = replace(
             change,
@@ -46,11 +49,12 @@ class KubeApplier:
             manifest=masks.json(change.manifest),
         )
         also = differences.also_changed(change, live, answer) if live and answer else []
+        accepted = f"accepted · also changes: {', '.join(also)}" if also else "accepted"
         return Preview(
             field_diff(told),
-            f"accepted · also changes: {', '.join(also)}" if also else "accepted",
+            accepted if ask else "not asked for: approval is never",
             kubectl_command(told, self._cluster().context, self._kubeconfig),
-            object_diff(tidy(live, masks), tidy(answer, masks)),
+            object_diff(tidy(live, masks), tidy(answer, masks)) if ask else "",
         )
 
     def apply(self, change: Change, note: str) -> str:

@@ -26,7 +26,7 @@ class CommandApplier:
     def look(self, change: Change) -> Surroundings:
         return Surroundings()
 
-    def preview(self, change: Change, note: str) -> Preview:
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
         command = _argv(change)
         return Preview(f"run: {command}", "not supported for commands", command)
 
@@ -60,7 +60,7 @@ class ServerApplier:
     def look(self, change: Change) -> Surroundings:
         return Surroundings()
 
-    def preview(self, change: Change, note: str) -> Preview:
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
         command = _argv(change)
         return Preview(f"start: {command}", "not supported for processes", command)
 

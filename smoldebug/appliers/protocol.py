@@ -25,7 +25,9 @@ class Applier(Protocol):
         """What is around the target, for the guard."""
         ...
 
-    def preview(self, change: Change, note: str) -> Preview: ...
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        """`ask` the server for a dry run, where it has one."""
+        ...
 
     def apply(self, change: Change, note: str) -> str:
         """Carry it out; returns a short detail such as `resourceVersion 12→15`."""
