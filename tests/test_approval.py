@@ -73,6 +73,21 @@ def test_nothing_but_yes_is_a_yes(typed, capsys):
     assert "apply exactly the change shown" in capsys.readouterr().err
 
 
+def test_a_yes_for_the_run_covers_nothing_that_was_refused_in_it():
+    asked = asker("n\n", "ask its owner\n", "a\n", "n\n")
+    assert asked(CARD).answer is Answer.NO
+    web = card(target=replace(AUTH, name="web"))
+    assert asked(web).answer is Answer.YES
+    assert asked(card(target=replace(AUTH, name="catalog"))).answer is Answer.YES, "covered"
+    assert asked(CARD).answer is Answer.NO, "it is asked, and refused, again"
+
+
+def test_who_is_interrupted_has_not_answered(capsys):
+    decision = ask(None)
+    assert (decision.answer, decision.reason) == (Answer.NO, "interrupted before an answer")
+    assert capsys.readouterr().err.endswith("\n"), "what follows begins a line"
+
+
 def test_no_asks_for_the_reason():
     decision = ask("n\n", "wait for the DBA\n")
     assert (decision.answer, decision.reason) == (Answer.NO, "wait for the DBA")

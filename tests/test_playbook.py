@@ -304,6 +304,19 @@ def test_a_file_that_is_right_here_is_given_by_its_path(folders, tmp_path, monke
     assert e.value.hint == "a file is given by its path: ./my-playbook.yaml"
 
 
+def test_the_folder_one_stands_in_replaces_no_playbook_of_another_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "playbooks").mkdir()
+    planted = tmp_path / "playbooks" / "triage.yaml"
+    planted.write_bytes(MINIMAL)
+    with pytest.raises(PlaybookError, match="has the name of another playbook: shipped") as e:
+        find("triage")
+    assert e.value.hint == "-p ./playbooks/triage.yaml if it is meant"
+    assert find("./playbooks/triage.yaml").read_bytes() == MINIMAL
+    planted.rename(planted.with_name("mine.yaml"))
+    assert find("mine").name == "mine.yaml"
+
+
 def test_a_pipe_is_no_playbook(folders):
     import os
 

@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 from smoldebug.change import Approver
 from smoldebug.cli.changing import who
 from smoldebug.clock import Clock, SystemClock, duration
-from smoldebug.records import Answer, Card, ChangeKind, Decision
+from smoldebug.records import Answer, Card, ChangeKind, Decision, ObjectRef
 from smoldebug.untrusted import one_line
 from smoldebug.view import View
 
@@ -84,14 +84,18 @@ class _Asker:
         self._view, self._read, self._clock, self._given = view, read, clock, screen
         self._suggest_only = False
         self._granted: set[Reach] = set()
+        self._refused: set[ObjectRef] = set()  # no yes for the run covers these
 
     def __call__(self, card: Card) -> Decision:
         if self._suggest_only:
             return _decided(Answer.NO, "suggestions only in this run")
-        if _reach(card) in self._granted:
+        if _reach(card) in self._granted and card.change.target not in self._refused:
             return _granted(card)
         with self._view.paused():
-            return self._ask(card)
+            decision = self._ask(card)
+        if decision.answer is not Answer.YES:
+            self._refused.add(card.change.target)
+        return decision
 
     @property
     def _screen(self) -> TextIO:
@@ -109,8 +113,9 @@ class _Asker:
                 return decision
             what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 1000)
             self._say(f"{what} on {one_line(card.context, 300) or 'no cluster'}\n{question}")
+        self._say("\n")  # what follows begins a line
         if until > self._clock.monotonic():  # Ctrl-C, or the terminal is gone
-            return _decided(Answer.NO, "no answer")
+            return _decided(Answer.NO, "interrupted before an answer")
         return _decided(Answer.NO, f"no answer within {duration(TIME_LIMIT)}")
 
     def _answer(self, card: Card, typed: str, until: float) -> Decision | None:

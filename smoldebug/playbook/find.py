@@ -48,7 +48,7 @@ def find(name_or_path: str, search: Sequence[Place] | None = None) -> Path:
     found = available(search)
     for entry in found:
         if entry.name == name_or_path:
-            return entry.path
+            return _unhidden(entry)
     said = f"no such playbook: {one_line(name_or_path, 80)}"
     for suffix in SUFFIXES:
         if _is_file(Path(name_or_path + suffix)):
@@ -57,6 +57,17 @@ def find(name_or_path: str, search: Sequence[Place] | None = None) -> Path:
     looked = ", ".join(place.label for place in (places() if search is None else search))
     close = did_you_mean(name_or_path, [entry.name for entry in found])
     raise PlaybookError(f"{said}{close}", hint=f"looked in {looked}")
+
+
+def _unhidden(entry: Listed) -> Path:
+    """A folder somebody works in may be a stranger's: what a name means must not depend on it."""
+    if entry.hides and not entry.place.folder.is_absolute():
+        hidden = ", ".join(place.label for place in entry.hides)
+        raise PlaybookError(
+            f"{entry.path} has the name of another playbook: {hidden}",
+            hint=f"-p ./{entry.path} if it is meant",
+        )
+    return entry.path
 
 
 def available(search: Sequence[Place] | None = None) -> list[Listed]:
