@@ -179,14 +179,14 @@ def applier(folder: Path, answer: Any = answers, clock: Clock | None = None) -> 
 
 def test_a_server_is_started_and_restarted_on_the_same_port(folder: Path, port: int):
     made, change = applier(folder), serving(port)
-    assert not made.holds(change)
-    assert made.preview(change).diff.startswith("start: ")
+    assert not made.holds(change, "")
+    assert made.preview(change, "").diff.startswith("start: ")
     assert made.apply(change, "").startswith("started pid ")
-    assert made.holds(change)
+    assert made.holds(change, "")
     first = servers.running(folder / "web.json")
     assert made.apply(change, "").endswith(f" in place of {first}")
     second = servers.running(folder / "web.json")
-    assert made.holds(change)
+    assert made.holds(change, "")
     assert second not in (None, first)
     assert gone(int(str(first)))
 
@@ -203,7 +203,7 @@ def test_what_somebody_else_runs_there_is_left_alone(folder: Path, port: int):
         with pytest.raises(ChangeRefused, match="did not start"):
             made.apply(serving(port), "")
         assert other.poll() is None
-        assert not made.holds(serving(port)), "it answers, but it is not ours"
+        assert not made.holds(serving(port), ""), "it answers, but it is not ours"
         assert list(folder.iterdir()) == []
     finally:
         other.send_signal(signal.SIGINT)
@@ -215,7 +215,7 @@ def test_a_server_that_dies_at_once_has_its_last_words_told(folder: Path):
     made = applier(folder, lambda url: False)
     with pytest.raises(ChangeFailed, match="it ended at once: Address already in use"):
         made.apply(change, "")
-    assert not made.holds(change)
+    assert not made.holds(change, "")
 
 
 def test_a_server_that_does_not_answer_does_not_hold(folder: Path):
@@ -223,7 +223,7 @@ def test_a_server_that_does_not_answer_does_not_hold(folder: Path):
     made = applier(folder / "not" / "there" / "yet", lambda url: False, clock)
     assert made.apply(web(SLEEP), "").startswith("started pid")
     assert 5 <= clock.elapsed < 6
-    assert not made.holds(web(SLEEP))
+    assert not made.holds(web(SLEEP), "")
 
 
 def test_it_is_started_in_its_folder(folder: Path):
@@ -235,4 +235,4 @@ def test_it_is_started_in_its_folder(folder: Path):
 def test_a_restart_that_claims_an_inverse_is_refused(folder: Path):
     change = Change(ChangeKind.PROCESS_RESTART, web([]).target, {}, {"/argv": ["true"]}, "x")
     with pytest.raises(ChangeRefused, match="no inverse"):
-        applier(folder).preview(change)
+        applier(folder).preview(change, "7f3a C1")

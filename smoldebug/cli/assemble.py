@@ -134,15 +134,15 @@ def _crew(
 def mask_key(folder: Path) -> bytes:
     """The same value gets the same mask when a run is taken up again."""
     try:
-        return (folder / MASK_KEY).read_bytes()
-    except OSError:
+        return bytes.fromhex((folder / MASK_KEY).read_text())
+    except (OSError, ValueError):
         return secrets.token_bytes(16)
 
 
 def keep_mask_key(folder: Path, key: bytes) -> None:
     with suppress(OSError):  # no journal either: nobody takes this run up again
         (folder / MASK_KEY).touch(mode=0o600)
-        (folder / MASK_KEY).write_bytes(key)
+        (folder / MASK_KEY).write_text(key.hex())
 
 
 def take_up(past: Past, place: Place, agent: Agent) -> None:
