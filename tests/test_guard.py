@@ -15,7 +15,7 @@ from smoldebug.change import Executor
 from smoldebug.clock import FakeClock
 from smoldebug.errors import AccessDenied
 from smoldebug.guard import FIELDS, Guard, ScopedCluster, Tally, asks, covers, plural
-from smoldebug.limits import factor
+from smoldebug.guard.limits import factor
 from smoldebug.playbook import models
 from smoldebug.playbook.policy import Bounds, Policy, PolicyFile, ReplicaBounds, Selection
 from smoldebug.records import (

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.leaves import amount, leaves, of_change, steps
+from smoldebug.guard.leaves import amount, leaves, of_change, steps
+from smoldebug.guard.provenance import Listed, listed, unfounded
 from smoldebug.playbook import models
-from smoldebug.provenance import Listed, listed, unfounded
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
 
 AUTH = ObjectRef("Deployment", "shop", "auth")

@@ -1,6 +1,6 @@
 """The policy file of an organisation: what no playbook may go beyond, whoever wrote it.
 
-It only narrows. Each file that is in force is one more judge beside the playbook (`guard.py`).
+It only narrows. Each file that is in force is one more judge beside the playbook (`guard/`).
 """
 
 import hashlib

@@ -1,12 +1,12 @@
 """Rights of a pod on its node and in its cluster: which of them a change would add.
 
 Nothing here asks who wants it: a change that raises a pod's rights is refused with any approval
-(`guard.py`), or whoever can write into a log could ask for them.
+(`fields.py`), or whoever can write into a log could ask for them.
 """
 
 from collections.abc import Iterator, Mapping
 
-from smoldebug.leaves import Path, leaves, of_change, steps
+from smoldebug.guard.leaves import Path, leaves, of_change, steps
 from smoldebug.records import Json
 
 _WORDS = {"data", "binaryData", "labels", "annotations"}  # below these, text is just text

@@ -1,6 +1,6 @@
 """How much may be changed, how often, how far and when. Data in, sentences out.
 
-A limit can be lifted once by break-glass; what no change may ever be is in `guard.py`.
+A limit can be lifted once by break-glass; what no change may ever be is in `fields.py`.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from smoldebug.leaves import Path, amount, of_change, steps
+from smoldebug.guard.leaves import Path, amount, of_change, steps
 from smoldebug.playbook.models import Limits, Rate
 from smoldebug.playbook.windows import closed
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef

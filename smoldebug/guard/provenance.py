@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoldebug import pointers
-from smoldebug.leaves import Path, amount, leaves, of_change, steps
-from smoldebug.limits import REPLICA_FIELDS, is_port, names_something
+from smoldebug.guard.leaves import Path, amount, leaves, of_change, steps
+from smoldebug.guard.limits import REPLICA_FIELDS, is_port, names_something
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
 from smoldebug.untrusted import one_line

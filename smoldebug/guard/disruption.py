@@ -7,8 +7,8 @@ pod passes them by. Here they count for those too.
 from collections.abc import Mapping
 from typing import Any
 
-from smoldebug.leaves import of_change
-from smoldebug.limits import counts
+from smoldebug.guard.leaves import of_change
+from smoldebug.guard.limits import counts
 from smoldebug.records import Change, ChangeKind, Json, Surroundings
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")

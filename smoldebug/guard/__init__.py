@@ -1,0 +1,18 @@
+"""What may be read and what may be changed: data in, decision out. No I/O of its own."""
+
+from smoldebug.guard.fields import FIELDS, LOCAL
+from smoldebug.guard.guard import Guard, Recent, asks, covers
+from smoldebug.guard.limits import Tally
+from smoldebug.guard.scoped import ScopedCluster, plural
+
+__all__ = [
+    "FIELDS",
+    "LOCAL",
+    "Guard",
+    "Recent",
+    "ScopedCluster",
+    "Tally",
+    "asks",
+    "covers",
+    "plural",
+]

@@ -1,0 +1,253 @@
+"""What may be read and what may be changed: data in, decision out. No I/O of its own.
+
+Before a change happens all must agree: the playbook, every policy of the organisation, the limits
+of each, and the operator (`change.py`). What is not named is refused, and so is what nobody here
+knows. Some of it no approval allows: see `fields.never`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from smoldebug import managed
+from smoldebug.guard import disruption, privileges, provenance
+from smoldebug.guard.fields import LOCAL, ORDINARY, hidden, never
+from smoldebug.guard.limits import Tally, counts, exceeded, factor, objects, used
+from smoldebug.guard.provenance import anything
+from smoldebug.playbook.models import Limits, Playbook
+from smoldebug.playbook.policy import Policy, Selection
+from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef, Surroundings
+
+Recent = Callable[[datetime], Sequence[datetime]]  # when other runs changed something since then
+
+
+# --- changes --------------------------------------------------------------------------------
+
+
+class Guard:
+    """Judges proposed changes by a playbook (`tools.change`, `scope`, `limits`) and by policies.
+
+    `inputs` are the values the playbook was given; `recent` tells when other runs on this machine
+    changed something, for limits over time.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        policies: Sequence[Policy] = (),
+        *,
+        context: str = "",
+        inputs: Mapping[str, Json] = {},
+        recent: Recent = lambda since: (),
+    ) -> None:
+        self._playbook, self._policies, self._context = playbook, policies, context
+        self._change, self._scope = playbook.tools.change, playbook.scope
+        self._listed = provenance.listed(playbook, inputs)
+        self._recent = recent
+        self._limits: list[tuple[str, Limits]] = [
+            ("", playbook.limits),
+            *((f"by {each.source}, ", each.file.limits.limits()) for each in policies),
+        ]
+
+    @property
+    def approval(self) -> str:
+        """The strictest of ask, auto and never that applies."""
+        said = {self._playbook.approval, *(each.file.approval for each in self._policies)}
+        return next(word for word in ("never", "ask", "auto") if word in said)
+
+    def judge(self, change: Change, tally: Tally) -> Decision:
+        """YES when nothing stands against it (it may still need approval), NO with the reason.
+
+        Asked before anything is read of the target, and again before it is sent. A YES whose
+        `reason` is that of a break-glass may lift limits, and `lifted` names those it lifts.
+        """
+        for by, problem in self._forbidden(change):
+            return Decision(Answer.NO, by, problem)
+        over = list(self._over(change, tally))
+        return self._lift(over, Decision(Answer.YES, "guard", tally.break_glass))
+
+    def weigh(self, change: Change, around: Surroundings, verdict: Decision) -> Decision:
+        """The verdict of `judge`, or NO for what is around the target. Asked before a dry run."""
+        for problem in (
+            self._elsewhere(change, around),
+            provenance.unfounded(change, around.typed, self._listed),
+            hidden(change, around),
+        ):
+            if problem:
+                return Decision(Answer.NO, "guard", problem)
+        broken = disruption.refused(change, around)
+        return self._lift([broken] if broken else [], verdict)
+
+    def asks(self, change: Change) -> bool:
+        """Whether an operator must approve it. What cannot be undone asks even under `auto`."""
+        if self.approval != "auto" or asks(self._playbook, change, self._context):
+            return True
+        without = (each.file.allow_without_undo for each in self._policies)
+        return bool(change.no_undo) and any(
+            kinds is not None and change.kind not in kinds for kinds in without
+        )
+
+    def warnings(self, change: Change, around: Surroundings, verdict: Decision) -> tuple[str, ...]:
+        """What an approver must know; with any, it is asked even under `auto`."""
+        said = [f"break-glass ({verdict.reason}): {verdict.lifted}"] if verdict.lifted else []
+        if (told := self._told(change, around)) is not None:
+            said.append(told)
+        said += disruption.warned(change, around)
+        if right := privileges.raised(change.before, change.after):  # judge lets a rollback
+            said.append(f"the earlier revision has more rights: {right}")
+        return (*said, *(f"could not be seen: {gap}" for gap in around.gaps))
+
+    def describe(self, change: Change, tally: Tally) -> str:
+        """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
+        limits = [each for _, each in self._limits]
+        most = min(each.changes for each in limits)
+        parts = [f"{len(objects(change, tally.applied))} of {most} changes"]
+        allowed = min(each.replicas.max_factor for each in limits)
+        for _, before, after in counts(change, tally.applied):
+            parts.append(f"factor {factor(before, after):.3g} of {allowed:g} allowed")
+        for rate in (each.rate for each in limits if each.rate):
+            count = used(rate, tally, self._since(rate.per, tally)) + 1
+            parts.append(f"{count} of {rate.changes} changes per {rate.per}")
+        return " · ".join(parts)
+
+    # --- permission -------------------------------------------------------------------------
+
+    def _forbidden(self, change: Change) -> Iterator[tuple[str, str]]:
+        """Who forbids it and why: nothing lifts these."""
+        yield from (("guard", problem) for problem in self._permission(change) if problem)
+        for policy in self._policies:
+            for problem in _against(policy.file.allow, policy.file.deny, change, self._context):
+                yield "policy", f"{problem} ({policy.source})"
+        for where, limits in self._limits:
+            if change.kind is ChangeKind.DELETE_OBJECT and _listed(limits, change.target):
+                yield "guard", f"{where}{change.target} is in limits.never_delete"
+        yield from (("guard", problem) for problem in never(change) if problem)
+
+    def _permission(self, change: Change) -> Iterator[str]:
+        if self._change is None or self._scope.cluster == "read-only":
+            yield "this playbook is read-only: it has no tools.change block"
+            return
+        if change.kind not in self._change.allow:
+            allowed = ", ".join(self._change.allow)
+            yield f"{change.kind} is not in tools.change.allow: {allowed}"
+        covering = [each for each in self._change.targets if covers(each, change.target)]
+        if not covering:
+            yield f"{change.target} is not in tools.change.targets"
+        elif change.target.kind not in ORDINARY and all(each.startswith("*") for each in covering):
+            yield f"tools.change.targets must name the Kind, * is not enough: {change.target.kind}"
+        yield _out_of_context(self._scope.contexts, change, self._context, "the playbook's scope")
+        namespaces, namespace = self._scope.namespaces, change.target.namespace
+        if namespaces and change.kind not in LOCAL and namespace not in (*namespaces, ""):
+            yield f"namespace {namespace} is outside the playbook's scope"
+
+    # --- limits -----------------------------------------------------------------------------
+
+    def _over(self, change: Change, tally: Tally) -> Iterator[str]:
+        for where, limits in self._limits:
+            elsewhere = self._since(limits.rate.per, tally) if limits.rate else ()
+            for problem in exceeded(change, tally, limits, elsewhere):
+                yield f"{where}{problem}"
+
+    def _since(self, seconds: float, tally: Tally) -> Sequence[datetime]:
+        return self._recent(tally.now - timedelta(seconds=seconds))
+
+    def _lift(self, over: Sequence[str], verdict: Decision) -> Decision:
+        """A verdict with limits in its way: NO, unless a break-glass lifts them."""
+        if not over:
+            return verdict
+        if not verdict.reason:
+            return Decision(Answer.NO, "guard", over[0])
+        for policy in self._policies:
+            if not policy.file.break_glass:
+                why = f"{over[0]}; {policy.source} allows no break-glass"
+                return Decision(Answer.NO, "policy", why)
+        lifted = "; ".join(each for each in (verdict.lifted, *over) if each)
+        return replace(verdict, lifted=lifted)
+
+    # --- managed objects --------------------------------------------------------------------
+
+    @property
+    def _on_managed(self) -> str:
+        """The strictest of pr, warn and allow that applies."""
+        said = {self._playbook.on_managed, *(each.file.on_managed for each in self._policies)}
+        return next(word for word in ("pr", "warn", "allow") if word in said)
+
+    def _elsewhere(self, change: Change, around: Surroundings) -> str:
+        """Why it is to be changed somewhere else, or ""."""
+        owner = around.managed
+        if owner is None or self._on_managed != "pr" or managed.built_in(owner):
+            return ""
+        return f"{change.target} is managed by {owner}, on_managed is pr: {managed.advice(owner)}"
+
+    def _told(self, change: Change, around: Surroundings) -> str | None:
+        owner = around.managed
+        if owner is None:
+            return None
+        if managed.built_in(owner):
+            if change.kind in (ChangeKind.DELETE_OBJECT, ChangeKind.DEBUG_CONTAINER):
+                return None  # what it does then is what is wanted, or nothing
+            return f"it belongs to {owner.owner}, which may set it back: {managed.advice(owner)}"
+        if self._on_managed == "allow":
+            return None
+        return f"managed by {owner}, which may set it back: {managed.advice(owner)}"
+
+
+def covers(pattern: str, target: ObjectRef) -> bool:
+    """Kind/namespace/name (or Kind/name) with `*` only as a whole part."""
+    wanted = pattern.split("/")
+    actual = [part for part in (target.kind, target.namespace, target.name) if part]
+    return len(wanted) == len(actual) and all(
+        want in ("*", have) and "/" not in have for want, have in zip(wanted, actual, strict=True)
+    )
+
+
+def asks(playbook: Playbook, change: Change, context: str) -> bool:
+    """Whether the playbook asks an operator. What cannot be undone asks even under `auto`."""
+    if playbook.approval != "auto":
+        return True
+    if change.no_undo and change.kind not in playbook.allow_without_undo:
+        return True
+    facts = {"cluster": context}
+    return not all(
+        name in facts and any(fnmatchcase(facts[name], pattern) for pattern in patterns)
+        for name, patterns in playbook.allow_auto_when.items()
+    )
+
+
+def _against(allow: Selection, deny: Selection, change: Change, context: str) -> Iterator[str]:
+    """What a policy says against a change: each list of `allow` narrows, each of `deny` refuses."""
+    target = change.target
+    yield from filter(None, [_out_of_context(allow.contexts, change, context, "the policy")])
+    if context and _any(deny.contexts, context):
+        yield f"the policy denies changes in context {context}"
+    local = change.kind in LOCAL
+    if allow.namespaces and not local and not _any(allow.namespaces, target.namespace):
+        where = f"namespace {target.namespace}" if target.namespace else "outside any namespace"
+        yield f"the policy does not allow changes {'in ' if target.namespace else ''}{where}"
+    if not local and _any(deny.namespaces, target.namespace):
+        yield f"the policy denies changes in namespace {target.namespace}"
+    if allow.changes and change.kind not in allow.changes:
+        yield f"the policy does not allow: {change.kind}"
+    if change.kind in deny.changes:
+        yield f"the policy denies: {change.kind}"
+    if allow.targets and not any(covers(each, target) for each in allow.targets):
+        yield f"the policy does not allow changes of {target}"
+    if any(covers(each, target) for each in deny.targets):
+        yield f"the policy denies changes of {target}"
+
+
+def _out_of_context(contexts: Sequence[str], change: Change, context: str, whose: str) -> str:
+    if not contexts or (change.kind in LOCAL and not context) or _any(contexts, context):
+        return ""
+    return f"context {context or '(none)'} is outside {whose}: {', '.join(contexts)}"
+
+
+def _any(patterns: Sequence[str], text: str) -> bool:
+    return any(anything(pattern).fullmatch(text) for pattern in patterns)
+
+
+def _listed(limits: Limits, target: ObjectRef) -> bool:
+    return any(
+        covers(each, target) if "/" in each else each == target.kind for each in limits.never_delete
+    )

@@ -1,0 +1,111 @@
+"""What may be read: a cluster as far as a playbook lets it be seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smoldebug.errors import AccessDenied
+from smoldebug.playbook.models import Playbook
+from smoldebug.records import ObjectRef
+from smoldebug.sources.kinds import find
+from smoldebug.sources.world import Cluster, Completed, Object, Reply
+
+PROPOSE = "a tool changes nothing: it returns a Change"
+
+
+class ScopedCluster:
+    """A cluster as far as the playbook lets it be seen. Binds tools, first card and rules alike.
+
+    What `scope.namespaces` or `tools.kubectl.read` leave out raises AccessDenied, which readers
+    report as a gap. Goals and the executor use the unscoped cluster: their targets are declared.
+    """
+
+    def __init__(self, cluster: Cluster, playbook: Playbook) -> None:
+        self._cluster, self.context = cluster, cluster.context
+        self._namespaces = playbook.scope.namespaces
+        read = playbook.tools.kubectl.read if playbook.tools.kubectl else []
+        self._kinds = {plural(kind) for kind in read}
+
+    def _check(self, kind: str, namespace: str) -> None:
+        name, known = plural(kind), find(kind)
+        if name not in self._kinds if self._kinds else name == "secrets":
+            raise AccessDenied(
+                f"the playbook does not let it read {name}",
+                needs=f"{name} in tools.kubectl.read",
+            )
+        clustered = known is not None and not known.namespaced
+        if self._namespaces and not clustered and namespace not in self._namespaces:
+            where = f"namespace {namespace}" if namespace else "all namespaces"
+            raise AccessDenied(
+                f"{where} is outside the playbook's scope: {', '.join(self._namespaces)}",
+                needs=f"{namespace or '*'} in scope.namespaces",
+            )
+
+    def get(self, ref: ObjectRef) -> Object:
+        self._check(ref.kind, ref.namespace)
+        return self._cluster.get(ref)
+
+    def list(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        self._check(kind, namespace)
+        return self._cluster.list(kind, namespace, labels=labels, fields=fields)
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        previous: bool = False,
+        lines: int | None = None,
+        since: float | None = None,
+    ) -> str:
+        self._check("pods", namespace)
+        return self._cluster.logs(
+            namespace, pod, container, previous=previous, lines=lines, since=since
+        )
+
+    def patch(
+        self,
+        ref: ObjectRef,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool,
+        note: str,
+        subresource: str = "",
+    ) -> Object:
+        raise AccessDenied(PROPOSE)
+
+    def apply(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        raise AccessDenied(PROPOSE)
+
+    def create(self, manifest: Object, *, dry_run: bool, note: str) -> Object:
+        raise AccessDenied(PROPOSE)
+
+    def delete(self, ref: ObjectRef, *, uid: str, revision: str, dry_run: bool, note: str) -> None:
+        raise AccessDenied(PROPOSE)
+
+    def whoami(self) -> str:
+        return self._cluster.whoami()
+
+    def proxy(self, ref: ObjectRef, port: int | str, path: str, timeout: float) -> Reply:
+        self._check(ref.kind, ref.namespace)
+        return self._cluster.proxy(ref, port, path, timeout)
+
+    def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
+    ) -> Completed:
+        self._check("pods", namespace)
+        return self._cluster.exec(namespace, pod, container, argv, timeout)
+
+
+def plural(kind: str) -> str:
+    """The resource name of a Kind, plural or short name: `hpa` -> horizontalpodautoscalers."""
+    if known := find(kind):
+        return known.plural
+    word = kind.lower()  # a custom resource
+    if word.endswith("s") and not word.endswith("ss"):
+        return word
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
