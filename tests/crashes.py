@@ -2,7 +2,7 @@
 
 They are forked from a process in which everything is imported and has run once (warm.py), so that
 each costs a tenth of a second, and they talk to an API server in the test's process, which survives
-them. Whoever takes up what they leave is the real `smoldebug`.
+them.
 """
 
 import os
@@ -22,12 +22,13 @@ import pytest
 
 from smoldebug import journal
 from smoldebug.agent import Signals
-from smoldebug.cli import program
+from smoldebug.cli import complain, program
 from smoldebug.cli.assemble import assemble
 from smoldebug.cli.options import Options
 from smoldebug.cli.takeup import idle, reopened
 from smoldebug.cli.undo import carry_out, chosen
 from smoldebug.clock import FakeClock
+from smoldebug.errors import SmoldebugError
 from smoldebug.events import RunEnded, Stamped
 from smoldebug.journal import Writes
 from smoldebug.lab.apifaults import Faults, Rule
@@ -37,7 +38,8 @@ from smoldebug.playbook.load import load
 from smoldebug.records import Answer, Card, Decision
 from smoldebug.run import run
 
-WRITES = ("create", "patch", "update", "delete")
+WRITES = ("create", "patch", "delete")
+WRITTEN = ("deployments", "configmaps")
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["warm"])
 
@@ -99,7 +101,8 @@ class Killer(Faults):
 
     def take(self, wanted: Attributes, *, dry_run: bool) -> Rule | None:
         doomed = self._doomed.get(wanted.namespace)
-        if doomed is None or dry_run or wanted.verb not in WRITES:
+        written = wanted.verb in WRITES and wanted.resource in WRITTEN
+        if doomed is None or dry_run or not written:
             return super().take(wanted, dry_run=dry_run)
         point, process = doomed
         number = self._writes[wanted.namespace]
@@ -114,7 +117,7 @@ Play = Generator[Job, int, None]
 """Yields jobs, and is told the exit status of each; minus a signal's number if that ended it."""
 
 
-def play(plays: Iterable[Play], killer: Killer, at_once: int = 4) -> None:
+def play(plays: Iterable[Play], killer: Killer, at_once: int = 6) -> None:
     """Run the jobs of several plays, so many at a time."""
     with pytest.MonkeyPatch.context() as patch:  # for the process that is forked, to find warm.py
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
@@ -155,7 +158,10 @@ def perform(job: Job) -> None:
     os.environ |= {"HOME": str(job.home), "SMOLDEBUG_HOME": str(job.home)}
     job.home.mkdir(parents=True, exist_ok=True)
     with (job.home / "output").open("a") as out, redirect_stdout(out), redirect_stderr(out):
-        sys.exit(_COMMANDS.get(job.command, _as_typed)(job))
+        try:
+            sys.exit(_COMMANDS.get(job.command, _as_typed)(job))
+        except SmoldebugError as error:
+            sys.exit(complain(str(error), error.hint, error.status))
 
 
 def _as_typed(job: Job) -> int:

@@ -99,7 +99,7 @@ class CrashLab:
             "apiVersion": "smoldebug.dev/v1",
             "name": "crash",
             "inputs": {"namespace": {"required": True}},
-            "goal": {"all": [goal], "every": "400ms", "within": "500ms"},
+            "goal": {"all": [goal], "every": "3s", "within": "4s"},
             "scope": {"namespaces": [namespace]},
             "tools": {"kubectl": {"read": READS}, "change": change},
             "allow_without_undo": ["restart"],
