@@ -82,6 +82,13 @@ def test_a_yes_for_the_run_covers_nothing_that_was_refused_in_it():
     assert asked(CARD).answer is Answer.NO, "it is asked, and refused, again"
 
 
+def test_a_long_diff_does_not_push_what_is_asked_about_off_the_screen(capsys):
+    assert asker("y\n")(CARD).answer is Answer.YES
+    assert "scale Deployment/shop/auth on lab" not in capsys.readouterr().err
+    assert asker("y\n")(replace(CARD, diff="-a\n" * 20)).answer is Answer.YES
+    assert capsys.readouterr().err.startswith("C1 scale Deployment/shop/auth on lab\n[y] apply")
+
+
 def test_who_is_interrupted_has_not_answered(capsys):
     decision = ask(None)
     assert (decision.answer, decision.reason) == (Answer.NO, "interrupted before an answer")

@@ -173,6 +173,13 @@ def test_what_is_deleted_is_made_again_as_it_was(cluster, applier, target: Objec
     assert again["metadata"]["annotations"][ANNOTATION] == UNDO
 
 
+def test_a_card_shows_of_a_deleted_object_what_a_manifest_would_say(cluster, applier):
+    shown = applier.preview(deleted(cluster), NOTE).diff
+    assert "-data:" in shown
+    assert "managedFields" not in shown
+    assert "resourceVersion" not in shown
+
+
 def test_what_was_never_deleted_is_as_before(cluster, applier):
     change = deleted(cluster)
     assert not applier.holds(change, NOTE)

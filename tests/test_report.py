@@ -44,6 +44,7 @@ from smoldebug.records import (
 )
 from smoldebug.report import document, handover, markdown, sections
 from smoldebug.report.markdown import escaped
+from smoldebug.report.words import fields
 from smoldebug.status import ExitStatus
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -405,6 +406,21 @@ def test_an_approval_given_later_is_carried_out_by_resume():
     found = told(*waits, Continued("approve", Who("berta")), ChangeDecided("C1", "", yes))
     assert found["VERDICT"][0].startswith("Not fixed; an approved change waits for `smoldebug")
     assert found["NEXT"] == ("C1 is approved; to carry it out:", f"$ {RESUME}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({}, {"/spec/env": {"name": "A"}}, "spec.env added"),
+        ({"/spec/env": {"name": "A"}}, {}, "spec.env removed"),
+        ({"/spec/env": [1]}, {"/spec/env": [2]}, "spec.env replaced"),
+        ({"": {"kind": "ConfigMap"}}, {}, "the object removed"),
+        ({"/spec/replicas": 1}, {"/spec/replicas": 2}, "spec.replicas 1 → 2"),
+    ],
+)
+def test_what_becomes_of_a_field_is_said_without_long_values(before, after, said):
+    target = ObjectRef("Deployment", "shop", "auth")
+    assert fields(Change(ChangeKind.PATCH_OBJECT, target, before, after, "why")) == said
 
 
 def test_an_approval_counts_from_when_it_was_given_not_from_when_it_was_carried_out():

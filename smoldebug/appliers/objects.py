@@ -12,7 +12,7 @@ from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, Un
 from smoldebug.fieldvalues import contains
 from smoldebug.kubectl import field_diff, kubectl_command, object_diff
 from smoldebug.pointers import moved, operations
-from smoldebug.records import Change, ChangeKind, Surroundings
+from smoldebug.records import Change, ChangeKind, Json, Surroundings
 from smoldebug.redact import Redactor
 from smoldebug.sources.kube_writes import note_of
 from smoldebug.sources.world import Cluster, Object
@@ -44,7 +44,7 @@ class KubeApplier:
         masks = Redactor()
         told = replace(
             change,
-            before=masked(change, change.before, masks),
+            before=_shown(change, masks),
             after=masked(change, change.after, masks),
             manifest=masks.json(change.manifest),
         )
@@ -168,6 +168,15 @@ class KubeApplier:
 
     def _reader(self, note: str) -> Reader:
         return Reader(note, self._clock.now())
+
+
+def _shown(change: Change, masks: Redactor) -> dict[str, Json]:
+    """What a change replaces; of a whole object, not what a server keeps for itself: nobody would
+    find the rest on a card."""
+    told = masked(change, change.before, masks)
+    if isinstance(whole := change.before.get(""), dict) and "metadata" in whole:
+        told[""] = tidy(whole, masks)
+    return told
 
 
 def _create(cluster: Cluster, manifest: Object, *, dry_run: bool, note: str) -> Object:

@@ -18,6 +18,7 @@ from smoldebug.untrusted import one_line
 from smoldebug.view import View
 
 TIME_LIMIT = 300.0  # seconds until silence counts as no, however many questions are asked meanwhile
+SHORT = 8  # lines of a diff that push the head of its card off no screen
 KEYS = "[y] apply  [n] no, say why  [e] evidence  [d] full diff  [s] suggest only  [?]"
 HELP = """\
 y  apply exactly the change shown above; what undoes it is recorded first
@@ -107,12 +108,13 @@ class _Asker:
         question = f"{KEYS}\n"
         if _reach(card) is not None:
             question += f"[a] yes for this run: {_words(card)}\n"
-        self._say(question)
+        what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 1000)
+        what = f"{what} on {one_line(card.context, 300) or 'no cluster'}\n"
+        self._say(f"{what}{question}" if card.diff.count("\n") > SHORT else question)
         while typed := self._choice(until):
             if decision := self._answer(card, typed, until):
                 return decision
-            what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 1000)
-            self._say(f"{what} on {one_line(card.context, 300) or 'no cluster'}\n{question}")
+            self._say(f"{what}{question}")
         self._say("\n")  # what follows begins a line
         if until > self._clock.monotonic():  # Ctrl-C, or the terminal is gone
             return _decided(Answer.NO, "interrupted before an answer")

@@ -101,7 +101,9 @@ def fields(change: Change) -> str:
 
 def _field(change: Change, path: str) -> str:
     if any(isinstance(side.get(path), dict | list) for side in (change.before, change.after)):
-        return f"{_dotted(path)} replaced"
+        became = "added" if path not in change.before else "removed"
+        became = "replaced" if path in change.before and path in change.after else became
+        return f"{_dotted(path) or 'the object'} {became}"
     return f"{_dotted(path)} {_value(change.before, path)} → {_value(change.after, path)}"
 
 
