@@ -87,12 +87,17 @@ def test_a_run_is_running_as_long_as_its_process_has_the_journal(home: Path, run
     assert "still going on" not in runs("show", "last").stderr
 
 
-def test_a_run_that_was_stopped_is_interrupted(home: Path, runs: Run):
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(ExitStatus.INTERRUPTED, "interrupted"), (ExitStatus.NEEDS_APPROVAL, "needs approval")],
+)
+def test_a_run_that_can_be_taken_up_again_says_why(
+    home: Path, runs: Run, status: ExitStatus, outcome: str
+):
     *rest, last = recorded_run()
-    stopped = {"status": ExitStatus.INTERRUPTED, "outcome": "not met"}
-    event = msgspec.structs.replace(last.event, **stopped)
+    event = msgspec.structs.replace(last.event, status=status, outcome="not met")
     keep(home, "aaaaaa", [*rest, replace(last, event=event)])
-    assert state(runs) == ("interrupted", 130)
+    assert state(runs) == (outcome, int(status))
 
 
 def state(runs: Run) -> tuple[str, int | None]:

@@ -95,6 +95,17 @@ def test_a_yes_for_other_bytes_is_refused_and_nothing_is_journaled(me: OnCall) -
     assert me.replicas == 2
 
 
+def test_who_approves_sees_the_card_first(me: OnCall) -> None:
+    digest = waiting(me)
+    before = me.journal.read_bytes()
+    said = me.smoldebug("runs", "approve", "last", "C1")
+    assert said.code == ExitStatus.NEEDS_APPROVAL
+    assert said.out == f"smoldebug runs approve {me.run} C1 --hash {digest}\n"
+    for part in ("C1 scale Deployment/shop/auth on ", "+/spec/replicas: 4", f"hash      {digest}"):
+        assert part in said.err
+    assert me.journal.read_bytes() == before
+
+
 def test_a_yes_to_what_does_not_wait_is_a_mistake(me: OnCall) -> None:
     digest = waiting(me)
     said = me.smoldebug("runs", "approve", "last", "C2", "--hash", digest)

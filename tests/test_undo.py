@@ -1,5 +1,6 @@
 """What a run changed is put back and proven to be back by the run or by `smoldebug undo`."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,8 @@ def test_only_the_chosen_change_is_undone(me: OnCall) -> None:
     assert me.replicas == 6
     assert me.smoldebug("undo", "last", "--change", "C2", "-y").code == 0
     assert (me.replicas, me.ledger["C1"].state) == (4, "verified")
+    again = me.smoldebug("undo", "last", "--change", "C2", "-y")
+    assert (again.code, again.out) == (0, "nothing to undo: C2 is undone\n")
     assert me.smoldebug("undo", "last", "--change", "C1", "-y").code == 0
     assert me.replicas == 2
 
@@ -161,7 +164,24 @@ def test_whoever_is_asked_sees_what_would_be_sent_and_says_yes_or_it_is_a_no(
     asked = capsys.readouterr().err
     assert "scale Deployment/shop/auth · lab · would be undone" in asked
     assert "   +/spec/replicas: 2" in asked
-    assert "put back 1 on lab? [y/N]" in asked
+    assert "put back C1 on lab? [y/N]" in asked
+    assert asked.endswith("> " if agreed else "nothing was put back\n")
+
+
+def test_nobody_is_asked_where_nothing_can_be_put_back(me: OnCall) -> None:
+    me.triage(scale_to(4), options=("-y",))
+    me.edit(replicas=7)
+    said = me.smoldebug("undo", "last")
+    assert (said.code, "undo blocked" in said.out, said.err) == (ExitStatus.UNDO_FAILED, True, "")
+
+
+def test_whoever_is_asked_is_told_what_stays(
+    me: OnCall, capsys: pytest.CaptureFixture[str]
+) -> None:
+    me.triage(scale_to(4, 6), options=("-y",), goal={"all": [replicas_are(6)]})
+    found = {"C2": ("undo blocked", "now 9"), "C1": ("would be undone", "")}
+    confirmed(past(read(me.journal)), found, lambda seconds, tick: "n\n")
+    assert "put back C1 on lab? [y/N]" in capsys.readouterr().err
 
 
 # --- what cannot be undone from here --------------------------------------------------------
@@ -173,6 +193,33 @@ def test_a_change_it_does_not_have_is_a_mistake(me: OnCall) -> None:
     assert said.code == ExitStatus.USAGE
     assert f"run {me.run} has no change C7; its changes: C1" in said.err
     assert me.replicas == 4
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_journal_that_others_may_write_to_is_read_and_never_acted_on(
+    me: OnCall, mode: int
+) -> None:
+    me.triage(scale_to(4), options=("-y",))
+    me.journal.chmod(mode)
+    for command in (("undo", "last", "-y"), ("runs", "resume", "last")):
+        said = me.smoldebug(*command)
+        assert (said.code, me.replicas) == (ExitStatus.USAGE, 4)
+        assert "may be written by others: what it says would be sent as you" in said.err
+    assert me.smoldebug("runs", "show", "last").code == 0
+    me.journal.chmod(0o600)
+    me.journal.parent.chmod(0o777)
+    assert me.smoldebug("undo", "last", "-y").code == ExitStatus.USAGE
+    me.journal.parent.chmod(0o700)
+    assert (me.smoldebug("undo", "last", "-y").code, me.replicas) == (0, 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_journal_of_another_user_is_never_acted_on(me: OnCall) -> None:
+    me.triage(scale_to(4), options=("-y",))
+    os.chown(me.journal, 65534, -1)
+    said = me.smoldebug("undo", "last", "-y")
+    assert (said.code, me.replicas) == (ExitStatus.USAGE, 4)
+    assert "belongs to another user" in said.err
 
 
 def test_a_run_that_goes_on_is_left_to_itself(me: OnCall) -> None:

@@ -1,15 +1,22 @@
 """`smoldebug runs approve`, `runs resume`: a run that waits for a yes, or was cut off, goes on."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smoldebug.cli.options import BreakGlass, Output
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoldebug.events import Stamped
+
 APPROVE_EXAMPLES = """\
 Examples:
 
-  smoldebug runs approve last C1 --hash 1f0c9a66b3d24e7f      # the hash stands on its card
+  smoldebug runs approve last C1                              # shows its card, with the hash
+
+  smoldebug runs approve last C1 --hash 1f0c9a66b3d24e7f      # says yes to exactly that
 
   smoldebug runs resume last                                  # then carries it out
 """
@@ -29,10 +36,13 @@ def approve(
     run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or `last`.")],
     change: Annotated[str, typer.Argument(help="The change: C1.")],
     hash_: Annotated[
-        str, typer.Option("--hash", help="The hash on its card: of exactly what is approved.")
-    ],
+        str | None,
+        typer.Option("--hash", help="The hash on its card: of exactly what is approved."),
+    ] = None,
 ) -> int:
     """Say yes to a change that a run waits for. `runs resume` then carries it out.
+
+    Without --hash its card is shown, and nothing is approved.
 
     The yes is for the bytes of that hash on that cluster: if what is to be changed has moved since,
     it is shown again and must be approved again.
@@ -50,16 +60,21 @@ def approve(
     from smoldebug.status import ExitStatus
 
     folder = journal.find(run)
-    before = past(idle(folder))
+    events = idle(folder)
+    before = past(events)
     entry = before.ledger.get(change)
     if entry is None or entry.state != "waiting":
         waiting = [name for name, item in before.ledger.items() if item.state == "waiting"]
         known = ", ".join(waiting) or "none"
         raise UsageError(f"{change} does not wait for a yes; these do: {known}")
+    if hash_ is None:
+        _show_card(events, change)
+        typer.echo(f"smoldebug runs approve {before.run} {change} --hash {entry.card.digest}")
+        return ExitStatus.NEEDS_APPROVAL
     if hash_ != entry.card.digest:
         raise ChangeRefused(
             f"this yes is for other bytes: {change} has the hash {entry.card.digest}",
-            hint=f"`smoldebug runs show {before.run}` shows what it would do",
+            hint=f"`smoldebug runs approve {before.run} {change}` shows what it would do",
         )
     me, lifted = who(), entry.decision.lifted if entry.decision else ""
     decision = Decision(Answer.YES, "operator", "runs approve", me.user, lifted)
@@ -70,6 +85,19 @@ def approve(
     typer.echo(f"approved: {change} {entry.card.change.kind} {entry.card.change.target}", err=True)
     typer.echo(f"smoldebug runs resume {before.run}")
     return ExitStatus.MET
+
+
+def _show_card(events: "Sequence[Stamped]", change: str) -> None:
+    """As whoever ran it saw it, on stderr."""
+    from smoldebug import report
+    from smoldebug.events import ChangeProposed
+    from smoldebug.view import OutputFormat, open_view
+
+    view = open_view(OutputFormat.PLAIN, report.document)
+    for stamped in events:
+        if isinstance(stamped.event, ChangeProposed) and stamped.event.card.id == change:
+            view.show(stamped)
+    view.close()
 
 
 def resume(

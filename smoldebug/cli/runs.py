@@ -137,7 +137,8 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
     from smoldebug.status import ExitStatus
 
     told = story(events)
-    outcome = told.outcome if told.status is not ExitStatus.INTERRUPTED else "interrupted"
+    said = {ExitStatus.INTERRUPTED: "interrupted", ExitStatus.NEEDS_APPROVAL: "needs approval"}
+    outcome = said.get(told.status, told.outcome)
     if not told.ended:
         outcome = "running" if running else "killed"
     return {

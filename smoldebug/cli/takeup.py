@@ -1,8 +1,10 @@
 """Taking up what an earlier run left: its journal, its cluster, an executor for its changes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_IWGRP, S_IWOTH
 
 from smoldebug import journal
 from smoldebug.change import Executor
@@ -21,13 +23,31 @@ from smoldebug.sources.open import open_world
 
 
 def idle(folder: Path) -> list[Stamped]:
-    """The journal of a run that nobody is working on. Raises UsageError while somebody is."""
+    """The journal of a run that nobody is working on, to be acted on: what it says may be sent.
+
+    Raises UsageError while somebody is, or where somebody else may write to it.
+    """
     path = folder / "journal.jsonl"
+    for each in (folder, path):
+        if why := _foreign(each):
+            raise UsageError(
+                f"{each} {why}: what it says would be sent as you",
+                hint=f"`smoldebug runs show {folder.name}` reads it; `chown` and `chmod go-w` "
+                "make it yours, if you trust it",
+            )
     if journal.is_open(path):
         raise UsageError(
             f"this run is still going on: {folder.name}", hint="end it first, with Ctrl-C"
         )
     return journal.read(path)
+
+
+def _foreign(path: Path) -> str:
+    """Why somebody else may have written it, or ""."""
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        return "belongs to another user"
+    return "may be written by others" if found.st_mode & (S_IWGRP | S_IWOTH) else ""
 
 
 @contextmanager

@@ -66,11 +66,11 @@ def undo(
     entries = chosen(before, change or [])
     machine = output_format(output) in (OutputFormat.JSON, OutputFormat.JSONL)
     if not entries:
-        _tell(before, {}, machine)
+        _tell(before, {}, machine, change or ())
         return ExitStatus.MET
     with reopened(folder, before) as (executor, me):
         found = {} if yes and not dry_run else _rehearsed(executor, entries)
-        if dry_run:
+        if dry_run or not (yes or _possible(found)):
             _tell(before, found, machine)
             return _status(found)
         if not yes and not confirmed(before, found, terminal(Event())):
@@ -139,9 +139,20 @@ def confirmed(past: "Past", found: "Ends", read: "Reader | None") -> bool:
         typer.echo("nobody to ask here: -y says yes, --dry-run only shows it", err=True)
         return False
     sys.stderr.write(_words(past, found))
-    sys.stderr.write(f"put back {len(found)} on {past.started.context or 'this machine'}? [y/N] > ")
+    what = f"put back {' '.join(_possible(found))}"
+    sys.stderr.write(f"{what} on {past.started.context or 'this machine'}? [y/N] > ")
     sys.stderr.flush()
-    return (read(TIME_LIMIT, lambda left: None) or "").strip().lower() in ("y", "yes")
+    said = read(TIME_LIMIT, lambda left: None) or ""
+    if said.strip().lower() in ("y", "yes"):
+        return True
+    sys.stderr.write(
+        "nothing was put back\n" if said.endswith("\n") else "\nnothing was put back\n"
+    )
+    return False
+
+
+def _possible(found: "Ends") -> list[str]:
+    return [name for name, (state, _) in found.items() if state in AS_BEFORE]
 
 
 def _status(found: "Ends") -> "ExitStatus":
@@ -151,13 +162,13 @@ def _status(found: "Ends") -> "ExitStatus":
     return ExitStatus.MET if good else ExitStatus.UNDO_FAILED
 
 
-def _tell(past: "Past", found: "Ends", machine: bool) -> None:
+def _tell(past: "Past", found: "Ends", machine: bool, asked: "Sequence[str]" = ()) -> None:
     from smoldebug.untrusted import inert
     from smoldebug.view.jsonl import dumps
     from smoldebug.view.stream import encodable
 
     if not machine:
-        encodable(sys.stdout).write(inert(_words(past, found)))
+        encodable(sys.stdout).write(inert(_words(past, found) or _nothing(past, asked)))
         return
     changes = [
         {"id": name, "target": str(past.ledger[name].card.change.target), "state": state,
@@ -171,11 +182,15 @@ def _tell(past: "Past", found: "Ends", machine: bool) -> None:
 def _words(past: "Past", found: "Ends") -> str:
     from smoldebug.untrusted import plain
 
-    if not found:
-        return "nothing to undo: no change of this run stands\n"
     lines = []
     for name, (state, detail) in found.items():
         change = past.ledger[name].card.change
         lines.append(f"{name} {change.kind} {change.target} · {past.started.context} · {state}")
         lines += [f"   {line}" for line in plain(detail).splitlines()]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _nothing(past: "Past", asked: "Sequence[str]") -> str:
+    """Why there is nothing to undo."""
+    states = ", ".join(f"{name} is {past.ledger[name].state}" for name in asked)
+    return f"nothing to undo: {states or 'no change of this run stands'}\n"
