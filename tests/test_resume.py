@@ -101,7 +101,12 @@ def test_who_approves_sees_the_card_first(me: OnCall) -> None:
     said = me.smoldebug("runs", "approve", "last", "C1")
     assert said.code == ExitStatus.NEEDS_APPROVAL
     assert said.out == f"smoldebug runs approve {me.run} C1 --hash {digest}\n"
-    for part in ("C1 scale Deployment/shop/auth on ", "+/spec/replicas: 4", f"hash      {digest}"):
+    for part in (
+        "goal      NOT MET",
+        "C1 scale Deployment/shop/auth on ",
+        "+/spec/replicas: 4",
+        f"hash      {digest}",
+    ):
         assert part in said.err
     assert me.journal.read_bytes() == before
 

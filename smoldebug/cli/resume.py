@@ -88,15 +88,21 @@ def approve(
 
 
 def _show_card(events: "Sequence[Stamped]", change: str) -> None:
-    """As whoever ran it saw it, on stderr."""
+    """As whoever ran it saw it, after how the goal stood then; on stderr."""
     from smoldebug import report
-    from smoldebug.events import ChangeProposed
+    from smoldebug.events import ChangeProposed, GoalChecked
     from smoldebug.view import OutputFormat, open_view
 
-    view = open_view(OutputFormat.PLAIN, report.document)
+    goal: list[Stamped] = []
+    shown: list[Stamped] = []
     for stamped in events:
+        if isinstance(stamped.event, GoalChecked):
+            goal = [stamped]
         if isinstance(stamped.event, ChangeProposed) and stamped.event.card.id == change:
-            view.show(stamped)
+            shown = [*goal, stamped]
+    view = open_view(OutputFormat.PLAIN, report.document)
+    for stamped in shown:
+        view.show(stamped)
     view.close()
 
 
