@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from clusters import deployment
 from crashes import Job, Killer
-from oncall import ESCALATE, READS, SYSTEM
+from oncall import ESCALATE, READS, SYSTEM, annotated
 
 from smoldebug.lab.catalog import resource
 from smoldebug.lab.server import serve
@@ -85,8 +85,11 @@ class CrashLab:
         """The job of running a story, in a new namespace."""
         store, namespace = self.store, f"run-{next(self._numbers)}"
         store.create(resource("namespaces"), None, {"metadata": {"name": namespace}})
-        store.create(resource("deployments"), namespace, deployment("auth", replicas=2))
-        store.create(resource("configmaps"), namespace, config("old"))
+        for kind, item in (
+            ("deployments", deployment("auth", replicas=2)),
+            ("configmaps", config("old")),
+        ):
+            store.create(resource(kind), namespace, annotated(item))
         playbook, script = self.folder / f"{story}.yaml", self.folder / f"{story}.script"
         return Job(self.folder / namespace, self.kubeconfig, playbook, script, namespace)
 
