@@ -1,6 +1,7 @@
 """An organisation's policy: where it is read from, what is said of a bad one, when changes may be
 made, and what other runs count for. What a policy refuses is in test_guard.py."""
 
+import os
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -70,7 +71,8 @@ def test_what_cannot_be_read_is_not_taken_for_nothing(tmp_path):
     broken.symlink_to(tmp_path / "gone.yaml")
     file = tmp_path / "file"
     file.write_text("")
-    for path in (broken, file / "policy.yaml", tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (broken, file / "policy.yaml", tmp_path, tmp_path / "pipe.yaml"):
         with pytest.raises(PlaybookError, match="cannot be read"):
             load_policies({}, path)
 

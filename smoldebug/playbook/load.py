@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from stat import S_ISFIFO
 from typing import Any
 
 import msgspec
@@ -149,11 +150,14 @@ def _blame(
 def read_file(path: Path, most: int) -> bytes:
     """Its first bytes. Raises PlaybookError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(most)
+        # opening a pipe might never end, not by Ctrl-C either
+        if not S_ISFIFO(path.stat().st_mode):
+            with path.open("rb") as file:
+                return file.read(most)
+        reason = "it is a pipe"
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise PlaybookError(f"cannot be read: {reason}", one_line(str(path), 4096)) from error
+    raise PlaybookError(f"cannot be read: {reason}", one_line(str(path), 4096))
 
 
 def _values(root: Block, overrides: Mapping[str, str]) -> Values:
