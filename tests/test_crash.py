@@ -158,6 +158,7 @@ def taken_up(lab: CrashLab, way_up: Sequence[Any], crash: Crash) -> Play:
     entries = list(ledger(events).values())
     assert not any(entry.intent for entry in entries), said
     top = max(way_up.index(each) for each in history)
+    assert states(events).count("verified") == top, said
     there, back = [*way_up[: top + 1]], [*way_up[:top]][::-1]
     if crash.then == RESUME and story.goal is not None:
         assert (status, history) == (ExitStatus.MET, way_up), said
@@ -169,6 +170,10 @@ def taken_up(lab: CrashLab, way_up: Sequence[Any], crash: Crash) -> Play:
         assert history == there, said
         assert status == (ExitStatus.UNDO_FAILED if top else ExitStatus.MET), said
         assert sum(entry.stands for entry in entries) == top, said
+
+
+def states(events: Sequence[Stamped]) -> list[str]:
+    return [each.event.state for each in events if isinstance(each.event, ChangeSettled)]
 
 
 @pytest.fixture(scope="module")
