@@ -128,6 +128,11 @@ class OnCall:
             connection.request("PATCH", path, json.dumps({"spec": spec}), headers)
             assert connection.getresponse().status == 200
 
+    def made_anew(self) -> None:
+        """auth as it was at first: nobody has changed it."""
+        self.cluster.store.delete(resource("deployments"), "shop", "auth")
+        self.cluster.add(AUTH)
+
     @contextmanager
     def once(self, holds: Callable[[Object], Any], then: Callable[[], Any]) -> Iterator[None]:
         """In the meantime somebody else does something as soon as auth is like that."""
@@ -180,13 +185,16 @@ def on_call(
     for name, value in environment(folder, COLUMNS="160").items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(folder)
-    with practice(folder, SYSTEM, annotated(deployment("auth", replicas=2))) as cluster:
+    with practice(folder, SYSTEM, AUTH) as cluster:
         yield OnCall(folder, cluster, captured)
 
 
 def annotated(item: Object) -> Object:
     """As nearly all objects are; one without annotations takes two requests to change."""
     return {**item, "metadata": {**item["metadata"], "annotations": {"team": "shop"}}}
+
+
+AUTH = annotated(deployment("auth", replicas=2))
 
 
 def replicas_are(wanted: int) -> dict[str, Any]:

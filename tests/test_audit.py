@@ -198,13 +198,13 @@ def test_a_yes_that_cannot_be_recorded_is_none(me: OnCall) -> None:
 def test_a_disk_that_fills_up(me: OnCall, full_from: type[AnyEvent], sent: bool) -> None:
     """From the middle of that line on nothing can be written."""
     assert me.triage(scale_to(4), options=("-y",)).code == ExitStatus.MET
-    me.edit(replicas=2)
     room = 0
     for line, stamped in zip(me.journal.read_bytes().split(b"\n"), me.events, strict=False):
         room += len(line) // 2 if isinstance(stamped.event, full_from) else len(line) + 1
         if isinstance(stamped.event, full_from):
             break
     me.journal.parent.rename(me.folder / "before")
+    me.made_anew()  # so that the next journal is as long, line for line
     named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")
     done = limited(me, room, "triage", *named, "-y", "-o", "plain")
     assert me.replicas == (4 if sent else 2)
