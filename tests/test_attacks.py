@@ -491,7 +491,9 @@ def test_no_secret_reaches_a_model_or_a_sink(family: str, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", [Verdict, FirstCard])
 def test_goal_and_first_card_are_masked_before_anybody_sees_them(kind: type, tmp_path: Path):
-    tools = Stage([], tmp_path).agent.toolset
+    stage = Stage([], tmp_path)
+    stage.journal.close()
+    tools = stage.agent.toolset
     told = tools.shown(filled(kind, f"pass\u200bword={PASSWORD} \x1b[2J"))
     assert isinstance(told, kind)
     assert PASSWORD not in repr(told)

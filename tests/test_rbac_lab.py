@@ -28,11 +28,12 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder, self.lab = folder, folder / "lab"
         self.admin = control.start(self.lab, dies_with_parent=True).kubeconfig
-        (folder / "playbooks").mkdir()
+        mine = folder / "home/playbooks"  # $SMOLDEBUG_HOME: one in ./ replaces no shipped one
+        mine.mkdir(parents=True)
         for name in ("triage", "triage-502"):
             text = (shipped("playbooks") / f"{name}.yaml").read_text(encoding="utf-8")
             quick = text.replace("every: 5s", "every: 1s")
-            (folder / "playbooks" / f"{name}.yaml").write_text(quick, encoding="utf-8")
+            (mine / f"{name}.yaml").write_text(quick, encoding="utf-8")
 
     def until_said(self, app: str, words: str) -> None:
         files = list((self.lab / "pods").glob(f"shop_{app}-*/*/*.log"))

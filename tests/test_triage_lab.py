@@ -31,11 +31,12 @@ class Shop:
         self.folder, self.lab = folder, folder / "lab"
         info = control.start(self.lab, dies_with_parent=True)
         self.env = environment(folder, KUBECONFIG=str(info.kubeconfig))
-        (folder / "playbooks").mkdir()
+        mine = folder / "home/playbooks"  # $SMOLDEBUG_HOME: one in ./ replaces no shipped one
+        mine.mkdir(parents=True)
         for name, every in (("triage.yaml", "300ms"), ("triage-502.yaml", "1s")):
             text = (shipped("playbooks") / name).read_text(encoding="utf-8")
             assert text.count("every: 5s") == 1
-            (folder / "playbooks" / name).write_text(text.replace("every: 5s", f"every: {every}"))
+            (mine / name).write_text(text.replace("every: 5s", f"every: {every}"))
 
     def smoldebug(self, *arguments: str) -> Completed:
         return smoldebug(*arguments, cwd=self.folder, env=self.env)
