@@ -408,6 +408,21 @@ def test_an_approval_given_later_is_carried_out_by_resume():
     assert found["NEXT"] == ("C1 is approved; to carry it out:", f"$ {RESUME}")
 
 
+def test_an_approved_change_that_resume_did_not_take_is_replaced_by_the_card_after_it():
+    yes, again = Decision(Answer.YES, "operator", "runs approve", "berta"), proposed()
+    again = ChangeProposed(replace(again.card, id="C2", digest="0123456789abcdef"))
+    asked = (proposed(), ChangeDecided("C1", "", NOBODY), ended(ExitStatus.NEEDS_APPROVAL))
+    approved = (Continued("approve", Who("berta")), ChangeDecided("C1", "", yes))
+    resumed = (Continued("resume", Who("berta")), again, ChangeDecided("C2", "", NOBODY))
+    found = told(*asked, *approved, *resumed, ended(ExitStatus.NEEDS_APPROVAL))
+    assert found["VERDICT"][0].startswith("Not fixed; a change waits for approval")
+    approve = "smoldebug runs approve 7f3a1c C2 --hash 0123456789abcdef"
+    asks = ("if C2 is right, approve it and go on:", f"$ {approve}", f"$ {RESUME}")
+    assert found["NEXT"] == asks
+    unanswered = told(*asked, *resumed, ended(ExitStatus.NEEDS_APPROVAL))
+    assert unanswered["NEXT"] == asks, "the first card is not asked about any more"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

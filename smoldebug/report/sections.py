@@ -23,6 +23,7 @@ from smoldebug.report.words import (
     resume_command,
     state_words,
     summary,
+    to_carry_out,
     undo_by_hand,
     undo_command,
     used,
@@ -171,7 +172,7 @@ def _next_for(told: Story, change: Entry) -> list[str]:
     if awaited(told, change):
         commands = approve_commands(told, change)
         return [f"if {name} is right, approve it and go on:", *(f"$ {each}" for each in commands)]
-    if change.state == "approved" and told.status is ExitStatus.NEEDS_APPROVAL:
+    if to_carry_out(told, change):
         return [f"{name} is approved; to carry it out:", f"$ {resume_command(told)}"]
     if change.state == "unknown":
         return [f"look whether {name} took effect on {target}: nothing says so"]

@@ -73,6 +73,7 @@ class Story:
     continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
+    passed_over: set[str] = field(default_factory=set)  # approved, and not carried out by then
     first_evidence: float | None = None
     cause_named: float | None = None  # when a hypothesis was first confirmed, and stayed so
     goal_met: float | None = None
@@ -149,6 +150,8 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
             told.usage = usage
         case RunEnded():
             told.ended, told.usage = event, event.usage
+            entries = told.changes.items()
+            told.passed_over = {card for card, entry in entries if entry.state == "approved"}
             told.verdict = event.verdict or told.verdict
 
 

@@ -65,8 +65,9 @@ def _verdict(told: Story) -> str:
 
 
 def _approved(told: Story) -> bool:
-    states = {change.state for change in told.changes.values()}
-    return "approved" in states and "waiting" not in states
+    changes = told.changes.values()
+    waits = any(awaited(told, change) for change in changes)
+    return not waits and any(to_carry_out(told, change) for change in changes)
 
 
 def cause(told: Story) -> tuple[str, list[Hypothesis]]:
@@ -173,8 +174,26 @@ def undo_by_hand(told: Story, change: Entry) -> str:
 
 
 def awaited(told: Story, change: Entry) -> bool:
-    """Is it what the run waits for? A later answer to the same question settles an earlier one."""
-    return change.state == "waiting" and told.status is ExitStatus.NEEDS_APPROVAL
+    """Is it what the run waits for? A later card, or answer, settles an earlier one."""
+    if change.state != "waiting" or told.status is not ExitStatus.NEEDS_APPROVAL:
+        return False
+    alike = [other for other in told.changes.values() if _asks(other) == _asks(change)]
+    return alike[-1] is change
+
+
+def _asks(change: Entry) -> tuple[str, str]:
+    made = change.card.change
+    return made.kind.value, str(made.target)
+
+
+def to_carry_out(told: Story, change: Entry) -> bool:
+    """Would a resume carry it out? Not one that was approved and that a resume did not take: what
+    it was to change had moved, and a card of its own asks about that."""
+    return (
+        change.state == "approved"
+        and told.status is ExitStatus.NEEDS_APPROVAL
+        and change.card.id not in told.passed_over
+    )
 
 
 def approve_commands(told: Story, change: Entry) -> list[str]:
