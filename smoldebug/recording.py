@@ -13,8 +13,8 @@ def recorded(
 ) -> Iterator[Stamped]:
     """Each event stamped, and journaled before the next one is asked for.
 
-    From the first that cannot be written (a full disk, a folder that is read-only) nothing more is
-    changed: what undoes a change could not be found again.
+    From the first that cannot be written (a full disk, a folder that is read-only) nothing new is
+    changed: what undoes a change could not be found again. What was changed is still taken back.
     """
     for event in events:
         stamped = stamp(event)
@@ -23,5 +23,5 @@ def recorded(
                 journal.append(stamped)
             except SmoldebugError as error:
                 executor.unrecorded = str(error)
-                yield stamp(Note(f"{error}: from here on nothing is changed", "warning"))
+                yield stamp(Note(f"{error}: from here on nothing new is changed", "critical"))
         yield stamped

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import environment
 from modelserver import ModelServer, calls
-from oncall import OnCall, on_call, scale_to
+from oncall import MISSED, OnCall, on_call, scale_to
 
 from smoldebug.events import AnyEvent, ChangeIntended, ChangeSettled, ModelAsked, RunStarted
 from smoldebug.sources.process import LocalProcesses
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing_and_says_why(me: OnCall
     said = me.triage(scale_to(4), options=("-y", "-o", "plain"))
     assert (said.code, me.replicas) == (ExitStatus.NOT_MET, 2)
     assert "cannot write below" in said.err
-    assert "from here on nothing is changed" in said.err
+    assert "from here on nothing new is changed" in said.err
     assert "REFUSED, since what undoes it cannot be recorded" in said.err
     assert said.out.startswith("VERDICT   Not fixed")
     assert "REPORT    not kept: Not a directory" in said.out
@@ -209,12 +209,45 @@ def test_a_disk_that_fills_up(me: OnCall, full_from: type[AnyEvent], sent: bool)
     done = limited(me, room, "triage", *named, "-y", "-o", "plain")
     assert me.replicas == (4 if sent else 2)
     assert done.code == (ExitStatus.MET if sent else ExitStatus.NOT_MET)
-    assert "cannot write the journal: File too large: from here on nothing is " in done.stderr
+    assert "cannot write the journal: File too large: from here on nothing new " in done.stderr
     assert done.stdout.startswith("VERDICT   Fixed" if sent else "VERDICT   Not fixed")
     assert "Traceback" not in done.stderr
     if sent:  # what is on the disk is enough to take it back
         assert me.smoldebug("undo", "last", "-y").code == ExitStatus.MET
         assert me.replicas == 2
+
+
+def test_what_a_full_disk_has_no_record_of_is_taken_back_all_the_same_and_said(me: OnCall) -> None:
+    assert me.triage(scale_to(4), options=("-y",), **MISSED).code == ExitStatus.UNDONE
+    room = 0
+    for line, stamped in zip(me.journal.read_bytes().split(b"\n"), me.events, strict=False):
+        room += len(line) + 1
+        if isinstance(stamped.event, ChangeIntended):
+            break
+    me.journal.parent.rename(me.folder / "before")
+    me.made_anew()
+    named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")
+    done = limited(me, room, "triage", *named, "-y", "-o", "plain")
+    assert (done.code, me.replicas) == (ExitStatus.UNDONE, 2)
+    assert "C1 undone" in done.stderr
+    (record,) = [line for line in done.stdout.splitlines() if line.startswith("RECORD ")]
+    assert "INCOMPLETE from " in record
+    assert "cannot write the journal: File too large: from here on nothing new" in record
+    shown = me.smoldebug("runs", "show", "last").out
+    assert "look whether C1 took effect" in shown
+    for options in (("-y",), ("--dry-run",), ()):
+        again = limited(me, room, "undo", "last", *options)
+        assert again.code == ExitStatus.MET
+        assert "C1 scale Deployment/shop/auth · lab · as before already" in again.stdout
+
+
+def test_of_a_report_that_does_not_fit_nothing_stays(me: OnCall) -> None:
+    me.triage(scale_to(4))
+    named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")
+    me.journal.parent.rename(me.folder / "before")
+    done = limited(me, 100, "triage", *named, "-o", "plain")
+    assert "REPORT    not kept: File too large" in done.stdout
+    assert not list(me.journal.parent.glob("report*"))
 
 
 def limited(me: OnCall, size: int, *arguments: str) -> Completed:

@@ -360,7 +360,7 @@ def test_what_cannot_be_recorded_is_not_begun_and_what_was_done_does_not_stay(tm
         ended = stage.play()
     assert ended.status is ExitStatus.UNDONE
     assert stage.replicas == 1
-    [note] = [note for note in stage.events(Note) if note.severity == "warning"]
-    assert note.text == "cannot write the journal: no space left: from here on nothing is changed"
+    [note] = [note for note in stage.events(Note) if note.severity == "critical"]
+    assert note.text == "cannot write the journal: no space left: from here on nothing new is changed"
     refused = [answer for answer in stage.events(ToolAnswered) if answer.tool == "scale"][-1]
     assert "REFUSED, since what undoes it cannot be recorded" in refused.text

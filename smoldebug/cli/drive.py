@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -77,7 +77,7 @@ def report_paths(words: Sequence[str]) -> dict[str, Path]:
 def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
     kept = folder / "report.md"
     try:
-        kept.write_text(markdown(seen), encoding="utf-8")
+        _write_whole(kept, markdown(seen))
         where = f"kept in {kept}"
     except OSError as error:
         where = f"not kept: {error.strerror}"
@@ -88,6 +88,18 @@ def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[
         except OSError as error:
             raise UsageError(f"cannot write the report: {error}", hint=where) from None
     view.closing([*sections(seen), Section("REPORT", (where.removeprefix("kept in "),))])
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """All of it or nothing: a disk that is full leaves no part of a report. Raises OSError."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def _status(seen: Sequence[Stamped]) -> ExitStatus:

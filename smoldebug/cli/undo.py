@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     Ends = dict[str, tuple[str, str]]  # by change: how its undo ended or would end, and why
 
-AS_BEFORE = ("undone", "would be undone", "failed")  # the last: it was never applied
+ALREADY = "as before already"
+AS_BEFORE = ("undone", "would be undone", ALREADY, "failed")  # the last: it was never applied
 
 EXAMPLES = """\
 Examples:
@@ -107,8 +108,10 @@ def carry_out(
     def events() -> "Iterator[AnyEvent]":
         yield Continued("undo", me)
         if why := executor.unrecorded:
-            for entry in entries:
-                yield ChangeSettled(entry.card.id, "undo failed", f"nothing was sent: {why}")
+            for name, (state, detail) in _rehearsed(executor, entries).items():
+                held = state == ALREADY
+                settled = (state, detail) if held else ("undo failed", f"nothing was sent: {why}")
+                yield ChangeSettled(name, *settled)
             return
         yield from executor.settle(past.ledger.values())
         executor.restore(entry for entry in reversed(entries) if entry.stands)
@@ -124,9 +127,12 @@ def _rehearsed(executor: "Executor", entries: "Sequence[Entry]") -> "Ends":
     found = {}
     for entry in entries:
         try:
-            found[entry.card.id] = executor.rehearse(entry.card)
+            state, detail = executor.rehearse(entry.card)
         except SmoldebugError as error:
-            found[entry.card.id] = ("undo failed", str(error))
+            state, detail = "undo failed", str(error)
+        if state == "undone":  # without anything being sent
+            state, detail = ALREADY, "nothing is to be put back"
+        found[entry.card.id] = (state, detail)
     return found
 
 
@@ -152,7 +158,7 @@ def confirmed(past: "Past", found: "Ends", read: "Reader | None") -> bool:
 
 
 def _possible(found: "Ends") -> list[str]:
-    return [name for name, (state, _) in found.items() if state in AS_BEFORE]
+    return [name for name, (state, _) in found.items() if state == "would be undone"]
 
 
 def _status(found: "Ends") -> "ExitStatus":

@@ -1,4 +1,4 @@
-"""The final report in short: VERDICT, CAUSE, CHANGED, PROPOSED, NOT SEEN, RULED OUT, NEXT, CHECKED.
+"""The final report in short: VERDICT first, then what was found, changed, not seen and is next.
 
 A line that starts with `$ ` is a command to copy. Text from the world is plain and on one line.
 """
@@ -53,6 +53,7 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("RULED OUT", ruled_out(told)),
             ("NEXT", next_steps(told)),
             ("CHECKED", checked(told)),
+            ("RECORD", record(told)),
         )
         if lines
     ]
@@ -64,6 +65,14 @@ def gaps(told: Story) -> list[str]:
     for gap in told.gaps:
         by_reason.setdefault(gap.why, []).append(gap.what)
     return [f"{', '.join(what)}: {why}" for why, what in by_reason.items()]
+
+
+def record(told: Story) -> list[str]:
+    """From when on the journal of this run does not tell what happened; nothing where it does."""
+    if told.unrecorded is None:
+        return []
+    at, why = told.unrecorded
+    return [f"INCOMPLETE from {moment(told, at)} on: {why}"]
 
 
 def _safe(line: str) -> str:

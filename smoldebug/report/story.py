@@ -13,6 +13,7 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     HypothesesChanged,
+    Note,
     RunEnded,
     RunStarted,
     Stamped,
@@ -70,6 +71,7 @@ class Story:
     changes: Ledger = field(default_factory=Ledger)
     decided: dict[str, tuple[Decision, datetime]] = field(default_factory=dict)  # by change
     later: dict[str, Later] = field(default_factory=dict)  # by change
+    unrecorded: tuple[datetime, str] | None = None  # when the journal stopped telling, and why
     continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
@@ -157,6 +159,8 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
 
 def _audit(told: Story, stamped: Stamped, event: AnyEvent) -> None:
     match event:
+        case Note(severity="critical"):
+            told.unrecorded = stamped.at, event.text
         case Continued():
             told.continued.append((stamped.at, event))
             if event.command == "resume":
