@@ -86,6 +86,7 @@ class Agent:
         self.models, self.toolset, self.notebook = list(models), toolset, notebook
         self.executor, self.signals, self.clock = executor, signals, clock
         self.usage = Usage()
+        self.endpoint = ""  # base URL of the models, where one was named: for the record
         self.time_left: Callable[[], float] = lambda: float("inf")
         self.changed = 0  # changes applied in the current turn
         self.pending: Card | None = None  # waits for an approval that nobody can give now
@@ -280,7 +281,9 @@ class _ToolCallingAgent(ToolCallingAgent):
         turn = self.driver.usage.turns + 1
         yield TurnStarted(turn, replace(self.driver.used(), turns=turn))
         if self.driver.model != EXPERT:  # which reads the evidence, and sends nothing anywhere
-            yield ModelAsked(turn, self.driver.model, self._unsent())
+            yield ModelAsked(
+                turn, self.driver.model, self._unsent(), self.driver.endpoint, tuple(self.tools)
+            )
         yield from super()._step_stream(memory_step)
 
     def process_tool_calls(

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -38,6 +38,8 @@ from smoldebug.records import (
 from smoldebug.redact import Redactor
 
 Approver = Callable[[Card], Decision]
+LASTS = timedelta(hours=1)  # how long a yes given beforehand counts; after that it is asked again
+AGAIN = 2  # times that a change is asked for anew because what it replaces has moved
 LATE = (0.2, 0.4, 0.8, 1.6)  # seconds between looks for a change whose answer was lost
 
 
@@ -95,6 +97,7 @@ class Executor:
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Where an earlier process left off: what stands, what was decided, how it was numbered."""
+        now = self._clock.now()
         for entry in entries:
             self._proposed += 1
             if entry.stands:
@@ -103,7 +106,7 @@ class Executor:
                 self._times.append(entry.at)
             if entry.touched and entry.decision and entry.decision.lifted:
                 self.break_glass = ""
-            if entry.state == "approved" and entry.decision:
+            if entry.state == "approved" and entry.at and now - entry.at < LASTS:
                 self._answers[entry.card.digest] = entry
 
     def execute(self, change: Change, approved: str = "") -> Steps:
@@ -111,6 +114,15 @@ class Executor:
 
         `approved` is the id of the card that this very change had when somebody said yes to it.
         """
+        outcome = yield from self._try(change, approved)
+        for _ in range(AGAIN):
+            renewed = self._renewed(change) if outcome.state == "moved" else None
+            if renewed is None:
+                break
+            outcome = yield from self._try(change := renewed)
+        return replace(outcome, state="failed") if outcome.state == "moved" else outcome
+
+    def _try(self, change: Change, approved: str = "") -> Steps:
         first = self._guard.judge(change, self._tally())
         if first.answer is Answer.NO:
             return _refused(first)
@@ -243,7 +255,8 @@ class Executor:
             detail = self._applier(change).apply(change, note)
         except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
             yield self._settled(card, "failed", str(error))
-            return Outcome("failed", f"FAILED, nothing changed: {error}", card)
+            state = "moved" if isinstance(error, Conflict) else "failed"
+            return Outcome(state, f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
             if not self._appears(change, note):
                 self.applied.append(card)
@@ -256,6 +269,13 @@ class Executor:
             return Outcome("unknown", "sent, but reading it back shows something else", card)
         yield self._settled(card, "verified", detail)
         return Outcome("verified", f"applied and verified: {_told(change)} ({detail})", card)
+
+    def _renewed(self, change: Change) -> Change | None:
+        """The same change from how things are now, to be judged and asked for like any other."""
+        try:
+            return self._applier(change).renewed(change)
+        except SmoldebugError:
+            return None
 
     def _unrecordable(self, card: Card | None = None) -> Outcome:
         text = f"REFUSED, since what undoes it cannot be recorded: {self.unrecorded}"

@@ -106,6 +106,8 @@ class ModelAsked(Event, frozen=True):
     turn: int
     model: str
     messages: tuple[Json, ...]  # those that it had not been sent before
+    endpoint: str = ""  # base URL, where one was named
+    tools: tuple[str, ...] = ()  # whose descriptions (docs/tools.md) go along each time
 
 
 class ToolCalled(Event, frozen=True):

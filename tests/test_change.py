@@ -31,6 +31,7 @@ from smoldebug.events import (
 from smoldebug.guard import Guard
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook import models
+from smoldebug.pointers import lookup
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
 from smoldebug.redact import Redactor
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed
@@ -371,24 +372,57 @@ def set_field(path: str, value: Any) -> Callable[[FakeCluster], Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "act"),
-    [
-        (scale(), set_field("/spec/replicas", 5)),
-        (scale(), set_field("/metadata/uid", "u2")),
-        (scale(), lambda cluster: cluster.objects.pop(AUTH)),
-        (annotate("ours"), set_field("/spec/paused", "theirs")),
-    ],
+    "act", [set_field("/metadata/uid", "u2"), lambda cluster: cluster.objects.pop(AUTH)]
 )
-def test_an_object_that_moved_since_it_was_read_is_not_changed(change: Change, act):
+def test_an_object_that_is_another_one_or_gone_is_not_changed(act: Callable[[FakeCluster], Any]):
     stage = somebody(act)
-    events, outcome = stage.execute(change)
+    events, outcome = stage.execute(scale())
     assert types(events) == LIFE
     assert (outcome.state, events[-1].state) == ("failed", "failed")
     assert "nothing changed" in outcome.text
     assert stage.executor.applied == []
-    found = stage.cluster.objects.get(AUTH, {"spec": {}})["spec"]
-    assert found.get("replicas") in (None, 1, 5)
-    assert found.get("paused") in (None, "theirs")
+    assert stage.cluster.objects.get(AUTH, {"spec": {"replicas": 1}})["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "theirs"),
+    [(scale(after=3), "/spec/replicas", 2), (annotate("ours"), "/spec/paused", "theirs")],
+)
+def test_a_field_that_moved_while_it_was_approved_is_asked_for_again(
+    change: Change, path: str, theirs: Any
+):
+    cards: list[Card] = []
+
+    def approve(card: Card) -> Decision:
+        cards.append(card)
+        if len(cards) == 1:
+            set_field(path, theirs)(stage.cluster)
+            return yes(card)
+        assert lookup(stage.cluster.objects[AUTH], path) == theirs, "nothing was overwritten"
+        return Decision(Answer.NO, "operator", "theirs is right")
+
+    stage = Stage(approver=approve)
+    events, outcome = stage.execute(change)
+    assert [card.change.before for card in cards] == [change.before, {path: theirs}]
+    assert cards[0].digest != cards[1].digest
+    assert types(events) == [*LIFE, ChangeProposed, ChangeDecided]
+    assert outcome.state == "declined"
+    assert lookup(stage.cluster.objects[AUTH], path) == theirs
+
+
+def test_a_field_that_never_stands_still_is_not_asked_for_for_ever():
+    replicas = iter(range(1, 99))
+
+    def approve(card: Card) -> Decision:
+        set_field("/spec/replicas", 10 + next(replicas))(stage.cluster)
+        return yes(card)
+
+    stage = Stage(
+        approver=approve, limits=models.Limits(replicas=models.ReplicaLimits(max_factor=99))
+    )
+    events, outcome = stage.execute(scale(after=9))
+    assert types(events) == LIFE * 3
+    assert outcome.state == "failed"
 
 
 def test_what_others_change_elsewhere_in_the_object_is_no_reason_to_stop():

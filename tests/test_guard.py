@@ -735,6 +735,30 @@ def test_a_policy_says_no_where_the_playbook_says_yes(narrowed: dict[str, Any], 
     assert "org.yaml" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "cluster", "allowed"),
+    [
+        ({"allow": Selection(clusters=["u1"])}, "u1", True),
+        ({"allow": Selection(clusters=["u1"])}, "u2", False),
+        ({"allow": Selection(clusters=["u1"])}, "", False),
+        ({"deny": Selection(clusters=["u1"])}, "u1", False),
+        ({"deny": Selection(clusters=["u1"])}, "u2", True),
+        ({"deny": Selection(clusters=["u1"])}, "", False),
+    ],
+)
+def test_a_cluster_is_known_by_its_id_whatever_a_kubeconfig_calls_it(
+    narrowed: dict[str, Any], cluster: str, allowed: bool
+):
+    guard = Guard(playbook(), [policy(**narrowed)], context="renamed", cluster=cluster)
+    assert (guard.judge(scale(), tally()).answer is Answer.YES) is allowed
+
+
+def test_any_kind_can_be_denied():
+    denied = policy(deny=Selection(targets=["*/shop/*"]))
+    verdict = Guard(playbook(), [denied]).judge(scale(), tally())
+    assert "denies changes of Deployment/shop/auth" in verdict.reason
+
+
 def test_what_a_policy_is_silent_about_it_does_not_narrow():
     wide = playbook(limits=limits(50, 50, 500))
     assert Guard(wide, [policy()]).judge(scale(2, 90), tally()).answer is Answer.YES

@@ -11,12 +11,13 @@ from smoldebug.clock import Clock, SystemClock
 from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, UnreachableError
 from smoldebug.fieldvalues import contains
 from smoldebug.kubectl import field_diff, kubectl_command, object_diff
-from smoldebug.pointers import moved, operations
+from smoldebug.pointers import lookup, moved, operations
 from smoldebug.records import Change, ChangeKind, Json, Surroundings
 from smoldebug.redact import Redactor
 from smoldebug.sources.kube_writes import note_of
 from smoldebug.sources.world import Cluster, Object
 
+_WHOLE = (ChangeKind.CREATE_OBJECT, ChangeKind.DELETE_OBJECT, ChangeKind.APPLY_OBJECT)
 ATTEMPTS = 6  # for one change, while others keep writing to the same object
 
 
@@ -63,6 +64,18 @@ class KubeApplier:
         if live is None:
             return f"created at resourceVersion {after}"
         return f"resourceVersion {before}→{after}" if answer else f"deleted at {before}"
+
+    def renewed(self, change: Change) -> Change | None:
+        if change.kind in _WHOLE:
+            return None
+        found = self._cluster().get(change.target)
+        if change.uid and _uid(found) != change.uid:
+            return None
+        now = {path: lookup(found, path) for path in (*change.before, *change.after)}
+        before = {path: value for path, value in now.items() if value is not None}
+        if before in (dict(change.before), dict(change.after)):
+            return None
+        return replace(change, before=before)
 
     def holds(self, change: Change, note: str) -> bool:
         """An object that was created is ours by its note, and one that was to be made again is

@@ -41,6 +41,9 @@ class CommandApplier:
         self._done.add(note)
         return ended
 
+    def renewed(self, change: Change) -> Change | None:
+        return None
+
     def drift(self, change: Change, note: str) -> str:
         return ""
 
@@ -78,6 +81,9 @@ class ServerApplier:
         if servers.running(record) is None:
             raise ChangeFailed(f"it ended at once: {servers.last_words(log)}")
         return f"started pid {pid}" + (f" in place of {ended}" if ended else "")
+
+    def renewed(self, change: Change) -> Change | None:
+        return None
 
     def drift(self, change: Change, note: str) -> str:
         return ""

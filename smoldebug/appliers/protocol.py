@@ -29,6 +29,10 @@ class Applier(Protocol):
         """`ask` the server for a dry run, where it has one."""
         ...
 
+    def renewed(self, change: Change) -> Change | None:
+        """The same change from how things are now; None where that makes no sense any more."""
+        ...
+
     def apply(self, change: Change, note: str) -> str:
         """Carry it out; returns a short detail such as `resourceVersion 12→15`."""
         ...

@@ -117,7 +117,7 @@ def _crew(
     expert = Expert(evidence, brief(plan, tools, options.namespace))
     models = chain(options.models or _model_names(playbook), expert, options.api_base)
     agent = Agent(models, tools, notebook, acts, signals, clock)
-    agent.usage = _limits(playbook)
+    agent.usage, agent.endpoint = _limits(playbook), options.api_base
     first: RunStarted | Continued
     if past is None:
         first = _started(plan, options, goal, agent, world, place.cluster)

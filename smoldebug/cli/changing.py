@@ -26,6 +26,7 @@ def guard(plan: RunPlan, place: Place, policies: Sequence[Policy]) -> Guard:
         plan.playbook,
         policies,
         context=place.context,
+        cluster=place.cluster,
         inputs=plan.inputs,
         recent=recent_changes(runs_folder(), place.run),
     )

@@ -16,7 +16,7 @@ from smoldebug.guard.fields import LOCAL, ORDINARY, hidden, never
 from smoldebug.guard.limits import Tally, counts, exceeded, factor, objects, used
 from smoldebug.guard.provenance import anything
 from smoldebug.playbook.models import Limits, Playbook
-from smoldebug.playbook.policy import Policy, Selection
+from smoldebug.playbook.policy import Policy, PolicyFile, Selection
 from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef, Surroundings
 
 Recent = Callable[[datetime], Sequence[datetime]]  # when other runs changed something since then
@@ -28,8 +28,8 @@ Recent = Callable[[datetime], Sequence[datetime]]  # when other runs changed som
 class Guard:
     """Judges proposed changes by a playbook (`tools.change`, `scope`, `limits`) and by policies.
 
-    `inputs` are the values the playbook was given; `recent` tells when other runs on this machine
-    changed something, for limits over time.
+    `context` and `cluster` (its id) say where; `inputs` are the values the playbook was given;
+    `recent` tells when other runs on this machine changed something, for limits over time.
     """
 
     def __init__(
@@ -38,10 +38,12 @@ class Guard:
         policies: Sequence[Policy] = (),
         *,
         context: str = "",
+        cluster: str = "",
         inputs: Mapping[str, Json] = {},
         recent: Recent = lambda since: (),
     ) -> None:
-        self._playbook, self._policies, self._context = playbook, policies, context
+        self._playbook, self._policies = playbook, policies
+        self._context, self._cluster = context, cluster
         self._change, self._scope = playbook.tools.change, playbook.scope
         self._listed = provenance.listed(playbook, inputs)
         self._recent = recent
@@ -117,7 +119,7 @@ class Guard:
         """Who forbids it and why: nothing lifts these."""
         yield from (("guard", problem) for problem in self._permission(change) if problem)
         for policy in self._policies:
-            for problem in _against(policy.file.allow, policy.file.deny, change, self._context):
+            for problem in self._against(policy.file, change):
                 yield "policy", f"{problem} ({policy.source})"
         for where, limits in self._limits:
             if change.kind is ChangeKind.DELETE_OBJECT and _listed(limits, change.target):
@@ -140,6 +142,16 @@ class Guard:
         namespaces, namespace = self._scope.namespaces, change.target.namespace
         if namespaces and change.kind not in LOCAL and namespace not in (*namespaces, ""):
             yield f"namespace {namespace} is outside the playbook's scope"
+
+    def _against(self, policy: PolicyFile, change: Change) -> Iterator[str]:
+        yield from _against(policy.allow, policy.deny, change, self._context)
+        if change.kind in LOCAL:
+            return
+        known, denied = self._cluster, policy.deny.clusters
+        if policy.allow.clusters and known not in policy.allow.clusters:
+            yield f"the policy does not allow changes of this cluster: {known or 'id unknown'}"
+        if denied and (not known or known in denied):
+            yield f"the policy denies changes of this cluster: {known or 'id unknown'}"
 
     # --- limits -----------------------------------------------------------------------------
 

@@ -40,6 +40,14 @@ class Selection(Model, frozen=True, kw_only=True):
         Meta(min_length=1),
         doc("Cluster contexts; `*` stands for anything.", ["*-staging"]),
     ] = []
+    clusters: Annotated[
+        list[str],
+        Meta(min_length=1),
+        doc(
+            "Clusters by the uid of their namespace kube-system, which no kubeconfig can rename.",
+            ["0b1c6f0e-8d0a-4a53-9f3e-2f8f7f0c2a11"],
+        ),
+    ] = []
     namespaces: Annotated[
         list[str],
         Meta(min_length=1),

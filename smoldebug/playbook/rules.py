@@ -171,7 +171,7 @@ def report_target(target: str, key: str, report: Report) -> None:
     said = known.kind if known else "Deployment"
     if len(rest) == 1 and (known is None or known.namespaced):
         report(key, f"expected Kind/namespace/name, got {target!r}: the namespace is missing")
-    elif not _KIND.fullmatch(kind) or (known and known.kind != kind):
+    elif kind != "*" and (not _KIND.fullmatch(kind) or (known and known.kind != kind)):
         report(key, f"expected a Kind such as {said}, got {kind!r}")
     elif any("*" in part and part != "*" for part in rest):
         report(key, f"`*` stands only for a whole part, got {target!r}")

@@ -293,6 +293,13 @@ def _idle(playbook: Playbook) -> list[str]:
     return [f"{reason}: {', '.join(kinds)}" for reason, kinds in reasons.items() if kinds]
 
 
+_WHERE = (
+    ("contexts", "in clusters"),
+    ("clusters", "in clusters with the id"),
+    ("namespaces", "in namespaces"),
+)
+
+
 def _narrowed(policy: Policy, kinds: set[ChangeKind]) -> Iterator[str]:
     """What a policy takes away of the lines above."""
     allow, deny = policy.file.allow, policy.file.deny
@@ -300,7 +307,7 @@ def _narrowed(policy: Policy, kinds: set[ChangeKind]) -> Iterator[str]:
     if lost:
         yield f"but not {', '.join(lost)}: {policy.source}"
     for selection, verb in ((allow, "only"), (deny, "never")):
-        for key, words in (("contexts", "in clusters"), ("namespaces", "in namespaces")):
+        for key, words in _WHERE:
             if entries := getattr(selection, key):
                 yield f"{verb} {words} {', '.join(entries)}: {policy.source}"
         if selection.targets:
