@@ -131,18 +131,33 @@ class Journal:
 
 def read(path: Path) -> list[Stamped]:
     """All whole events. Raises UsageError when the chain is broken: somebody edited the file."""
+    found, broken = intact(path)
+    if broken:
+        run = path.parent.name
+        raise UsageError(
+            broken,
+            hint=f"nothing acts on it any more; `smoldebug runs show {run}` tells what the lines "
+            "before that one say, and what takes a change back by hand",
+        )
+    return found
+
+
+def intact(path: Path) -> tuple[list[Stamped], str]:
+    """The events up to the first line that is not as it was written, and what is wrong with that
+    one ("" where none is). Raises UsageError when the file cannot be read."""
     found: list[Stamped] = []
     chain = GENESIS
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
             item = msgspec.json.decode(line, type=_Line)
-            found.append(from_line(bytes(item.record)))
+            stamped = from_line(bytes(item.record))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}:{number}: not a journal line: {error}") from error
+            return found, f"{path}:{number}: not a journal line: {error}"
         chain = _link(chain, bytes(item.record))
         if item.chain != chain:
-            raise UsageError(f"{path}:{number}: the journal's hash chain is broken")
-    return found
+            return found, f"{path}:{number}: the journal's hash chain is broken"
+        found.append(stamped)
+    return found, ""
 
 
 def head(path: Path) -> str:

@@ -2,6 +2,7 @@
 record it nothing is changed."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,7 +90,30 @@ def test_an_edited_journal_names_the_line_and_nothing_is_undone_from_it(
     for command in (("undo", "last", "-y"), ("runs", "resume", "last")):
         said = me.smoldebug(*command)
         assert (said.code, "hash chain is broken" in said.err) == (ExitStatus.USAGE, True)
+        assert f"`smoldebug runs show {me.run}` tells what the lines before" in said.err
     assert me.replicas == 4
+
+
+def test_of_an_edited_journal_the_lines_before_are_shown_with_what_to_do_by_hand(
+    me: OnCall,
+) -> None:
+    me.triage(scale_to(4), options=("-y",))
+    lines = me.journal.read_bytes().splitlines(keepends=True)
+    me.journal.write_bytes(b"".join([*lines[:-1], lines[-1].replace(b"goal", b"gaol")]))
+    for output in ("plain", "markdown", "handover", "json"):
+        said = me.smoldebug("runs", "show", "last", "-o", output)
+        assert said.code == ExitStatus.NOT_MET
+        assert said.err.startswith("WARNING: ")
+        assert f"journal.jsonl:{len(lines)}: the journal's hash chain is broken" in said.err
+        assert "scale deployment/auth --replicas=2" in said.out
+        for refused in ("smoldebug undo", "smoldebug runs resume"):
+            assert refused not in said.out
+    shown = me.smoldebug("runs", "show", "last", "-o", "plain").out
+    assert "VERDICT   Unfinished" in shown
+    assert re.search("^RECORD +INCOMPLETE from .* on: edited: .*chain is broken$", shown, re.M)
+    me.journal.write_bytes(b"x\n")
+    nothing = me.smoldebug("runs", "show", "last")
+    assert (nothing.code, "not a journal line" in nothing.err) == (ExitStatus.USAGE, True)
 
 
 def test_the_end_of_a_torn_line_is_no_edit(me: OnCall) -> None:

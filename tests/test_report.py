@@ -350,6 +350,16 @@ def test_what_was_answered_in_another_way_since_is_not_waited_for():
     assert "NEXT" not in found
 
 
+def test_a_demo_recommends_nothing_on_the_cluster_that_is_gone():
+    whole = recorded_run()
+    begun = msgspec.structs.replace(whole[0].event, command="demo")
+    whole[0] = replace(whole[0], event=begun)
+    found = {section.heading: section.lines for section in sections(whole)}
+    assert not [line for lines in found.values() for line in lines if line.startswith("$ ")]
+    assert "NEXT" not in found
+    assert "undo" not in handover(whole)
+
+
 # --- one story of many processes --------------------------------------------------------------
 
 
@@ -381,6 +391,7 @@ def test_a_blocked_undo_shows_each_field_on_a_line_of_its_own():
     assert found["CHANGED"][0].endswith("· undo blocked")
     assert found["CHANGED"][2:4] == tuple(drift.splitlines())
     assert "undo blocked when berta took it back" in found["VERDICT"][0]
+    assert not [line for line in found["CHANGED"] if line.startswith("$ ")], "it would be lost"
     assert found["NEXT"] == (
         "Deployment/shop/auth was changed by somebody else since C1: settle with them what stays",
     )

@@ -80,13 +80,19 @@ def show(
     show_sent: Annotated[
         bool, typer.Option("--show-sent", help="Print what left this machine for a model instead.")
     ] = False,
-) -> None:
-    """Show the report of a run, also of one that was killed."""
+) -> int:
+    """Show the report of a run, also of one that was killed.
+
+    Of a journal that was edited it tells what the lines before the edit say, and exits with 1.
+    """
     from smoldebug import journal, report
+    from smoldebug.status import ExitStatus
     from smoldebug.view import OutputFormat, open_view, output_format
 
     path = journal.find(run) / "journal.jsonl"
-    events = journal.read(path)
+    events, broken = journal.intact(path)
+    if broken:
+        _warn(events, broken)
     if journal.is_open(path):
         typer.echo("this run is still going on; so far:", err=True)
     if show_sent:
@@ -102,6 +108,25 @@ def show(
                 view.show(stamped)
         view.closing(report.sections(events))
         view.close()
+    return ExitStatus.NOT_MET if broken else ExitStatus.MET
+
+
+def _warn(events: "list[Stamped]", broken: str) -> None:
+    """Of a journal that was edited only the lines before count, and its report says so. Raises
+    UsageError where there are none."""
+    from dataclasses import replace
+
+    from smoldebug.errors import UsageError
+    from smoldebug.events import Note
+
+    if not events:
+        raise UsageError(broken)
+    typer.echo(
+        f"WARNING: {broken}: somebody edited it. What follows is what the {len(events)} lines "
+        "before that say; nothing acts on it any more",
+        err=True,
+    )
+    events.append(replace(events[-1], event=Note(f"edited: {broken}", "edited")))
 
 
 def _write(text: str) -> None:

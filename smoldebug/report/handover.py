@@ -7,6 +7,7 @@ from smoldebug.ledger import Entry
 from smoldebug.report.sections import gaps, next_steps, ruled_out
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
+    BLOCKED,
     approve_commands,
     awaited,
     cause,
@@ -15,6 +16,7 @@ from smoldebug.report.words import (
     goal_words,
     state_words,
     summary,
+    undo_by_hand,
     undo_command,
     used,
     verdict_words,
@@ -54,8 +56,7 @@ def _changes(told: Story) -> list[str]:
         made = one_line(f"changed: {summary(change.card.change)} ({state_words(change)})", WIDTH)
         lines.append(made)
         if change.stands:
-            undo = undo_command(told, change)
-            lines.append(_whole(f"undo: $ {undo}" if undo else f"no undo: {_reason(change)}"))
+            lines += _take_back(told, change)
     return lines or ["changed: nothing"]
 
 
@@ -72,8 +73,12 @@ def _proposed(told: Story) -> list[str]:
     return [one_line(words, WIDTH), *map(_whole, commands)]
 
 
-def _reason(change: Entry) -> str:
-    return one_line(change.card.change.no_undo, WIDTH)
+def _take_back(told: Story, change: Entry) -> list[str]:
+    if undo := undo_command(told, change) or undo_by_hand(told, change):
+        return [_whole(f"undo: $ {undo}")]
+    blocked = change.detail.splitlines()[:EACH] if change.state == BLOCKED else []
+    why = change.card.change.no_undo
+    return [one_line(f"  no undo: {each}", WIDTH) for each in [why, *blocked] if each]
 
 
 def _whole(command: str) -> str:

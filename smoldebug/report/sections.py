@@ -11,6 +11,7 @@ from smoldebug.ledger import Entry
 from smoldebug.records import Outcome, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
+    BLOCKED,
     approve_commands,
     audit_words,
     awaited,
@@ -129,9 +130,11 @@ def changed(told: Story) -> list[str]:
 def _take_back(told: Story, change: Entry) -> list[str]:
     if reason := change.card.change.no_undo:
         return [f"cannot be taken back: {reason}"]
-    lines = ["to take it back:", f"$ {undo_command(told, change)}"]
-    by_hand = undo_by_hand(told, change)
-    return [*lines, "or by hand:", f"$ {by_hand}"] if by_hand else lines
+    undo, by_hand = undo_command(told, change), undo_by_hand(told, change)
+    lines = ["to take it back:", f"$ {undo}"] if undo else []
+    if by_hand:
+        lines += ["or by hand:" if undo else "to take it back by hand:", f"$ {by_hand}"]
+    return lines
 
 
 def proposed(told: Story) -> list[str]:
@@ -156,7 +159,11 @@ def next_steps(told: Story) -> list[str]:
     lines = [told.ended.question] if told.ended and told.ended.question else []
     for change in told.changes.values():
         lines += _next_for(told, change)
-    if told.started and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE):
+    if (
+        told.started
+        and not told.closed
+        and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
+    ):
         lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
@@ -185,12 +192,13 @@ def _next_for(told: Story, change: Entry) -> list[str]:
         return [f"{name} is approved; to carry it out:", f"$ {resume_command(told)}"]
     if change.state == "unknown":
         return [f"look whether {name} took effect on {target}: nothing says so"]
-    if change.state == "undo blocked":
+    if change.state == BLOCKED:
         return [f"{target} was changed by somebody else since {name}: settle with them what stays"]
     if change.state in ("undo failed", "cannot be undone"):
         return [f"put {target} back by hand: {change.detail}"]
     made = change.card.change
-    if told.status is ExitStatus.MET and change.stands and made.after and made.kind in KUBE_KINDS:
+    lasts = told.status is ExitStatus.MET and change.stands and not told.demo
+    if lasts and made.after and made.kind in KUBE_KINDS:
         lasting = wanted(made)
         return [f"make it last: put {lasting} into the manifest or chart of {target}"]
     return []

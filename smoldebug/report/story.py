@@ -72,6 +72,7 @@ class Story:
     decided: dict[str, tuple[Decision, datetime]] = field(default_factory=dict)  # by change
     later: dict[str, Later] = field(default_factory=dict)  # by change
     unrecorded: tuple[datetime, str] | None = None  # when the journal stopped telling, and why
+    edited: bool = False  # nothing acts on such a journal
     continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
@@ -95,6 +96,16 @@ class Story:
     def kubeconfig(self) -> str:
         """Its path where one was named: commands for people need it too."""
         return self.started.kubeconfig if self.started else ""
+
+    @property
+    def demo(self) -> bool:
+        """Was it a demo? Its cluster was gone when it was told."""
+        return self.started is not None and self.started.command == "demo"
+
+    @property
+    def closed(self) -> bool:
+        """Does nothing of smoldebug go on from here?"""
+        return self.edited or self.demo
 
     @property
     def applied(self) -> list[Entry]:
@@ -159,8 +170,8 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
 
 def _audit(told: Story, stamped: Stamped, event: AnyEvent) -> None:
     match event:
-        case Note(severity="critical"):
-            told.unrecorded = stamped.at, event.text
+        case Note(severity="critical" | "edited"):
+            told.unrecorded, told.edited = (stamped.at, event.text), event.severity == "edited"
         case Continued():
             told.continued.append((stamped.at, event))
             if event.command == "resume":

@@ -15,6 +15,7 @@ from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line, plain
 
 MASKS = Redactor()  # before-values are whole in the journal, for the undo, and only there
+BLOCKED = "undo blocked"  # by what somebody else has changed since
 _STATUS = {
     ExitStatus.MET: "Goal met",
     ExitStatus.NOT_MET: "Not fixed",
@@ -156,8 +157,8 @@ def audit_words(told: Story, change: Entry) -> str:
 
 
 def undo_command(told: Story, change: Entry) -> str:
-    """What takes it back and proves it; "" for what has no inverse."""
-    if change.card.change.no_undo:
+    """What takes it back and proves it; "" where nothing does, or it would be refused."""
+    if change.card.change.no_undo or change.state == BLOCKED or told.closed:
         return ""
     others = sum(other.stands for other in told.changes.values()) > 1
     only = ["--change", change.card.id] if others else []
@@ -165,9 +166,9 @@ def undo_command(told: Story, change: Entry) -> str:
 
 
 def undo_by_hand(told: Story, change: Entry) -> str:
-    """The same with kubectl; "" where that is not to be had."""
+    """The same with kubectl; "" where that is not to be had, or would undo somebody's edit too."""
     made = change.card.change
-    if made.no_undo or made.kind not in KUBE_KINDS:
+    if made.no_undo or made.kind not in KUBE_KINDS or change.state == BLOCKED or told.demo:
         return ""
     back = replace(made.inverse(), after=MASKS.fields(made.before))
     return kubectl_command(back, change.card.context, told.kubeconfig)
@@ -175,7 +176,7 @@ def undo_by_hand(told: Story, change: Entry) -> str:
 
 def awaited(told: Story, change: Entry) -> bool:
     """Is it what the run waits for? A later card, or answer, settles an earlier one."""
-    if change.state != "waiting" or told.status is not ExitStatus.NEEDS_APPROVAL:
+    if told.closed or change.state != "waiting" or told.status is not ExitStatus.NEEDS_APPROVAL:
         return False
     alike = [other for other in told.changes.values() if _asks(other) == _asks(change)]
     return alike[-1] is change
@@ -190,7 +191,8 @@ def to_carry_out(told: Story, change: Entry) -> bool:
     """Would a resume carry it out? Not one that was approved and that a resume did not take: what
     it was to change had moved, and a card of its own asks about that."""
     return (
-        change.state == "approved"
+        not told.closed
+        and change.state == "approved"
         and told.status is ExitStatus.NEEDS_APPROVAL
         and change.card.id not in told.passed_over
     )
