@@ -66,7 +66,7 @@ def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
     value = values.get(path)
     if path not in values or (not path and value is None):
         return []
-    text: str = yaml.safe_dump({path: value} if path else value, sort_keys=True)
+    text: str = yaml.safe_dump({dotted(path): value} if path else value, sort_keys=True)
     return text.splitlines()
 
 
@@ -314,7 +314,14 @@ def summary(change: Change) -> str:
         before, after = change.before.get(path), change.after.get(path)
         if not isinstance(before, dict | list) and not isinstance(after, dict | list):
             parts.append(f"{_leaf(path)} {_short(before)}→{_short(after)}")
-    return f"{change.target} {', '.join(parts) or change.kind}"
+    said = ", ".join(parts) or " ".join(filter(None, (change.kind, revisions(change))))
+    return f"{change.target} {said}"
+
+
+def revisions(change: Change) -> str:
+    """`revision 3 → 2`, of a rollback that knows them; else ""."""
+    known = change.revision and change.from_revision
+    return f"revision {change.from_revision} → {change.revision}" if known else ""
 
 
 def _leaf(pointer: str) -> str:

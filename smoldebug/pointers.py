@@ -37,6 +37,7 @@ _KEYS = {
     "webhooks": ("name",),
     "taints": ("effect", "key"),
 }
+LISTS = {*_KEYS, "ports"}
 _UNORDERED = {"ports", "taints", "volumes", "volumeMounts", "imagePullSecrets", "ownerReferences"}
 _REPLACED = {"taints"}  # as a whole by a strategic merge
 

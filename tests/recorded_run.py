@@ -310,7 +310,7 @@ def _card() -> Card:
     return Card(
         id="C1",
         change=change,
-        diff="-/spec/replicas: 1\n+/spec/replicas: 3",
+        diff="-spec.replicas: 1\n+spec.replicas: 3",
         dry_run="accepted",
         command="kubectl --context prod-eu -n shop scale deployment/auth --replicas=3",
         limits="1 of 2 changes · factor 3 of 3 allowed",

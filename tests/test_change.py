@@ -178,7 +178,7 @@ def test_the_card_shows_what_an_approver_needs():
     [proposed, *_], _ = Stage().execute(scale())
     card = proposed.card
     assert card.change == scale()
-    assert card.diff == "-/spec/replicas: 1\n+/spec/replicas: 2"
+    assert card.diff == "-spec.replicas: 1\n+spec.replicas: 2"
     assert card.dry_run == "accepted"
     assert card.command == "kubectl --context fake -n shop scale deployment/auth --replicas=2"
     assert card.limits == "1 of 3 changes · factor 2 of 3 allowed"

@@ -15,9 +15,11 @@ from smoldebug.change import Executor
 from smoldebug.clock import FakeClock
 from smoldebug.errors import AccessDenied
 from smoldebug.guard import FIELDS, Guard, ScopedCluster, Tally, asks, covers, plural
+from smoldebug.guard.leaves import spoken, steps
 from smoldebug.guard.limits import factor
 from smoldebug.playbook import models
 from smoldebug.playbook.policy import Bounds, Policy, PolicyFile, ReplicaBounds, Selection
+from smoldebug.pointers import dotted
 from smoldebug.records import (
     Answer,
     Budget,
@@ -197,14 +199,22 @@ def test_allowing_one_kind_of_change_allows_its_fields_only(kind: str, pointer: 
     book = playbook(allow=[kind], targets=["*/shop/*"])
     for sides in (({}, {pointer: "x"}), ({pointer: "x"}, {})):
         said = refusal(Change(ChangeKind(kind), target, *sides, "sneaky"), book)
-        assert said.startswith(f"a {kind} does not touch: /")
+        assert said.startswith(f"a {kind} does not touch: {dotted(pointer)[:8]}")
 
 
 @pytest.mark.parametrize("kind", ["scale", "patch-object", "rollback", "apply-object"])
 def test_only_creating_and_deleting_takes_an_object_as_a_whole(kind: str):
     change = patch({"": {"spec": {"replicas": 1}}}, {"": {"spec": {"replicas": 2}}}, kind)
     said = refusal(change, playbook(allow=[kind]))
-    assert said == f"a {kind} does not touch: the whole object"
+    article = "an" if kind == "apply-object" else "a"
+    assert said == f"{article} {kind} does not touch: the whole object"
+
+
+def test_a_field_is_named_as_people_write_it():
+    path = steps("/spec/template/spec/containers/[name=web]/env/[name=a~1b]/value")
+    assert spoken(path) == "spec.template.spec.containers[web].env[a/b].value"
+    assert spoken(steps("/spec/rules/0/host")) == "spec.rules[0].host"
+    assert spoken(()) == "the whole object"
 
 
 def test_a_field_may_be_set_with_the_empty_map_around_it():
@@ -371,6 +381,9 @@ def test_changes_are_counted_over_time_and_over_all_runs():
     assert asked == [NOW - timedelta(hours=1)]
     busy = guard.judge(scale(), tally(times=(NOW - timedelta(minutes=1),)))
     assert busy.reason == "limits.rate is used up: 2 changes per 1h"
+    book = playbook(limits=limits(rate=models.Rate(changes=1, per=models.Duration(3600))))
+    busy = Guard(book, recent=recent).judge(scale(), tally())
+    assert busy.reason == "limits.rate is used up: 1 change per 1h"
 
 
 def test_outside_the_window_and_in_a_freeze_nothing_is_changed():
@@ -519,8 +532,8 @@ def test_a_manifest_sets_nothing_that_its_change_does_not_show():
     assert weighed(paused=True) == ""
     assert weighed(paused=True, cpu="0.5") == "", "as it is already"
     hidden = "its manifest sets what the change does not show"
-    assert weighed(paused=True, replicas=0) == f"{hidden}: /spec/replicas"
-    assert weighed(paused=True, cpu="9") == f"{hidden}: /spec/cpu"
+    assert weighed(paused=True, replicas=0) == f"{hidden}: spec.replicas"
+    assert weighed(paused=True, cpu="9") == f"{hidden}: spec.cpu"
 
 
 def test_a_change_of_a_kind_nobody_knows_is_refused():

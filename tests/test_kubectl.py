@@ -35,14 +35,12 @@ values = st.recursive(
 
 
 def test_the_diff_names_every_field_by_its_whole_path():
-    image = "/spec/template/spec/containers/{}/image"
-    diff = field_diff(
-        change({image.format(0): "auth:1"}, {image.format(0): "auth:2", image.format(1): "x"})
-    )
+    key = "/metadata/annotations/example.com~1a"
+    diff = field_diff(change({f"{APP}/image": "auth:1"}, {f"{APP}/image": "auth:2", key: "x"}))
     assert diff.splitlines() == [
-        "-/spec/template/spec/containers/0/image: auth:1",
-        "+/spec/template/spec/containers/0/image: auth:2",
-        "+/spec/template/spec/containers/1/image: x",
+        "-spec.template.spec.containers[app].image: auth:1",
+        "+spec.template.spec.containers[app].image: auth:2",
+        "+metadata.annotations.example.com/a: x",
     ]
 
 
@@ -57,7 +55,7 @@ def test_a_long_value_shows_what_differs_with_its_surroundings():
 
 def test_types_show_in_the_diff():
     diff = field_diff(change({"/a": "1"}, {"/a": 1}))
-    assert diff == "-/a: '1'\n+/a: 1"
+    assert diff == "-a: '1'\n+a: 1"
 
 
 @pytest.mark.parametrize("key", ["--x", "++x", "-- x", "@@ x", "-"])
@@ -214,5 +212,7 @@ def test_the_summary_is_short():
     assert summary(change({}, {"/x/a~1b": "v"})) == "Deployment/shop/auth a/b none→v"
     long = change({"/spec/template": {}}, {"/spec/template": {"a": 1}}, kind=ChangeKind.ROLLBACK)
     assert summary(long) == "Deployment/shop/auth rollback"
+    known = replace(long, revision=2, from_revision=3)
+    assert summary(known) == "Deployment/shop/auth rollback revision 3 → 2"
     mixed = change({"/x": {"a": 1}, "/y": 1}, {"/x": 2, "/y": 3})
     assert summary(mixed) == "Deployment/shop/auth y 1→3"

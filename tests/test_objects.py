@@ -247,7 +247,7 @@ def test_a_debug_container_is_added_to_a_pod(here, cluster, applier):
 
 def test_the_preview_has_the_fields_the_whole_object_and_the_command(cluster, applier):
     preview = applier.preview(proposed(cluster, scaled, ChangeKind.SCALE), NOTE)
-    assert preview.diff == "-/spec/replicas: 2\n+/spec/replicas: 3"
+    assert preview.diff == "-spec.replicas: 2\n+spec.replicas: 3"
     assert "-  replicas: 2" in preview.full_diff.splitlines()
     assert "+  replicas: 3" in preview.full_diff.splitlines()
     for noise in ("managedFields", "resourceVersion", "generation", "status"):

@@ -57,7 +57,7 @@ def playbook(**tool: Any) -> models.Playbook:
 
 def test_what_stands_nowhere_is_refused_and_says_what_to_do():
     assert refused(image("evil.example/auth:3"), workload("shop/auth:1")) == (
-        "spec.template.spec.containers.app.image 'evil.example/auth:3' stands nowhere in the "
+        "spec.template.spec.containers[app].image 'evil.example/auth:3' stands nowhere in the "
         "cluster's typed state (spec, ConfigMaps, names, labels): if it is right, list it under "
         "tools.change.values or give it as an input of the playbook"
     )

@@ -46,6 +46,7 @@ from smoldebug.report import document, handover, markdown, sections
 from smoldebug.report.markdown import escaped
 from smoldebug.report.words import fields
 from smoldebug.status import ExitStatus
+from smoldebug.view.phrases import back_to
 
 GOLDEN = Path(__file__).parent / "golden"
 YES = Decision(Answer.YES, "operator")
@@ -447,6 +448,19 @@ def test_an_approved_change_that_resume_did_not_take_is_replaced_by_the_card_aft
 def test_what_becomes_of_a_field_is_said_without_long_values(before, after, said):
     target = ObjectRef("Deployment", "shop", "auth")
     assert fields(Change(ChangeKind.PATCH_OBJECT, target, before, after, "why")) == said
+
+
+def test_a_rollback_says_its_revisions_and_a_key_with_a_slash_stays_readable():
+    target, template = ObjectRef("Deployment", "shop", "auth"), {"/spec/template": {"a": 1}}
+    back = Change(ChangeKind.ROLLBACK, target, template, {"/spec/template": {}}, "why")
+    assert fields(back) == "spec.template replaced"
+    back = replace(back, revision=2, from_revision=3)
+    assert fields(back) == "revision 3 → 2"
+    assert back_to(back) == "the template of revision 3"
+    env = "/spec/template/spec/containers/[name=web]/env/[name=A~1B]/value"
+    named = Change(ChangeKind.SET_ENV, target, {env: "1"}, {env: "2"}, "why")
+    assert fields(named) == 'spec.template.spec.containers[web].env[A/B].value "1" → "2"'
+    assert back_to(named) == 'spec.template.spec.containers[web].env[A/B].value = "1"'
 
 
 def test_an_approval_counts_from_when_it_was_given_not_from_when_it_was_carried_out():

@@ -104,7 +104,7 @@ def test_who_approves_sees_the_card_first(me: OnCall) -> None:
     for part in (
         "goal      NOT MET",
         "C1 scale Deployment/shop/auth on ",
-        "+/spec/replicas: 4",
+        "+spec.replicas: 4",
         f"hash      {digest}",
     ):
         assert part in said.err

@@ -159,11 +159,11 @@ def test_whoever_is_asked_sees_what_would_be_sent_and_says_yes_or_it_is_a_no(
     me: OnCall, capsys: pytest.CaptureFixture[str], answer: str | None, agreed: bool
 ) -> None:
     me.triage(scale_to(4), options=("-y",))
-    would = {"C1": ("would be undone", "-/spec/replicas: 4\n+/spec/replicas: 2")}
+    would = {"C1": ("would be undone", "-spec.replicas: 4\n+spec.replicas: 2")}
     assert confirmed(past(read(me.journal)), would, lambda seconds, tick: answer) is agreed
     asked = capsys.readouterr().err
     assert "scale Deployment/shop/auth · lab · would be undone" in asked
-    assert "   +/spec/replicas: 2" in asked
+    assert "   +spec.replicas: 2" in asked
     assert "put back C1 on lab? [y/N]" in asked
     assert asked.endswith("> " if agreed else "nothing was put back\n")
 

@@ -58,7 +58,7 @@ def test_whoever_is_asked_at_the_terminal_sees_the_card_and_its_evidence(output:
     view.evidence(["E2"])
     said = err.getvalue()
     assert said.startswith("change  C1 scale Deployment/shop/auth on prod-eu\n")
-    assert "+/spec/replicas: 3" in said
+    assert "+spec.replicas: 3" in said
     assert "auth p99 latency" in said
     assert "goal      NOT MET" in said
     assert "step 1" not in said

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from smoldebug.guard import disruption, privileges
-from smoldebug.guard.leaves import Path, amount, leaves, of_change, steps
+from smoldebug.guard.leaves import Path, amount, leaves, of_change, spoken, steps
 from smoldebug.guard.limits import no_count
 from smoldebug.records import Change, ChangeKind, Json, Surroundings
 
@@ -105,9 +105,14 @@ def never(change: Change) -> Iterator[str]:
         yield f"it gives a pod more rights, which no approval allows: {right}"
 
 
+def _a(change: Change) -> str:
+    """`a scale`, `an apply-object`."""
+    return f"{'an' if change.kind[0] in 'aeiou' else 'a'} {change.kind}"
+
+
 def _misplaced(change: Change) -> str:
     kinds = ON.get(change.kind, (change.target.kind,))
-    return "" if change.target.kind in kinds else f"a {change.kind} is of a {' or '.join(kinds)}"
+    return "" if change.target.kind in kinds else f"{_a(change)} is of a {' or '.join(kinds)}"
 
 
 def _foreign_field(change: Change) -> str:
@@ -115,15 +120,15 @@ def _foreign_field(change: Change) -> str:
     pointers = {*change.before, *change.after}
     for pointer in sorted(pointers):
         if any(other.startswith(f"{pointer}/") for other in pointers):
-            return f"it touches a field and what is inside it: {pointer or 'the whole object'}"
+            return f"it touches a field and what is inside it: {spoken(steps(pointer))}"
         if (pointer == "") != (change.kind in _WHOLE):
-            return f"a {change.kind} does not touch: {pointer or 'the whole object'}"
+            return f"{_a(change)} does not touch: {spoken(steps(pointer))}"
     allowed = [steps(field) for field in FIELDS.get(change.kind, ())]
     for path, _ in (*of_change(change.before), *of_change(change.after)):
         inside = any(_below(path, field) for field in allowed)
         identity = change.kind not in _WHOLE and any(_below(path, field) for field in _IDENTITY)
         if not inside or identity:
-            return f"a {change.kind} does not touch: /{'/'.join(path)}"
+            return f"{_a(change)} does not touch: {spoken(path)}"
     return ""
 
 
@@ -141,11 +146,11 @@ def _other_object(change: Change) -> str:
     if change.kind is ChangeKind.APPLY_OBJECT and change.manifest is None:
         return "an apply-object needs its manifest"
     if change.kind is not ChangeKind.APPLY_OBJECT and change.manifest is not None:
-        return f"a {change.kind} has no manifest"
+        return f"{_a(change)} has no manifest"
     sides = {ChangeKind.CREATE_OBJECT: change.after, ChangeKind.DELETE_OBJECT: change.before}
     whole = sides.get(change.kind, {"": change.manifest}).get("")
     if whole is None:
-        return "" if change.kind not in _WHOLE else f"a {change.kind} needs the whole object"
+        return "" if change.kind not in _WHOLE else f"{_a(change)} needs the whole object"
     meta = whole.get("metadata") if isinstance(whole, dict) else None
     if not isinstance(meta, dict):
         return "its manifest is not that of an object"
@@ -168,7 +173,7 @@ def hidden(change: Change, around: Surroundings) -> str:
     for path, value in leaves(change.manifest):
         same = any(_alike(value, each) for each in known.get(path, ()))
         if not same and path not in _NAMES and value not in (None, [], {}):
-            return f"its manifest sets what the change does not show: /{'/'.join(path)}"
+            return f"its manifest sets what the change does not show: {spoken(path)}"
     return ""
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from smoldebug.pointers import LISTS
 from smoldebug.records import Json
 
 Path = tuple[str, ...]
@@ -48,6 +49,14 @@ def of_change(values: Mapping[str, Json]) -> list[tuple[Path, Json]]:
 def steps(pointer: str) -> Path:
     """The path that a pointer leads to: `/spec/containers/[name=app]` -> spec, containers, app."""
     return tuple(map(_step, pointer.split("/")[1:]))
+
+
+def spoken(path: Path) -> str:
+    """As people write it: `spec.template.spec.containers[app].image`."""
+    said = ""
+    for above, step in zip(("", *path), path, strict=False):
+        said += f"[{step}]" if above in LISTS or step.isdecimal() else f".{step}"
+    return said.removeprefix(".") or "the whole object"
 
 
 def amount(value: Json) -> tuple[Decimal, str] | None:

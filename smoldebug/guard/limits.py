@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from smoldebug.guard.leaves import Path, amount, of_change, steps
+from smoldebug.guard.leaves import Path, amount, of_change, spoken, steps
 from smoldebug.playbook.models import Limits, Rate
 from smoldebug.playbook.windows import closed
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
@@ -46,7 +46,8 @@ def exceeded(
     if len(objects(change, tally.applied)) > limits.changes:
         yield f"it would change more than limits.changes objects: {limits.changes}"
     if limits.rate and used(limits.rate, tally, elsewhere) >= limits.rate.changes:
-        yield f"limits.rate is used up: {limits.rate.changes} changes per {limits.rate.per}"
+        changes = f"{limits.rate.changes} change{'' if limits.rate.changes == 1 else 's'}"
+        yield f"limits.rate is used up: {changes} per {limits.rate.per}"
     if shut := closed(limits.windows, limits.freezes, tally.now):
         yield shut
     yield from _replicas(change, tally.applied, limits)
@@ -127,7 +128,7 @@ def _numbers(change: Change, applied: Sequence[Change], limits: Limits) -> Itera
         old = amount(first)
         if old is not None and old[1] == new[1] and not _near(old[0], new[0], limits.max_factor):
             yield (
-                f"{'.'.join(path)} {first} -> {value} is over limits.max_factor: "
+                f"{spoken(path)} {first} -> {value} is over limits.max_factor: "
                 f"{limits.max_factor:g}"
             )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoldebug import pointers
-from smoldebug.guard.leaves import Path, amount, leaves, of_change, steps
+from smoldebug.guard.leaves import Path, amount, leaves, of_change, spoken, steps
 from smoldebug.guard.limits import REPLICA_FIELDS, is_port, names_something
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
@@ -90,7 +90,7 @@ def unfounded(change: Change, typed: Sequence[Json], known: Listed) -> str:
         _strike(wanted, each)
     for path, value in wanted:
         if not _address(path, value, change, typed):
-            return _sentence(change.kind, f"{'.'.join(path)} {one_line(repr(value), 80)}")
+            return _sentence(change.kind, f"{spoken(path)} {one_line(repr(value), 80)}")
     return ""
 
 

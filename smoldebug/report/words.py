@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from smoldebug.clock import duration
-from smoldebug.kubectl import KUBE_KINDS, kubectl_command
+from smoldebug.kubectl import KUBE_KINDS, kubectl_command, revisions
 from smoldebug.ledger import Entry
+from smoldebug.pointers import dotted
 from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.report.story import Story
@@ -96,7 +97,10 @@ def cited(quotes: tuple[Quote, ...]) -> str:
 
 
 def fields(change: Change) -> str:
-    """`spec.replicas 1 → 3`, comma-separated; of long values only that they differ."""
+    """`spec.replicas 1 → 3`, comma-separated; of long values only that they differ, of a rollback
+    its revisions."""
+    if told := revisions(change):
+        return told
     paths = dict.fromkeys((*change.before, *change.after))
     return ", ".join(_field(change, path) for path in paths)
 
@@ -105,7 +109,7 @@ def _field(change: Change, path: str) -> str:
     if any(isinstance(side.get(path), dict | list) for side in (change.before, change.after)):
         became = "added" if path not in change.before else "removed"
         became = "replaced" if path in change.before and path in change.after else became
-        return f"{_dotted(path) or 'the object'} {became}"
+        return f"{_dotted(path)} {became}"
     return f"{_dotted(path)} {_value(change.before, path)} → {_value(change.after, path)}"
 
 
@@ -120,7 +124,7 @@ def wanted(change: Change) -> str:
 
 
 def _dotted(pointer: str) -> str:
-    return pointer.strip("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
+    return dotted(pointer) if pointer else "the object"
 
 
 def _value(values: Json, path: str) -> str:

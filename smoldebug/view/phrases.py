@@ -14,7 +14,8 @@ from smoldebug.events import (
     ToolAnswered,
     ToolCalled,
 )
-from smoldebug.records import Card, Change, Fact, Json, Outcome, Quote, Usage, Verdict
+from smoldebug.pointers import dotted
+from smoldebug.records import Card, Change, ChangeKind, Fact, Json, Outcome, Quote, Usage, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.untrusted import clip, one_line, plain
 
@@ -226,9 +227,11 @@ def continued(event: Continued, at: datetime) -> str:
 
 def back_to(change: Change) -> str:
     """What an undo writes: `spec.replicas = 1`."""
+    if change.from_revision and change.kind is ChangeKind.ROLLBACK:
+        return f"the template of revision {change.from_revision}"
     parts, before = [], Redactor().fields(change.before)
     for path in dict.fromkeys((*before, *change.after)):
-        name = path.strip("/").replace("/", ".") or "the object"
+        name = dotted(path) if path else "the object"
         if isinstance(before.get(path), dict | list):
             parts.append(f"{name} as before")
             continue
