@@ -161,6 +161,11 @@ def test_what_was_sent_is_shown_word_for_word_and_holds_no_secret(
     assert any("MODE" in text for text in texts)
     for text in texts:
         assert text in shown.out, text
+    asked = me.smoldebug("runs", "show", "last", "--show-sent", "-o", "json").document
+    assert [each["model"] for each in asked] == [event.model for event in me.of(ModelAsked)]
+    assert [each["messages"] for each in asked] == [
+        list(event.messages) for event in me.of(ModelAsked)
+    ]
     sent = [each["text"] for event in me.of(ModelAsked) for each in event.messages]
     assert len(sent) == len(set(sent))  # each once
     assert set(sent) == {text for text in texts if text}
@@ -182,6 +187,7 @@ def test_the_expert_sends_nothing(me: OnCall) -> None:
     shown = me.smoldebug("runs", "show", "last", "--show-sent")
     assert (shown.code, shown.out) == (0, "")
     assert shown.err == "no model was asked: nothing left this machine for one\n"
+    assert me.smoldebug("runs", "show", "last", "--show-sent", "-o", "json").document == []
 
 
 # --- where nothing can be recorded ----------------------------------------------------------

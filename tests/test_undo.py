@@ -64,6 +64,8 @@ def test_undo_puts_back_what_a_run_left_and_reads_it_back(me: OnCall) -> None:
     assert me.replicas == 4
     said = me.smoldebug("undo", "last", "-y", "-o", "json")
     assert (said.code, me.replicas) == (ExitStatus.MET, 2)
+    (row,) = me.smoldebug("runs", "list", "-o", "json").document
+    assert (row["outcome"], row["undone_later"]) == ("met, undone later", ["C1"])
     (change,) = said.document["changes"]
     assert (change["id"], change["state"]) == ("C1", "undone")
     assert me.ledger["C1"].state == "undone"
@@ -83,10 +85,20 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(me: OnCall) -> Non
     assert me.journal.read_bytes() == before
 
 
+def test_what_is_as_before_already_is_said_and_nobody_is_asked(me: OnCall) -> None:
+    me.triage(scale_to(4), options=("-y",))
+    me.edit(replicas=2)
+    for options in (("--dry-run",), ()):
+        said = me.smoldebug("undo", "last", *options)
+        assert (said.code, said.err) == (ExitStatus.MET, "")
+        assert "C1 scale Deployment/shop/auth · lab · as before already" in said.out
+
+
 def test_only_the_chosen_change_is_undone(me: OnCall) -> None:
     me.triage(scale_to(4, 6), options=("-y",), goal={"all": [replicas_are(6)]})
     assert me.replicas == 6
     assert me.smoldebug("undo", "last", "--change", "C2", "-y").code == 0
+    assert "met, partly undone later" in me.smoldebug("runs", "list").out
     assert (me.replicas, me.ledger["C1"].state) == (4, "verified")
     again = me.smoldebug("undo", "last", "--change", "C2", "-y")
     assert (again.code, again.out) == (0, "nothing to undo: C2 is undone\n")

@@ -21,6 +21,7 @@ from smoldebug.events import (
     HypothesesChanged,
     Note,
     Stamped,
+    ToolAnswered,
     TurnStarted,
 )
 from smoldebug.records import Card, Hypothesis, ObjectRef, Section, Usage, Who
@@ -385,6 +386,15 @@ def test_any_event_is_shown_without_an_exception_or_an_escape(events: list[Stamp
 
 
 # --- sparklines -------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_wrapped_and_told_to_its_end():
+    text = "REFUSED by the guard: " + "a value that stands nowhere " * 20 + "under change.values"
+    for event in (ToolAnswered(1, "t1c0", "set_image", False, text, 0.1), Note(text, "warning")):
+        view, out = opened()
+        view.show(stamped(event))
+        words = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).split()
+        assert text in " ".join(words)
 
 
 def test_a_curve_needs_five_points():

@@ -155,6 +155,14 @@ def test_of_an_error_only_the_first_line_is_for_people():
     assert "Traceback" not in err
 
 
+def test_a_refusal_is_told_to_its_end():
+    remedy = "; list it under tools.change.values to allow it"
+    text = "REFUSED by the guard: " + "a value that stands nowhere " * 20 + remedy
+    refused = ToolAnswered(1, "t1c0", "set_image", False, text, 0.1)
+    assert remedy in shown([stamped(refused)])[1]
+    assert remedy in shown([stamped(Note(text, "warning"))])[1]
+
+
 def test_a_noted_hypothesis_is_told_once():
     noted = HypothesesChanged((Hypothesis("H1", "auth is slow", "testing"),))
     answer = ToolAnswered(1, "t1c0", "hypothesis", True, "H1 noted: testing", 0.0)

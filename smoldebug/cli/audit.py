@@ -84,11 +84,21 @@ def by_whom(events: "Sequence[Stamped]") -> "list[dict[str, Json]]":
     return found
 
 
-def sent(events: "Sequence[Stamped]") -> None:
-    """Print every message that left this machine for a model, as it left."""
+def sent(events: "Sequence[Stamped]", machine: bool) -> None:
+    """Print every message that left this machine for a model, as it left; `machine` as JSON."""
+    import msgspec
+
     from smoldebug.events import ModelAsked
+    from smoldebug.view.jsonl import dumps
 
     asked = [(each.at, each.event) for each in events if isinstance(each.event, ModelAsked)]
+    if machine:
+        documents = [
+            {"at": at.isoformat(timespec="seconds"), **msgspec.to_builtins(event)}
+            for at, event in asked
+        ]
+        typer.echo(dumps(documents, indent=2))
+        return
     if not asked:
         typer.echo("no model was asked: nothing left this machine for one", err=True)
     for at, event in asked:

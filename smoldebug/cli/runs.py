@@ -96,7 +96,7 @@ def show(
     if journal.is_open(path):
         typer.echo("this run is still going on; so far:", err=True)
     if show_sent:
-        sent(events)
+        sent(events, machine=output is ShowFormat.JSON)
     elif output is ShowFormat.MARKDOWN:
         _write(report.markdown(events))
     elif output is ShowFormat.HANDOVER:
@@ -166,6 +166,9 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
     outcome = said.get(told.status, told.outcome)
     if not told.ended:
         outcome = "running" if running else "killed"
+    undone = [card for card, later in told.later.items() if later.state == "undone"]
+    if undone:
+        outcome += f", {'partly ' * any(change.stands for change in told.applied)}undone later"
     return {
         "run": run,
         "began": told.began.isoformat(timespec="seconds") if told.began else "",
@@ -174,6 +177,7 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
         "outcome": outcome,
         "exit_code": int(told.status) if told.ended else None,
         "changes": len(told.applied),
+        "undone_later": undone,
         "seconds": told.seconds,
     }
 

@@ -35,6 +35,7 @@ from smoldebug.records import Answer, Card, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
 from smoldebug.view.card import approval_card, diff
 from smoldebug.view.phrases import (
+    WHOLE,
     Recorded,
     age,
     arguments,
@@ -278,7 +279,7 @@ class ConsoleView:
 
     def _note(self, event: Note, stamped: Stamped) -> None:
         symbol, style = _SEVERITY.get(event.severity, _SEVERITY["info"])
-        self._row(symbol, style, Text(one_line(event.text, 400), style=style))
+        self._row(symbol, style, Text(one_line(event.text, WHOLE), style=style))
 
     def _ended(self, event: RunEnded, stamped: Stamped) -> None:
         self._stop()

@@ -45,12 +45,14 @@ def _value(value: Json) -> str:
 
 
 def result(answer: ToolAnswered, limit: int = 200, fold: bool = True) -> list[str]:
-    """The first lines of what a tool said, of an error the first; the last tells how many more.
+    """The first lines of what a tool said, of an error the first, whole: what would have been
+    allowed stands at its end. The last line tells how many more there are.
 
     `fold` white space; without it the columns of a table stay below each other.
     """
     text, lines = answer.text, 3 if answer.ok else 1
     if not answer.ok:
+        limit = WHOLE
         text = text.replace(f"ERROR {answer.tool}: ", "Error: ", 1)
     said = [line for line in plain(text[:20_000]).splitlines() if line.strip()]
     short = one_line if fold else _cut

@@ -188,7 +188,7 @@ class PlainView:
         yield f"waits   {one_line(event.why)}, at most {duration(event.until)}"
 
     def _note(self, event: Note, stamped: Stamped) -> Iterator[str]:
-        yield f"{one_line(event.severity):8}{one_line(event.text, 300)}"
+        yield f"{one_line(event.severity):8}{one_line(event.text, WHOLE)}"
 
     def _ended(self, event: RunEnded, stamped: Stamped) -> Iterator[str]:
         spent = ended(event.usage, stamped.elapsed)
