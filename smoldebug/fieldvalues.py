@@ -14,6 +14,18 @@ MAPS = {
     "data", "binaryData", "stringData", "limits", "requests",
 }  # fmt: skip
 
+# What a server writes into an object's metadata, and refuses to be sent with a new one
+SERVED = (
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+)
+
 # Below these every value is a quantity
 _QUANTITIES = {"limits", "requests", "hard", "sizeLimit", "divisor", "averageValue"}
 _SUFFIXES = {

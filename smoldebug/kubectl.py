@@ -2,13 +2,14 @@
 
 import difflib
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from smoldebug.fieldvalues import MAPS
+from smoldebug.fieldvalues import MAPS, SERVED
 from smoldebug.pointers import Step, dotted, lookup, steps
 from smoldebug.records import Change, ChangeKind, Json
 
@@ -49,7 +50,7 @@ def field_diff(change: Change) -> str:
     lines: list[str] = []
     for path in dict.fromkeys((*change.before, *change.after)):
         before, after = _as_yaml(path, change.before), _as_yaml(path, change.after)
-        lines += [line for line in _changed(before, after) if not line.startswith("@@")]
+        lines += _changed(before, after)[1:]  # where the first part is, the path says
     return "\n".join(lines)
 
 
@@ -66,8 +67,21 @@ def _as_yaml(path: str, values: Mapping[str, Json]) -> list[str]:
     value = values.get(path)
     if path not in values or (not path and value is None):
         return []
-    text: str = yaml.safe_dump({dotted(path): value} if path else value, sort_keys=True)
+    told = {dotted(path): value} if path else value
+    text: str = yaml.dump(told, Dumper=_Dumper, sort_keys=True, width=math.inf)
     return text.splitlines()
+
+
+class _Dumper(yaml.SafeDumper):
+    """A file in a ConfigMap line by line, as kubectl shows it; what cannot be shown like that is
+    quoted."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 
 # --- the command ----------------------------------------------------------------------------
@@ -82,8 +96,17 @@ def kubectl_command(change: Change, context: str = "", kubeconfig: str = "") -> 
     line = shlex.join(["kubectl", *where, *words])
     if change.kind not in (ChangeKind.APPLY_OBJECT, ChangeKind.CREATE_OBJECT):
         return line
-    manifest = change.manifest or change.after.get("")
+    manifest = _to_send(change.manifest or change.after.get(""))
     return f"printf %s {shlex.quote(_compact(manifest))} | {line}"
+
+
+def _to_send(manifest: Json) -> Json:
+    """Without what a server sets: it refuses to create what has a resourceVersion, and to apply
+    what has managedFields."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
+        return manifest
+    meta = {key: value for key, value in manifest["metadata"].items() if key not in SERVED}
+    return {key: value for key, value in manifest.items() if key != "status"} | {"metadata": meta}
 
 
 def _named(change: Change) -> str:

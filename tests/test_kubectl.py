@@ -53,6 +53,23 @@ def test_a_long_value_shows_what_differs_with_its_surroundings():
     assert len(diff) == 6
 
 
+def test_a_file_in_a_config_map_shows_line_by_line():
+    lines = [f"line {number}: {'x ' * 60}y" for number in range(40)]
+    changed = [*lines]
+    changed[3], changed[30] = "three", "thirty"
+    before, after = ("\n".join([*each, ""]) for each in (lines, changed))
+    diff = field_diff(change({"/data/nginx.conf": before}, {"/data/nginx.conf": after}))
+    marked = [line for line in diff.splitlines() if line[0] in "+-"]
+    assert marked == [f"-  {lines[3]}", "+  three", f"-  {lines[30]}", "+  thirty"]
+    assert diff.count("@@ -") == 1, "it shows that lines are left out between the two"
+
+
+def test_what_a_terminal_would_obey_is_quoted_in_the_diff():
+    hostile = "a\n\x1b[31mb\n\u202ec \n"
+    diff = field_diff(change({}, {"/data/k": hostile}))
+    assert diff == r'+data.k: "a\n\e[31mb\n\u202Ec \n"'
+
+
 def test_types_show_in_the_diff():
     diff = field_diff(change({"/a": "1"}, {"/a": 1}))
     assert diff == "-a: '1'\n+a: 1"
@@ -196,6 +213,18 @@ def test_a_manifest_is_fed_to_the_command():
     )
     applied = change({}, {"/a": 1}, kind=ChangeKind.APPLY_OBJECT, manifest={"kind": "A"})
     assert kubectl_command(applied).endswith("| kubectl -n shop apply --server-side -f -")
+
+
+def test_what_is_created_again_by_hand_goes_without_what_a_server_refuses():
+    live = {
+        "kind": "A",
+        "metadata": {"name": "a", "labels": {"b": "c"}, "uid": "u", "resourceVersion": "7"}
+        | {"managedFields": [], "creationTimestamp": "2026-11-20T00:00:00Z"},
+        "status": {"x": 1},
+    }
+    command = kubectl_command(change({}, {"": live}, kind=ChangeKind.CREATE_OBJECT))
+    sent = json.loads(shlex.split(command)[2])
+    assert sent == {"kind": "A", "metadata": {"name": "a", "labels": {"b": "c"}}}
 
 
 def test_the_summary_is_short():

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from smoldebug.appliers.manifests import SERVED
 from smoldebug.clock import duration
-from smoldebug.fieldvalues import same
+from smoldebug.fieldvalues import SERVED, same
 from smoldebug.pointers import Step, diff, dotted, lookup, moved, steps
 from smoldebug.records import Change, Json
 from smoldebug.redact import Redactor

@@ -3,20 +3,11 @@
 from collections.abc import Mapping
 
 from smoldebug.errors import ChangeRefused
+from smoldebug.fieldvalues import SERVED
 from smoldebug.records import Change, Json
 from smoldebug.sources.kube_writes import ANNOTATION, ref_of
 from smoldebug.sources.world import Object
 
-SERVED = (
-    "managedFields",
-    "resourceVersion",
-    "generation",
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "selfLink",
-)
 _ANNOTATIONS = (ANNOTATION, "deployment.kubernetes.io/revision")
 _BOUND = ("nodeName", "serviceAccount", "ephemeralContainers")  # a Pod, to what it was
 _ADDRESSES = ("clusterIP", "clusterIPs", "healthCheckNodePort")
