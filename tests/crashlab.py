@@ -119,15 +119,8 @@ class CrashLab:
         for event in self.store.watch(resource(kind), namespace, since=1000, until=once):
             if event.object["metadata"]["name"] == name:
                 content = [event.object.get(key) for key in ("spec", "data")]
-                found.append(None if event.type == "DELETED" else without_empty_lists(content))
+                found.append(None if event.type == "DELETED" else content)
         return found
-
-
-def without_empty_lists(value: Any) -> Any:
-    """As a real API server keeps an object."""
-    if isinstance(value, dict):
-        return {key: without_empty_lists(each) for key, each in value.items() if each != []}
-    return [without_empty_lists(each) for each in value] if isinstance(value, list) else value
 
 
 @contextmanager

@@ -318,6 +318,19 @@ def test_an_unknown_field_is_dropped_with_a_warning_or_refused(lab: Lab):
     assert status["message"].endswith(f": strict decoding error: {unknown}")
 
 
+def test_lists_and_maps_that_are_empty_are_left_out_as_a_server_leaves_them_out(lab: Lab):
+    before = lab.store.peek(resource("deployments"), "shop", "web")["spec"]["template"]
+    empty = {"env": [], "args": [], "resources": {"limits": {}}}
+    code, now = patch(lab, "strategic", container(**empty))
+    assert (code, now["spec"]["template"]) == (200, before)
+    body = {"metadata": {"name": "c", "annotations": {}}, "data": {}}
+    code, made = lab.send("POST", CONFIGMAPS, body)
+    assert (code, "annotations" in made["metadata"], "data" in made) == (201, False, False)
+    rule = {"metadata": {"name": "r"}, "rules": []}
+    path = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles"
+    assert lab.send("POST", path, rule)[1]["rules"] == []
+
+
 # -- dry runs, conflicts, preconditions
 
 

@@ -27,6 +27,7 @@ _WORDS = {
     int: "number",
     float: "number",
 }
+_KEPT = ("containers", "rules", "verbs")  # written also when they are empty
 _GO = {"int": "int32", "str": "string", "bool": "bool"}
 
 
@@ -44,7 +45,8 @@ class Undecodable(ValueError):
 
 
 def decode(resource: Resource, obj: Object, *, strict: bool, patch: Any = None) -> list[str]:
-    """Take the unknown fields out of an object, in place; returns a warning for each.
+    """Take the unknown and the empty fields out of an object, in place; returns a warning for each
+    unknown one.
 
     Raises ApiError 400 (422 for what a `patch` made of it) for a value of the wrong type and,
     when `strict`, for unknown fields.
@@ -87,7 +89,8 @@ def _types() -> dict[str, dict[str, str]]:
 
 
 def _walk(value: Any, at: _Place) -> Iterator[str]:
-    """Check a value; the paths of the unknown fields in it, which are gone then, as are nulls."""
+    """Check a value; the paths of the unknown fields in it, which are gone then, as are nulls and
+    empty lists and maps."""
     if value is None or at.type == "*":
         return
     if at.type in _SCALARS:
@@ -112,13 +115,18 @@ def _walk_struct(value: Object, at: _Place) -> Iterator[str]:
     for name in list(value):
         path = f"{at.path}.{name}" if at.path else name
         plain = f"{at.plain}.{name}" if at.plain else name
-        if name in fields and value[name] is None:
+        if name in fields and (value[name] is None or _left_out(name, fields[name], value[name])):
             del value[name]  # what is null is not there
         elif name in fields:
             yield from _walk(value[name], _Place(fields[name], at.type, path, plain))
         elif name not in ("apiVersion", "kind"):
             del value[name]
             yield path
+
+
+def _left_out(name: str, type_: str, value: Any) -> bool:
+    """Whether a server that writes the object down leaves this field out, since it is empty."""
+    return type_[0] in "[{" and value in ([], {}) and name not in _KEPT
 
 
 def _expect(value: Any, wanted: type, at: _Place) -> None:
