@@ -181,6 +181,18 @@ def test_an_installation_is_one_line_without_its_scaling_events() -> None:
     assert found == ["Deployment/shop: 3 created: auth, cart, web"]
 
 
+def test_what_was_created_later_is_no_part_of_an_installation() -> None:
+    made = []
+    for name, minutes in (("auth", 9), ("cart", 9), ("web", 9), ("new", 1)):
+        item = deployment(name)
+        item["metadata"].update(creationTimestamp=ago(minutes), uid=name)
+        made.append(item)
+    assert told(Deployment=made) == [
+        "Deployment/shop/new: created",
+        "Deployment/shop: 3 created: auth, cart, web",
+    ]
+
+
 def test_objects_with_nothing_in_them_are_no_news() -> None:
     kinds = ("Deployment", "ReplicaSet", "HorizontalPodAutoscaler", "Node", "ConfigMap", "Event")
     assert told(**{kind: [{"kind": kind}, {"kind": kind, "metadata": {}}] for kind in kinds}) == []

@@ -5,7 +5,7 @@ which field when) or an event. What leaves none of these is not seen.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from smoldebug.records import Fact
@@ -27,6 +27,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _SHOWN = 4  # differences named in one line
 _NAMED = 6  # objects named in one line
 _CREATED = ": created"
+_TOGETHER = timedelta(minutes=1)  # between one and the next of an installation
 _ROLLOUT_SECONDS = 300.0  # in which scaling events are part of a rollout already told
 
 
@@ -49,20 +50,35 @@ def what_changed(
 
 def _grouped(facts: list[Fact]) -> list[Fact]:
     """Many objects of one kind created together (an installation) are one line."""
-    born: dict[str, list[Fact]] = {}
+    kinds: dict[str, list[Fact]] = {}
     for fact in facts:
         if fact.text.endswith(_CREATED):
-            born.setdefault(fact.ref.rpartition("/")[0], []).append(fact)
+            kinds.setdefault(fact.ref.rpartition("/")[0], []).append(fact)
     rest = [fact for fact in facts if not fact.text.endswith(_CREATED)]
-    for kind, group in born.items():
-        if len(group) <= 2:
-            rest += group
-            continue
-        names = ", ".join(fact.ref.rpartition("/")[2] for fact in group[:_NAMED])
-        more = f" and {len(group) - _NAMED} more" if len(group) > _NAMED else ""
-        newest = max(group, key=lambda fact: str(fact.at))
-        rest.append(Fact(f"{kind}: {len(group)} created: {names}{more}", newest.ref, newest.at))
+    for kind, born in kinds.items():
+        for group in _together(born):
+            rest += group if len(group) <= 2 else [_one_line(kind, group)]
     return rest
+
+
+def _together(facts: list[Fact]) -> Iterator[list[Fact]]:
+    group: list[Fact] = []
+    for fact in sorted(facts, key=_at):
+        if group and _at(fact) - _at(group[-1]) > _TOGETHER:
+            yield group
+            group = []
+        group.append(fact)
+    yield group
+
+
+def _at(fact: Fact) -> datetime:
+    return fact.at or datetime.min.replace(tzinfo=UTC)
+
+
+def _one_line(kind: str, group: list[Fact]) -> Fact:
+    names = ", ".join(sorted(fact.ref.rpartition("/")[2] for fact in group)[:_NAMED])
+    more = f" and {len(group) - _NAMED} more" if len(group) > _NAMED else ""
+    return Fact(f"{kind}: {len(group)} created: {names}{more}", group[-1].ref, group[-1].at)
 
 
 def _without_repeats(facts: Iterable[Fact]) -> list[Fact]:
