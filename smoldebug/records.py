@@ -213,6 +213,7 @@ class Change:
             why=f"undo: {self.why}",
             uid=self.uid,
             revision=self.from_revision,
+            from_revision=self.revision,
             settle=self.settle,
         )
 
