@@ -104,13 +104,13 @@ class Guard:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
         limits = [each for _, each in self._limits]
         most = min(each.changes for each in limits)
-        parts = [f"{len(objects(change, tally.applied))} of {most} changes"]
+        parts = [f"{len(objects(change, tally.applied))} of {most} {_changes(most)}"]
         allowed = min(each.replicas.max_factor for each in limits)
         for _, before, after in counts(change, tally.applied):
             parts.append(f"factor {factor(before, after):.3g} of {allowed:g} allowed")
         for rate in (each.rate for each in limits if each.rate):
             count = used(rate, tally, self._since(rate.per, tally)) + 1
-            parts.append(f"{count} of {rate.changes} changes per {rate.per}")
+            parts.append(f"{count} of {rate.changes} {_changes(rate.changes)} per {rate.per}")
         return " · ".join(parts)
 
     # --- permission -------------------------------------------------------------------------
@@ -203,6 +203,10 @@ class Guard:
         if self._on_managed == "allow":
             return None
         return f"managed by {owner}, which may set it back: {managed.advice(owner)}"
+
+
+def _changes(count: int) -> str:
+    return "change" if count == 1 else "changes"
 
 
 def covers(pattern: str, target: ObjectRef) -> bool:
