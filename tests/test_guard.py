@@ -430,6 +430,7 @@ POD = "/spec/template/spec"
             {f"{POD}/securityContext/runAsNonRoot": True},
             {f"{POD}/securityContext/runAsNonRoot": False},
         ),
+        ({f"{APP}/securityContext/runAsUser": 1000}, {}),
         ({f"{APP}/securityContext/capabilities/drop": ["ALL"]}, {}),
         ({}, {f"{POD}/securityContext/runAsGroup": 0}),
         ({f"{POD}/hostUsers": False}, {}),
@@ -457,6 +458,7 @@ def test_a_pod_gets_no_more_rights(before: dict[str, Any], after: dict[str, Any]
     [
         ({f"{APP}/securityContext/privileged": True}, {f"{APP}/securityContext/privileged": False}),
         ({}, {f"{POD}/securityContext": {"runAsNonRoot": True, "runAsUser": 1000}}),
+        ({f"{POD}/securityContext/runAsUser": 1000}, {f"{POD}/securityContext/runAsUser": 2000}),
         ({f"{POD}/containers/[name=b]": {"name": "b", "securityContext": {"runAsNonRoot": True}}},
          {}),
         ({f"{POD}/hostNetwork": True}, {}),

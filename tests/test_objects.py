@@ -412,6 +412,40 @@ def test_an_object_that_changed_since_is_not_deleted(cluster, applier):
     assert cluster.get(CONFIG)["data"] == {"level": "warn"}
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda item: item["data"].update(more="x"),
+        lambda item: item["metadata"].update(labels={"team": "shop"}),
+    ],
+)
+def test_what_was_added_since_is_not_lost_with_a_deleted_object(cluster, applier, edit: Edit):
+    change = deleted(cluster)
+    edited(cluster, edit, CONFIG)
+    with pytest.raises(Conflict, match="ours absent, now"):
+        applier.apply(change, NOTE)
+
+
+def test_an_object_that_is_deleted_meanwhile_is_not_made_again_by_an_apply(cluster):
+    class Racing:
+        context = "lab"
+
+        def get(self, ref: ObjectRef) -> Object:
+            found = cluster.get(ref)
+            uid, version = (found["metadata"][key] for key in ("uid", "resourceVersion"))
+            cluster.delete(ref, uid=uid, revision=version, dry_run=False, note="")
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(cluster, name)
+
+    change = applied(cluster, lambda item: item["data"].update(more="x"), data={"more": "x"})
+    with pytest.raises(Conflict, match="uid mismatch"):
+        KubeApplier(Racing).apply(change, NOTE)  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        cluster.get(CONFIG)
+
+
 def test_a_manifest_of_another_object_than_was_judged_is_refused(cluster, applier):
     other = created()
     for manifest in (config_map("other"), {"kind": "ConfigMap"}, "text", {}):

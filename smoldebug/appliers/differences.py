@@ -77,10 +77,14 @@ def since(change: Change, live: Object, reader: Reader) -> list[str]:
     ]
 
 
-def from_manifest(change: Change, manifest: Object, live: Object, reader: Reader) -> list[str]:
-    """A line for each field of a manifest that a live object has otherwise."""
-    ours, found = diff(manifest, live)
-    paths = [p for p in ours if not same(p, ours[p], found.get(p))]
+def from_manifest(
+    change: Change, manifest: Object, now: Object, live: Object, reader: Reader
+) -> list[str]:
+    """A line for each field of a manifest that an object has otherwise `now`. Where the change is
+    of that very object (it has a uid), the manifest was all of it: what is new counts too."""
+    ours, found = diff(manifest, now)
+    fields = {**ours, **found} if change.uid else ours
+    paths = [p for p in fields if not same(p, ours.get(p), found.get(p))]
     said, is_now = _told(change, ours, paths), _told(change, found, paths)
     return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{reader.set_by(live, p)}" for p in paths]
 

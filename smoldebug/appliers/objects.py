@@ -138,7 +138,9 @@ class KubeApplier:
             cluster.delete(change.target, uid=uid, revision=revision, dry_run=dry_run, note=note)
             return None
         if change.kind is ChangeKind.APPLY_OBJECT:
-            return cluster.apply(manifest_of(change), dry_run=dry_run, note=note)
+            manifest = manifest_of(change)  # with its uid, or one that is gone would be made anew
+            manifest["metadata"]["uid"] = _uid(live)
+            return cluster.apply(manifest, dry_run=dry_run, note=note)
         return cluster.patch(
             change.target,
             operations(change, live),
@@ -176,8 +178,10 @@ class KubeApplier:
         run = note.partition(" ")[0]
         if not change.uid and note_of(found).partition(" ")[0] != run:
             return [f"{change.target} was not made by this run"]
-        manifest = without_addresses(manifest_of(change))
-        return differences.from_manifest(change, manifest, found, self._reader(note))
+        manifest, now = without_addresses(manifest_of(change)), found
+        if change.uid:
+            now = without_addresses(manifest_of(replace(change, before={"": found})))
+        return differences.from_manifest(change, manifest, now, found, self._reader(note))
 
     def _reader(self, note: str) -> Reader:
         return Reader(note, self._clock.now())

@@ -70,6 +70,8 @@ def _guards(path: Path, value: Json) -> Iterator[Right]:
         yield _owner(path), f"{path[-1]}: {str(value).lower()}"
     if path[-1] in _ACCOUNT and value:
         yield _owner(path), f"{path[-1]}: {value}"
+    if path[-1] == "runAsUser" and value:
+        yield _owner(path), "runAsUser other than root"
     if path[-3:-1] == ("capabilities", "drop"):
         yield _owner(path), f"dropped capability {value}"
 
