@@ -25,7 +25,7 @@ from smolagents.models import ChatMessage, MessageRole, Model
 from smolagents.monitoring import AgentLogger, TokenUsage
 from smolagents.utils import AgentError, AgentGenerationError
 
-from smoldebug.change import Executor
+from smoldebug.change import CHANGED, Executor
 from smoldebug.clock import Clock
 from smoldebug.errors import UnreachableError
 from smoldebug.events import (
@@ -115,7 +115,7 @@ class Agent:
                 if len(self.models) == 1:
                     raise UnreachableError(f"model {self.model} failed: {cause}") from error
                 failed = self.models.pop(0)
-                agent.model = _Cuttable(self)
+                agent.model, agent.sent = _Cuttable(self), set()
                 text = f"model {failed.model_id} failed, {self.model} goes on: {cause}"
                 yield Note(text, "warning")
                 task, reset = "Go on from here.", False
@@ -216,7 +216,7 @@ class _ToolCallingAgent(ToolCallingAgent):
         self.driver = driver
         self.tasks: list[TaskStep] = []
         self.masked: dict[str, str] = {}  # texts of the last prompt, without their secrets
-        self.sent: set[tuple[str, str]] = set()  # role and text of the messages of the last prompt
+        self.sent: set[tuple[str, str]] = set()  # role and text of each message of the last prompt
         self.scanned = 0  # steps of the memory among which tasks have been looked for
         super().__init__(
             tools=[_Described(spec) for spec in driver.toolset.specs.values()],
@@ -338,7 +338,7 @@ class _ToolCallingAgent(ToolCallingAgent):
         outcome = yield from self.driver.executor.execute(replace(change, evidence=cited))
         if outcome.state == "pending":
             self.driver.pending = outcome.card
-        if outcome.state in ("verified", "unknown"):
+        if outcome.state in CHANGED:
             self.driver.changed += 1
             self.driver.notebook.patience = change.settle
         text = self.driver.toolset.redactor.text(plain(outcome.text))

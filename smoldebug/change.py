@@ -40,6 +40,7 @@ from smoldebug.redact import Redactor
 Approver = Callable[[Card], Decision]
 LASTS = timedelta(hours=1)  # how long a yes given beforehand counts; after that it is asked again
 AGAIN = 2  # times that a change is asked for anew because what it replaces has moved
+CHANGED = ("verified", "unknown")  # states of an outcome after which the world may be different
 LATE = (0.2, 0.4, 0.8, 1.6)  # seconds between looks for a change whose answer was lost
 
 
@@ -106,7 +107,7 @@ class Executor:
                 self._times.append(entry.at)
             if entry.touched and entry.decision and entry.decision.lifted:
                 self.break_glass = ""
-            if entry.state == "approved" and entry.at and now - entry.at < LASTS:
+            if _counts_still(entry, now):
                 self._answers[entry.card.digest] = entry
 
     def execute(self, change: Change, approved: str = "") -> Steps:
@@ -224,11 +225,11 @@ class Executor:
         )
 
     def _decide(self, card: Card, verdict: Decision) -> Decision:
+        if self._guard.approval == "never":
+            return Decision(Answer.NO, "playbook", "approval: never")
         approved = self._answers.pop(card.digest, None)
         if approved and approved.decision and set(card.warnings) <= set(approved.card.warnings):
             return approved.decision
-        if self._guard.approval == "never":
-            return Decision(Answer.NO, "playbook", "approval: never")
         if not verdict.lifted and not card.warnings and not self._guard.asks(card.change):
             return Decision(Answer.YES, "playbook", "approval: auto")
         began = self._clock.monotonic()
@@ -248,9 +249,6 @@ class Executor:
         if self.unrecorded:
             yield self._settled(card, "failed", self.unrecorded)
             return self._unrecordable(card)
-        if decision.lifted:
-            self.break_glass = ""
-        self._times.append(self._clock.now())
         try:
             detail = self._applier(change).apply(change, note)
         except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
@@ -259,16 +257,23 @@ class Executor:
             return Outcome(state, f"FAILED, nothing changed: {error}", card)
         except SmoldebugError as error:  # cut off: look at the world instead of guessing
             if not self._appears(change, note):
-                self.applied.append(card)
+                self._count(card, decision)
                 yield self._settled(card, "unknown", str(error))
                 return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
             detail = f"no answer, but it took: {error}"
-        self.applied.append(card)
+        self._count(card, decision)
         if not self._holds(change, note):
             yield self._settled(card, "unknown", f"{detail}; read back something else")
             return Outcome("unknown", "sent, but reading it back shows something else", card)
         yield self._settled(card, "verified", detail)
         return Outcome("verified", f"applied and verified: {_told(change)} ({detail})", card)
+
+    def _count(self, card: Card, decision: Decision) -> None:
+        """It was, or may have been, carried out: what was clearly refused uses up no limit."""
+        self.applied.append(card)
+        self._times.append(self._clock.now())
+        if decision.lifted:
+            self.break_glass = ""
 
     def _renewed(self, change: Change) -> Change | None:
         """The same change from how things are now, to be judged and asked for like any other."""
@@ -330,6 +335,14 @@ class Executor:
 
     def _note(self, what: str) -> str:
         return f"{self._place.run} {what}".strip()
+
+
+def _counts_still(entry: Entry, now: datetime) -> bool:
+    """Whether an operator said yes to it beforehand, not too long ago. What a playbook or a policy
+    let pass then, that of now must let pass again."""
+    by_operator = entry.decision is not None and entry.decision.by == "operator"
+    recent = entry.at is not None and now - entry.at < LASTS
+    return entry.state == "approved" and by_operator and recent
 
 
 def _refused(verdict: Decision, card: Card | None = None) -> Outcome:

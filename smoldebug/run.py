@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from smoldebug.agent import Agent, TurnEnded
+from smoldebug.change import CHANGED
 from smoldebug.clock import Clock
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
@@ -70,7 +71,11 @@ def run(
     """
     seq, elapsed = (past.events, past.elapsed) if past else (0, 0.0)
     events, executor = _Run(plan, crew, first, past).events(), crew.agent.executor
-    return recorded(events, crew.journal, executor, Stamp(crew.run, crew.clock, seq, elapsed))
+    stamp = Stamp(crew.run, crew.clock, seq, elapsed)
+    for stamped in recorded(events, crew.journal, executor, stamp):
+        if past:
+            past.ledger.add(stamped)  # the agent is told of these changes
+        yield stamped
 
 
 class _Run:
@@ -136,10 +141,10 @@ class _Run:
         if met or (yield from self.go_on(0.0)):
             resumed = bool(self.agent.executor.applied)
             return Ending(ExitStatus.MET, "the goal is met" if resumed else already_met(card))
-        if self.stopped():
-            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         if (yield from self.carry_out_approved()):
             return Ending(ExitStatus.MET, "the goal is met")
+        if self.stopped():
+            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         playbook = self.plan.playbook
         task = task_text(self.plan, self.opening, self.past)
         for item in self.agent.turns(
@@ -156,16 +161,21 @@ class _Run:
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
-        """What was approved while nobody was running. Returns whether the goal is met by it."""
-        met = False
-        for entry in self.past.ledger.values() if self.past else ():
-            if entry.state == "approved" and not met:
-                outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
-                yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
-                if outcome.state == "verified":
-                    self.goal.restart_window()
-                    met = yield from self.watch(entry.card.change.settle)
-        return met
+        """What was approved while nobody was running, until the operator stops it. Returns whether
+        the goal is met by it."""
+        entries = self.past.ledger.values() if self.past else ()
+        for entry in [entry for entry in entries if entry.state == "approved"]:
+            if self.stopped():
+                break
+            outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
+            yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
+            if outcome.state in CHANGED:
+                held = self.steady.held()
+                self.goal.restart_window()
+                if (yield from self.watch(entry.card.change.settle)):
+                    return True
+                yield from self.take_back_harm(held, 1)
+        return False
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
         """The first card: seen before any model is asked, and the run's first evidence."""

@@ -30,6 +30,7 @@ from smoldebug.events import (
 )
 from smoldebug.guard import Guard
 from smoldebug.kubectl import KUBE_KINDS
+from smoldebug.ledger import Entry
 from smoldebug.playbook import models
 from smoldebug.pointers import lookup
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
@@ -360,9 +361,9 @@ def test_a_change_that_was_altered_after_it_was_shown_is_not_sent():
     assert stage.sent == []
 
 
-def somebody(act: Callable[[FakeCluster], Any]) -> Stage:
+def somebody(act: Callable[[FakeCluster], Any], **fields: Any) -> Stage:
     """A stage on which somebody else acts while the operator reads the card."""
-    stage = Stage(approver=lambda card: (act(stage.cluster), yes(card))[1])
+    stage = Stage(approver=lambda card: (act(stage.cluster), yes(card))[1], **fields)
     return stage
 
 
@@ -423,6 +424,18 @@ def test_a_field_that_never_stands_still_is_not_asked_for_for_ever():
     events, outcome = stage.execute(scale(after=9))
     assert types(events) == LIFE * 3
     assert outcome.state == "failed"
+
+
+def test_what_the_server_refused_uses_up_no_limit():
+    moves = iter([set_field("/spec/replicas", 2)])
+    limits = models.Limits(rate=models.Rate(changes=0, per=models.Duration(3600)))
+    stage = somebody(lambda cluster: [move(cluster) for move in moves], limits=limits)
+    stage.executor.break_glass = "INC-7"
+    events, outcome = stage.execute(scale(after=3))
+    assert types(events) == LIFE * 2, "asked for again, with the limit lifted again"
+    assert outcome.state == "verified"
+    assert stage.executor.break_glass == "", "once is once"
+    assert "limits.rate is used up" in stage.execute(scale(3, 4))[1].text
 
 
 def test_what_others_change_elsewhere_in_the_object_is_no_reason_to_stop():
@@ -611,6 +624,98 @@ def test_taking_back_any_sequence_restores_every_object(steps: list[tuple[Object
     assert stage.take_back()[1]
     for target in (AUTH, PAY):
         assert stage.cluster.objects[target]["spec"] == deployment()["spec"]
+
+
+# --- taken up again ------------------------------------------------------------------------------
+
+
+def no(card: Card) -> Decision:
+    return Decision(Answer.NO, "operator", "not now")
+
+
+def left(stage: Stage, state: str, change: Change | None = None, **fields: Any) -> Entry:
+    """What an earlier process left of its first change."""
+    shown = Stage().execute(change or scale())[0][0]
+    assert isinstance(shown, ChangeProposed)
+    given = {"decision": yes(shown.card), "at": stage.clock.now(), **fields}
+    return Entry(shown.card, state, **given)
+
+
+def test_a_yes_given_beforehand_is_asked_for_no_more_and_counts_once():
+    stage = Stage(approver=no)
+    stage.executor.restore([left(stage, "approved")])
+    events, outcome = played(stage.executor.execute(scale(), "C1"))
+    assert (outcome.state, events[0].card.id, events[1].decision.by) == (
+        "verified",
+        "C1",
+        "operator",
+    )
+    set_field("/spec/replicas", 1)(stage.cluster)
+    assert stage.execute(scale())[1].state == "declined"
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(59, "verified"), (60, "declined")])
+def test_a_yes_given_beforehand_lasts_an_hour(minutes: int, state: str):
+    stage = Stage(approver=no)
+    entry = left(stage, "approved")
+    stage.clock.sleep(minutes * 60)
+    stage.executor.restore([entry])
+    assert stage.execute(scale())[1].state == state
+
+
+@pytest.mark.parametrize(("known", "state"), [(True, "verified"), (False, "declined")])
+def test_a_yes_given_beforehand_covers_no_new_warning(known: bool, state: str):
+    stage = Stage(approver=no)
+    entry = left(stage, "approved", restart())
+    assert entry.card.warnings, "it is a single pod"
+    if not known:
+        entry.card = replace(entry.card, warnings=())
+    stage.executor.restore([entry])
+    assert stage.execute(restart())[1].state == state
+
+
+def test_a_yes_that_no_operator_gave_is_not_one_beforehand():
+    """`approval` may have been auto then, and a policy may have made it ask since."""
+    stage = Stage(approver=no)
+    auto = Decision(Answer.YES, "playbook", "approval: auto")
+    stage.executor.restore([left(stage, "approved", decision=auto)])
+    assert stage.execute(scale())[1].state == "declined"
+
+
+def test_no_yes_given_beforehand_outweighs_approval_never():
+    stage = Stage(approver=no, approval="never")
+    stage.executor.restore([left(stage, "approved")])
+    assert stage.execute(scale())[1].state == "declined"
+    assert stage.sent == []
+
+
+@pytest.mark.parametrize(
+    ("state", "stands", "counts"),
+    [
+        ("verified", True, True),
+        ("unknown", True, True),
+        ("undo blocked", True, True),
+        ("undone", False, True),
+        ("failed", False, False),
+        ("refused", False, False),
+        ("waiting", False, False),
+    ],
+)
+def test_what_an_earlier_process_did_stands_and_counts(state: str, stands: bool, counts: bool):
+    limits = models.Limits(rate=models.Rate(changes=1, per=models.Duration(3600)))
+    stage = Stage(limits=limits)
+    stage.executor.break_glass = "INC-7"
+    lifted = Decision(Answer.YES, "operator", lifted="limits.rate")
+    stage.executor.restore([left(stage, state, decision=lifted)])
+    assert bool(stage.executor.changes) == stands
+    assert (stage.executor.break_glass == "") == counts, "once is once"
+    assert (stage.execute(scale())[1].state == "refused") == counts
+
+
+def test_changes_are_numbered_on():
+    stage = Stage()
+    stage.executor.restore([left(stage, "failed"), left(stage, "refused")])
+    assert stage.execute(scale())[0][0].card.id == "C3"
 
 
 # --- commands ------------------------------------------------------------------------------------

@@ -6,24 +6,40 @@ import pytest
 from crews import AUTH, ESCALATE, LOOK, Stage, deployment, replicas_are, scale_to
 
 from smoldebug import journal
+from smoldebug.change import Place, digest
 from smoldebug.errors import SmoldebugError
 from smoldebug.events import (
     ChangeDecided,
     ChangeIntended,
     ChangeProposed,
     ChangeSettled,
+    Continued,
     GoalChecked,
+    ModelAsked,
     Note,
     ToolAnswered,
     ToolCalled,
 )
+from smoldebug.ledger import Entry
 from smoldebug.model.scripted import ScriptedModel
+from smoldebug.past import Past
 from smoldebug.playbook import models
 from smoldebug.playbook.models import Duration
-from smoldebug.records import Answer, ChangeKind, Decision, Outcome
+from smoldebug.records import (
+    Answer,
+    Card,
+    Change,
+    ChangeKind,
+    Decision,
+    ObjectRef,
+    Outcome,
+    Who,
+)
+from smoldebug.run import run
 from smoldebug.sources.fakes import FakeCluster
 from smoldebug.status import ExitStatus
 
+WEB = ObjectRef("Deployment", "shop", "web")
 CLAIM_SUCCESS = {"calls": [{"final_answer": {"answer": "fixed!"}}]}
 
 
@@ -314,6 +330,69 @@ def test_everything_yielded_is_already_in_the_journal(tmp_path):
     assert journal.read(path)[-1].event.status is ExitStatus.MET
 
 
+# --- taken up again -------------------------------------------------------------------------
+
+
+def approved(stage: Stage, *wishes: tuple[ObjectRef, int, int]) -> Past:
+    """A run that left approved changes: of what, from how many replicas to how many."""
+    past = Past(stage.started(), "run1")
+    for number, (target, before, after) in enumerate(wishes, start=1):
+        fields = {"/spec/replicas": before}, {"/spec/replicas": after}
+        change = Change(ChangeKind.SCALE, target, *fields, "busy", uid="u1", settle=30)
+        hashed = digest(change, Place("run1", "fake"))
+        card = Card(f"C{number}", change, "", "", "", "", "fake", hashed)
+        given = Decision(Answer.YES, "operator", "runs approve")
+        past.ledger[card.id] = Entry(card, "approved", decision=given, at=stage.clock.now())
+    return past
+
+
+def resumed(stage: Stage, past: Past):
+    with stage.journal:
+        for item in run(stage.plan, stage.crew, Continued("resume", Who("anna")), past):
+            stage.seen.append(item)
+            yield item
+
+
+def settled(stage: Stage) -> list[tuple[str, str]]:
+    return [(event.card, event.state) for event in stage.events(ChangeSettled)]
+
+
+def test_approved_changes_are_carried_out_until_the_goal_is_met(tmp_path):
+    stage = Stage([], tmp_path, goal=models.Goal(all=[replicas_are(3)]))
+    list(resumed(stage, approved(stage, (AUTH, 1, 2), (AUTH, 2, 3), (AUTH, 3, 4))))
+    assert stage.seen[-1].event.status is ExitStatus.MET
+    assert settled(stage) == [("C1", "verified"), ("C2", "verified")]
+
+
+def test_after_ctrl_c_no_further_approved_change_is_carried_out(tmp_path):
+    stage = Stage([LOOK], tmp_path, goal=models.Goal(all=[replicas_are(5)]))
+    for item in resumed(stage, approved(stage, (AUTH, 1, 2), (AUTH, 2, 3))):
+        if isinstance(item.event, ChangeSettled):
+            stage.signals.stop.set()
+    assert stage.seen[-1].event.status is ExitStatus.INTERRUPTED
+    assert (settled(stage), stage.replicas) == ([("C1", "verified")], 2)
+    assert stage.model.asked == [], "nor is a model"
+
+
+def test_an_approved_change_that_breaks_what_held_is_taken_back_at_once(tmp_path):
+    web = deployment()
+    web["metadata"]["name"] = "web"
+    matches = {"spec": {"replicas": 1}}
+    steady = models.ObjectCheck(kind="Deployment", namespace="shop", name="web", matches=matches)
+    stage = Stage(
+        [ESCALATE],
+        tmp_path,
+        goal=models.Goal(all=[replicas_are(5), models.Check(object=steady)]),
+        limits=models.Limits(changes=2),
+        change=models.ChangeTool(allow=[ChangeKind.SCALE], targets=["Deployment/shop/*"]),
+        cluster=FakeCluster([deployment(), web]),
+    )
+    list(resumed(stage, approved(stage, (AUTH, 1, 2), (WEB, 1, 2))))
+    assert settled(stage)[:3] == [("C1", "verified"), ("C2", "verified"), ("C2", "undone")]
+    assert "C1 scale Deployment/shop/auth: verified" in stage.told(1)
+    assert "C2 scale Deployment/shop/web: undone" in stage.told(1)
+
+
 # --- models ---------------------------------------------------------------------------------
 
 
@@ -325,6 +404,16 @@ def test_a_failing_model_is_replaced_by_the_next_and_nothing_is_lost(tmp_path):
     assert "model scripted failed, second goes on: 503 from the provider" in notes
     told = "\n".join(part["text"] for m in second.asked[0] for part in m.content)
     assert "auth looks busy" in told
+
+
+def test_all_that_went_to_the_second_model_is_on_record(tmp_path):
+    """What the first was sent went to another provider."""
+    second = ScriptedModel([ESCALATE], "second")
+    stage = Stage([LOOK, {"fail": "503"}], tmp_path, fallback=[second])
+    stage.play()
+    [asked] = [event for event in stage.events(ModelAsked) if event.model == "second"]
+    texts = ["\n".join(part["text"] for part in m.content) for m in second.asked[0]]
+    assert [message["text"] for message in asked.messages] == list(dict.fromkeys(texts))
 
 
 def test_the_last_models_failure_ends_the_run_with_what_was_found(tmp_path):
@@ -361,6 +450,8 @@ def test_what_cannot_be_recorded_is_not_begun_and_what_was_done_does_not_stay(tm
     assert ended.status is ExitStatus.UNDONE
     assert stage.replicas == 1
     [note] = [note for note in stage.events(Note) if note.severity == "critical"]
-    assert note.text == "cannot write the journal: no space left: from here on nothing new is changed"
+    assert (
+        note.text == "cannot write the journal: no space left: from here on nothing new is changed"
+    )
     refused = [answer for answer in stage.events(ToolAnswered) if answer.tool == "scale"][-1]
     assert "REFUSED, since what undoes it cannot be recorded" in refused.text
