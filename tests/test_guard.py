@@ -380,10 +380,10 @@ def test_changes_are_counted_over_time_and_over_all_runs():
     assert guard.judge(scale(), tally()).answer is Answer.YES
     assert asked == [NOW - timedelta(hours=1)]
     busy = guard.judge(scale(), tally(times=(NOW - timedelta(minutes=1),)))
-    assert busy.reason == "limits.rate is used up: 2 changes per 1h"
+    assert busy.reason == "limits.rate is used up: 2 changes per 1h; the next one in 10m"
     book = playbook(limits=limits(rate=models.Rate(changes=1, per=models.Duration(3600))))
     busy = Guard(book, recent=recent).judge(scale(), tally())
-    assert busy.reason == "limits.rate is used up: 1 change per 1h"
+    assert busy.reason == "limits.rate is used up: 1 change per 1h; the next one in 10m"
 
 
 def test_outside_the_window_and_in_a_freeze_nothing_is_changed():

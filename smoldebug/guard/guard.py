@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from smoldebug import managed
 from smoldebug.guard import disruption, privileges, provenance
 from smoldebug.guard.fields import LOCAL, ORDINARY, hidden, never
-from smoldebug.guard.limits import Tally, counts, exceeded, factor, objects, used
+from smoldebug.guard.limits import Tally, counted, counts, exceeded, factor, objects
 from smoldebug.guard.provenance import anything
 from smoldebug.playbook.models import Limits, Playbook
 from smoldebug.playbook.policy import Policy, PolicyFile, Selection
@@ -109,7 +109,7 @@ class Guard:
         for _, before, after in counts(change, tally.applied):
             parts.append(f"factor {factor(before, after):.3g} of {allowed:g} allowed")
         for rate in (each.rate for each in limits if each.rate):
-            count = used(rate, tally, self._since(rate.per, tally)) + 1
+            count = len(counted(rate, tally, self._since(rate.per, tally))) + 1
             parts.append(f"{count} of {rate.changes} {_changes(rate.changes)} per {rate.per}")
         return " · ".join(parts)
 

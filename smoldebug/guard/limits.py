@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from smoldebug.clock import duration
 from smoldebug.guard.leaves import Path, amount, of_change, spoken, steps
 from smoldebug.playbook.models import Limits, Rate
 from smoldebug.playbook.windows import closed
@@ -45,9 +46,8 @@ def exceeded(
     that other runs on this machine made."""
     if len(objects(change, tally.applied)) > limits.changes:
         yield f"it would change more than limits.changes objects: {limits.changes}"
-    if limits.rate and used(limits.rate, tally, elsewhere) >= limits.rate.changes:
-        changes = f"{limits.rate.changes} change{'' if limits.rate.changes == 1 else 's'}"
-        yield f"limits.rate is used up: {changes} per {limits.rate.per}"
+    if rate := limits.rate:
+        yield from _too_often(rate, counted(rate, tally, elsewhere), tally.now)
     if shut := closed(limits.windows, limits.freezes, tally.now):
         yield shut
     yield from _replicas(change, tally.applied, limits)
@@ -58,10 +58,20 @@ def objects(change: Change, applied: Sequence[Change]) -> set[ObjectRef]:
     return {change.target, *(earlier.target for earlier in applied)}
 
 
-def used(rate: Rate, tally: Tally, elsewhere: Sequence[datetime]) -> int:
-    """How many changes count against a rate now; also one of the future, by a clock set back."""
+def counted(rate: Rate, tally: Tally, elsewhere: Sequence[datetime]) -> list[datetime]:
+    """The changes that count against a rate now; also one of the future, by a clock set back."""
     since = tally.now - timedelta(seconds=rate.per)
-    return sum(each > since for each in (*tally.times, *elsewhere))
+    return sorted(each for each in (*tally.times, *elsewhere) if each > since)
+
+
+def _too_often(rate: Rate, recent: Sequence[datetime], now: datetime) -> Iterator[str]:
+    if len(recent) < rate.changes:
+        return
+    said = f"{rate.changes} change{'' if rate.changes == 1 else 's'} per {rate.per}"
+    if rate.changes:
+        free = recent[-rate.changes] + timedelta(seconds=rate.per)
+        said += f"; the next one in {duration((free - now).total_seconds())}"
+    yield f"limits.rate is used up: {said}"
 
 
 def no_count(change: Change) -> str:
