@@ -138,7 +138,7 @@ class Executor:
         except (SmoldebugError, KeyError) as error:
             return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
         yield ChangeProposed(card)
-        decision = replace(self._decide(card, verdict), lifted=verdict.lifted)
+        decision = replace(self._decide(card), lifted=verdict.lifted)
         yield ChangeDecided(card.id, card.digest, decision)
         if decision.answer is Answer.PENDING:
             return Outcome("pending", f"waits for approval: {decision.reason}", card)
@@ -224,13 +224,13 @@ class Executor:
             warnings=tuple(map(self._shown, self._guard.warnings(change, around, verdict))),
         )
 
-    def _decide(self, card: Card, verdict: Decision) -> Decision:
+    def _decide(self, card: Card) -> Decision:
         if self._guard.approval == "never":
             return Decision(Answer.NO, "playbook", "approval: never")
         approved = self._answers.pop(card.digest, None)
         if approved and approved.decision and set(card.warnings) <= set(approved.card.warnings):
             return approved.decision
-        if not verdict.lifted and not card.warnings and not self._guard.asks(card.change):
+        if not card.warnings and not self._guard.asks(card.change):
             return Decision(Answer.YES, "playbook", "approval: auto")
         began = self._clock.monotonic()
         decision = self._approver(card)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.appliers import CommandApplier, KubeApplier, ServerApplier, appliers
+from smoldebug.appliers import Applier, CommandApplier, KubeApplier, ServerApplier, appliers
 from smoldebug.change import Approver, Executor, Outcome, Place, digest
 from smoldebug.clock import FakeClock
 from smoldebug.errors import (
@@ -40,6 +40,7 @@ from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed
 AUTH = ObjectRef("Deployment", "shop", "auth")
 PAY = ObjectRef("Deployment", "shop", "pay")
 LIFE = [ChangeProposed, ChangeDecided, ChangeIntended, ChangeSettled]
+SPENT = models.Limits(rate=models.Rate(changes=0, per=models.Duration(3600)))
 RESTARTED = "/spec/template/metadata/annotations/restartedAt"
 
 
@@ -76,6 +77,10 @@ def yes(card: Card) -> Decision:
     return Decision(Answer.YES, "operator")
 
 
+def no(card: Card) -> Decision:
+    return Decision(Answer.NO, "operator", "not now")
+
+
 class Cuts(FakeCluster):
     """A cluster whose answer to a patch gets lost, after `takes` of them took."""
 
@@ -109,12 +114,14 @@ class Stage:
             tools=models.Tools(change=tool),
             **fields,
         )
-        by = {
+        masks = Redactor(["hunter22"])
+        self.by: dict[ChangeKind, Applier] = {
             **dict.fromkeys(KUBE_KINDS, KubeApplier(lambda: self.cluster)),
-            ChangeKind.RUN_COMMAND: CommandApplier(self.processes, Redactor(["hunter22"])),
+            ChangeKind.RUN_COMMAND: CommandApplier(self.processes, masks),
         }
         guard = Guard(playbook, context="lab")
-        self.executor = Executor(guard, by, approver, self.clock, Place("7f3a1c", "lab"))
+        place = Place("7f3a1c", "lab")
+        self.executor = Executor(guard, self.by, approver, self.clock, place, masks.text)
 
     def execute(self, change: Change) -> tuple[list[AnyEvent], Outcome]:
         return played(self.executor.execute(change))
@@ -186,6 +193,22 @@ def test_the_card_shows_what_an_approver_needs():
     assert card.context == "lab"
 
 
+def test_nothing_that_is_shown_of_a_change_has_a_secret_in_it():
+    stage = Stage()
+    gap = AccessDenied("may not list budgets of hunter22")
+    stage.cluster.refuse("list", "PodDisruptionBudget", error=gap)
+    stage.apply(annotate("hunter22"))
+    [card] = stage.executor.applied
+    shown = (card.diff, card.full_diff, card.command, *card.warnings)
+    assert all("[secret:" in text for text in shown), shown
+    assert "hunter22" not in str(shown)
+    assert "[secret:" in stage.executor.rehearse(card)[1]
+    set_field("/spec/paused", "theirs")(stage.cluster)
+    for detail in (stage.take_back()[0][0].detail, stage.executor.rehearse(card)[1]):
+        assert "ours [secret:" in detail
+        assert "hunter22" not in detail
+
+
 def test_the_intent_holds_what_undoes_it():
     events, _ = Stage().execute(scale())
     undo = events[2].undo
@@ -225,6 +248,27 @@ def test_an_undo_is_not_gone_on_with_after_the_stream_is_closed(index: int):
     stream.close()
     assert stage.cluster.requests == before
     assert len(stage.sent) == 3 + index + 1
+
+
+def test_where_nothing_can_be_recorded_the_cluster_is_not_even_asked():
+    stage = Stage()
+    stage.executor.unrecorded = "disk full"
+    events, outcome = stage.execute(scale())
+    assert (events, outcome.state) == ([], "refused")
+    assert "cannot be recorded: disk full" in outcome.text
+    assert stage.cluster.requests == []
+
+
+def test_an_intent_that_could_not_be_recorded_is_not_acted_on():
+    stage = Stage()
+    stream, events = stage.executor.execute(scale()), []
+    for _ in range(3):
+        events.append(next(stream))
+    stage.executor.unrecorded = "disk full"
+    [settled], outcome = played(stream)
+    assert isinstance(events[-1], ChangeIntended)
+    assert (settled.state, settled.detail, outcome.state) == ("failed", "disk full", "refused")
+    assert stage.sent == []
 
 
 # --- who says no -------------------------------------------------------------------------------
@@ -318,6 +362,35 @@ def test_what_cannot_be_undone_is_asked_for_even_under_auto():
     Stage(two, approver=never_asked, approval="auto", allow_without_undo=allowed).execute(restart())
 
 
+@pytest.mark.parametrize("lifted", [False, True])
+def test_what_carries_a_warning_is_asked_for_even_under_auto(lifted: bool):
+    """A single pod that is restarted; a limit that a break-glass lifts."""
+    allowed = [ChangeKind.RESTART, ChangeKind.SCALE]
+    stage = Stage(approver=no, approval="auto", allow_without_undo=allowed, limits=SPENT)
+    stage.executor.break_glass = "INC-7"
+    if not lifted:
+        stage = Stage(approver=no, approval="auto", allow_without_undo=allowed)
+    events, outcome = stage.execute(scale() if lifted else restart())
+    assert outcome.state == "declined"
+    assert len(events[0].card.warnings) == 1
+
+
+@pytest.mark.parametrize("break_glass", ["", "INC-7"])
+def test_a_limit_that_comes_in_the_way_while_somebody_decides_is_a_no(break_glass: str):
+    """Nor does a break-glass lift what nobody was told of."""
+    freeze = models.Freeze(from_="2026-01-01T00:01:00Z", to="2026-01-02", reason="sale")
+    stage = Stage(
+        approver=lambda card: (stage.clock.sleep(90), yes(card))[1],
+        limits=models.Limits(freezes=[freeze]),
+    )
+    stage.executor.break_glass = break_glass
+    events, outcome = stage.execute(scale())
+    assert types(events) == [*LIFE[:2], ChangeSettled]
+    assert (events[-1].state, outcome.state) == ("failed", "refused")
+    assert "sale" in outcome.text
+    assert stage.sent == []
+
+
 def test_time_spent_waiting_for_an_answer_is_known():
     stage = Stage(approver=lambda card: (stage.clock.sleep(40), yes(card))[1])
     stage.apply(scale(), scale(2, 3))
@@ -336,11 +409,18 @@ def test_time_spent_waiting_for_an_answer_is_known():
         scale(target=PAY),
         replace(scale(), kind=ChangeKind.PATCH_OBJECT),
         annotate(),
+        replace(scale(), manifest={"spec": {}}),
     ],
 )
 def test_every_byte_that_would_be_sent_is_in_the_digest(other: Change):
     assert digest(other) != digest(scale())
     assert digest(replace(scale(), why="other", evidence=("E1",))) == digest(scale())
+
+
+def test_a_yes_is_for_one_cluster_whatever_its_context_is_called():
+    places = [Place(), Place("", "lab"), Place("", "lab", "uid-1"), Place("", "lab", "uid-2")]
+    assert len({digest(scale(), place) for place in places}) == len(places)
+    assert digest(scale(), Place("7f3a")) == digest(scale(), Place("0000"))
 
 
 def test_the_order_of_fields_is_not_in_the_digest():
@@ -403,7 +483,8 @@ def test_a_field_that_moved_while_it_was_approved_is_asked_for_again(
         return Decision(Answer.NO, "operator", "theirs is right")
 
     stage = Stage(approver=approve)
-    events, outcome = stage.execute(change)
+    events, outcome = played(stage.executor.execute(change, "C9"))
+    assert [card.id for card in cards] == ["C9", "C1"], "a yes to the one is none to the other"
     assert [card.change.before for card in cards] == [change.before, {path: theirs}]
     assert cards[0].digest != cards[1].digest
     assert types(events) == [*LIFE, ChangeProposed, ChangeDecided]
@@ -428,8 +509,7 @@ def test_a_field_that_never_stands_still_is_not_asked_for_for_ever():
 
 def test_what_the_server_refused_uses_up_no_limit():
     moves = iter([set_field("/spec/replicas", 2)])
-    limits = models.Limits(rate=models.Rate(changes=0, per=models.Duration(3600)))
-    stage = somebody(lambda cluster: [move(cluster) for move in moves], limits=limits)
+    stage = somebody(lambda cluster: [move(cluster) for move in moves], limits=SPENT)
     stage.executor.break_glass = "INC-7"
     events, outcome = stage.execute(scale(after=3))
     assert types(events) == LIFE * 2, "asked for again, with the limit lifted again"
@@ -626,11 +706,87 @@ def test_taking_back_any_sequence_restores_every_object(steps: list[tuple[Object
         assert stage.cluster.objects[target]["spec"] == deployment()["spec"]
 
 
+def test_a_rehearsed_undo_says_what_it_would_send_and_sends_nothing():
+    stage = Stage()
+    stage.apply(scale(after=3))
+    [card] = stage.executor.applied
+    sent = len(stage.sent)
+    state, detail = stage.executor.rehearse(card)
+    assert state == "would be undone"
+    assert "scale deployment/auth --replicas=1" in detail
+    set_field("/spec/replicas", 7)(stage.cluster)
+    state, detail = stage.executor.rehearse(card)
+    assert (state, "before 1, ours 3, now 7" in detail) == ("undo blocked", True)
+    set_field("/spec/replicas", 1)(stage.cluster)
+    assert stage.executor.rehearse(card) == ("undone", "it is as before already")
+    assert stage.executor.rehearse(replace(card, change=restart()))[0] == "cannot be undone"
+    theirs = [r for r in stage.sent if r.detail["note"] == "somebody"]
+    assert len(stage.sent) == sent + len(theirs)
+
+
+def test_an_undo_that_reads_back_something_else_has_failed():
+    class Webhook(FakeCluster):
+        def patch(self, ref, operations, *, dry_run, note, subresource=""):
+            done = super().patch(ref, operations, dry_run=dry_run, note=note)
+            if "undo" in note and not dry_run:
+                self.objects[ref]["spec"]["replicas"] = 4
+            return done
+
+    stage = Stage(Webhook([deployment()]))
+    stage.apply(scale())
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo failed", False)
+    assert "read back something else" in settled.detail
+    assert len(stage.executor.applied) == 1, "it still stands"
+
+
 # --- taken up again ------------------------------------------------------------------------------
 
 
-def no(card: Card) -> Decision:
-    return Decision(Answer.NO, "operator", "not now")
+@pytest.mark.parametrize(
+    ("replicas", "intent", "state", "now"),
+    [
+        (1, "change", "failed", 1),
+        (2, "change", "verified", 2),
+        (7, "change", "unknown", 7),
+        (1, "undo", "undone", 1),
+        (2, "undo", "undone", 1),
+        (7, "undo", "undo blocked", 7),
+        (2, "", "verified", 2),
+    ],
+)
+def test_what_a_killed_process_left_open_is_settled_by_looking(
+    replicas: int, intent: str, state: str, now: int
+):
+    stage = Stage(FakeCluster([deployment(replicas=replicas)]))
+    entry = left(stage, "verified")
+    if intent:
+        entry.intend(intent)
+    events, _ = played(stage.executor.settle([entry]))
+    assert [event.state for event in events] == ([state] if intent else [])
+    assert (entry.state, entry.intent, stage.replicas) == (state, "", now)
+
+
+def test_a_process_is_not_said_to_be_as_before_since_nothing_tells():
+    class Server(CommandApplier):
+        def holds(self, change: Change, note: str) -> bool:
+            return not change.after  # asked for the inverse, which a process does not have
+
+    stage = Stage()
+    command = Change(
+        ChangeKind.RUN_COMMAND,
+        ObjectRef("Command", "", "x"),
+        {},
+        {"/argv": ["x"]},
+        "why",
+        no_undo="it ran",
+    )
+    stage.by[ChangeKind.RUN_COMMAND] = Server(stage.processes)
+    entry = left(stage, "approved")
+    entry.card = replace(entry.card, change=command)
+    entry.intend("change")
+    [settled], _ = played(stage.executor.settle([entry]))
+    assert settled.state == "unknown"
 
 
 def left(stage: Stage, state: str, change: Change | None = None, **fields: Any) -> Entry:
