@@ -286,7 +286,7 @@ def test_the_card_says_how_much_of_the_limits_is_used():
     assert guard.describe(restart, tally()) == "1 of 2 changes"
     hourly = Bounds(changes=1, rate=models.Rate(changes=4, per=models.Duration(3600)))
     narrowed = Guard(playbook(), [policy(limits=hourly)], recent=lambda since: (NOW,))
-    assert narrowed.describe(restart, tally()) == "1 of 1 changes · 2 of 4 changes per 1h"
+    assert narrowed.describe(restart, tally()) == "1 of 1 change · 2 of 4 changes per 1h"
 
 
 def test_replicas_shrink_by_the_factor_at_most_too():
