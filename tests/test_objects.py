@@ -426,6 +426,30 @@ def test_what_was_added_since_is_not_lost_with_a_deleted_object(cluster, applier
         applier.apply(change, NOTE)
 
 
+def test_a_delete_is_of_that_very_object_as_it_was_read():
+    live = config_map()
+    live["metadata"] |= {"uid": "u1", "resourceVersion": "7"}
+    cluster = FakeCluster([live])
+    KubeApplier(lambda: cluster).apply(deleted(cluster), NOTE)
+    [sent] = [request.detail for request in cluster.requests if request.verb == "delete"]
+    assert (sent["uid"], sent["revision"], sent["dry_run"]) == ("u1", "7", False)
+
+
+@pytest.mark.parametrize(
+    ("why", "requests"), [("exceeded quota", 1), ("10.0.0.9 is already allocated", 2)]
+)
+def test_only_a_service_whose_address_was_taken_is_asked_for_with_another(why, requests):
+    cluster = FakeCluster()
+    cluster.refuse("create", error=ChangeRefused(why))
+    manifest = service()
+    manifest["spec"]["clusterIP"] = "10.0.0.9"
+    target = ObjectRef("Service", "shop", manifest["metadata"]["name"])
+    change = Change(ChangeKind.CREATE_OBJECT, target, {}, {"": manifest}, "why")
+    with pytest.raises(ChangeRefused):
+        KubeApplier(lambda: cluster).apply(change, NOTE)
+    assert [request.verb for request in cluster.requests] == ["create"] * requests
+
+
 def test_an_object_that_is_deleted_meanwhile_is_not_made_again_by_an_apply(cluster):
     class Racing:
         context = "lab"
@@ -451,6 +475,49 @@ def test_a_manifest_of_another_object_than_was_judged_is_refused(cluster, applie
     for manifest in (config_map("other"), {"kind": "ConfigMap"}, "text", {}):
         with pytest.raises(ChangeRefused):
             applier.apply(replace(other, after={"": manifest}), NOTE)
+
+
+@pytest.mark.parametrize(
+    ("uid", "replicas", "before"),
+    [
+        ("u1", 5, {"/spec/replicas": 5}),
+        ("u1", 2, None),  # nothing has moved
+        ("u1", 3, None),  # somebody has done it
+        ("u2", 5, None),  # it is another one
+    ],
+)
+def test_a_change_is_renewed_where_there_is_still_something_to_change(uid, replicas, before):
+    live = deployment(replicas=replicas)
+    live["metadata"]["uid"] = uid
+    fields = {"/spec/replicas": 2}, {"/spec/replicas": 3}
+    change = Change(ChangeKind.SCALE, AUTH, *fields, "why", uid="u1")
+    renewed = KubeApplier(lambda: FakeCluster([live])).renewed(change)
+    assert renewed == (replace(change, before=before) if before else None)
+
+
+def test_a_change_of_a_whole_object_is_not_renewed(cluster, applier):
+    assert applier.renewed(deleted(cluster)) is None
+    assert applier.renewed(created()) is None
+
+
+def test_what_another_object_of_the_name_has_does_not_hold_for_this_one():
+    live = deployment(replicas=3)
+    live["metadata"]["uid"] = "u2"
+    fields = {"/spec/replicas": 2}, {"/spec/replicas": 3}
+    change = Change(ChangeKind.SCALE, AUTH, *fields, "why", uid="u1")
+    applier = KubeApplier(lambda: FakeCluster([live]))
+    assert not applier.holds(change, NOTE)
+    assert applier.holds(replace(change, uid="u2"), NOTE)
+
+
+def test_what_is_being_deleted_counts_as_deleted_and_cannot_be_made_again_yet():
+    live = config_map()
+    live["metadata"] |= {"uid": "u1", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    change = Change(ChangeKind.DELETE_OBJECT, CONFIG, {"": live}, {}, "why", uid="u1")
+    applier = KubeApplier(lambda: FakeCluster([live]))
+    assert applier.holds(change, NOTE)
+    assert not applier.holds(change.inverse(), UNDO)
+    assert applier.drift(change, NOTE) == "ConfigMap/shop/auth is still being deleted"
 
 
 # --- what is around --------------------------------------------------------------------------

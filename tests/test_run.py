@@ -1,6 +1,7 @@
 """The loop as an operator sees it: only the goal ends a run as met."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from crews import AUTH, ESCALATE, LOOK, Stage, deployment, replicas_are, scale_to
@@ -19,6 +20,7 @@ from smoldebug.events import (
     Note,
     ToolAnswered,
     ToolCalled,
+    UndoBegan,
 )
 from smoldebug.ledger import Entry
 from smoldebug.model.scripted import ScriptedModel
@@ -267,6 +269,51 @@ def test_an_undo_that_somebody_else_made_wrong_is_not_forced(tmp_path):
     assert stage.replicas == 7
 
 
+@pytest.mark.parametrize(
+    ("theirs", "replicas", "told"), [(2, 1, "taken back"), (7, 7, "could not be taken back")]
+)
+def test_the_model_is_told_what_its_change_broke_and_what_became_of_it(
+    tmp_path, theirs, replicas, told
+):
+    never = models.ObjectCheck(kind="Deployment", namespace="shop", name="web", matches={})
+    goal = models.Goal(all=[replicas_are(1), models.Check(object=never)])
+    stage = Stage([LOOK, scale_to(2), ESCALATE], tmp_path, goal=goal)
+    with stage.journal:
+        for item in stage.stream():
+            stage.seen.append(item)
+            if isinstance(item.event, ChangeSettled) and item.event.state == "verified":
+                stage.cluster.objects[AUTH]["spec"]["replicas"] = theirs
+    assert stage.replicas == replicas
+    assert f"held before your change and failed after it: {told}." in stage.told(3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "replicas"),
+    [
+        (Answer.YES, ExitStatus.UNDONE, 1),
+        (Answer.PENDING, ExitStatus.NEEDS_APPROVAL, 3),
+    ],
+)
+def test_what_was_changed_before_a_run_is_suspended_stays(tmp_path, answer, status, replicas):
+    decisions = iter([Answer.YES, answer])
+    stage = Stage(
+        [scale_to(3), scale_to(2), ESCALATE],
+        tmp_path,
+        goal=models.Goal(all=[replicas_are(5)]),
+        approver=lambda card: Decision(next(decisions), "operator"),
+    )
+    assert (stage.play().status, stage.replicas) == (status, replicas)
+
+
+def test_the_goal_is_measured_again_after_an_undo(tmp_path):
+    """What the report says of it is how it stands at the end."""
+    stage = Stage([scale_to(3), ESCALATE], tmp_path, goal=models.Goal(all=[replicas_are(5)]))
+    ended = stage.play()
+    [said] = [result.says for result in ended.verdict.results]
+    assert said == "spec.replicas is 1, not 5"
+    assert stage.events(GoalChecked)[-1].verdict == ended.verdict
+
+
 # --- stopping -------------------------------------------------------------------------------
 
 
@@ -374,23 +421,62 @@ def test_after_ctrl_c_no_further_approved_change_is_carried_out(tmp_path):
     assert stage.model.asked == [], "nor is a model"
 
 
-def test_an_approved_change_that_breaks_what_held_is_taken_back_at_once(tmp_path):
+HARM = (AUTH, 1, 2), (WEB, 1, 2)
+
+
+def steady_web(tmp_path, **fields: Any) -> Stage:
+    """A check of its goal holds from the start, and breaks when web is scaled."""
     web = deployment()
     web["metadata"]["name"] = "web"
     matches = {"spec": {"replicas": 1}}
     steady = models.ObjectCheck(kind="Deployment", namespace="shop", name="web", matches=matches)
-    stage = Stage(
+    return Stage(
         [ESCALATE],
         tmp_path,
         goal=models.Goal(all=[replicas_are(5), models.Check(object=steady)]),
         limits=models.Limits(changes=2),
         change=models.ChangeTool(allow=[ChangeKind.SCALE], targets=["Deployment/shop/*"]),
         cluster=FakeCluster([deployment(), web]),
+        **fields,
     )
-    list(resumed(stage, approved(stage, (AUTH, 1, 2), (WEB, 1, 2))))
+
+
+def test_an_approved_change_that_breaks_what_held_is_taken_back_at_once(tmp_path):
+    stage = steady_web(tmp_path)
+    list(resumed(stage, approved(stage, *HARM)))
     assert settled(stage)[:3] == [("C1", "verified"), ("C2", "verified"), ("C2", "undone")]
     assert "C1 scale Deployment/shop/auth: verified" in stage.told(1)
     assert "C2 scale Deployment/shop/web: undone" in stage.told(1)
+
+
+def test_harm_stays_too_where_the_playbook_says_report(tmp_path):
+    stage = steady_web(tmp_path, on_failure="report")
+    list(resumed(stage, approved(stage, *HARM)))
+    assert settled(stage) == [("C1", "verified"), ("C2", "verified")]
+
+
+def test_an_undo_that_was_under_way_is_finished_and_nothing_else_is_begun(tmp_path):
+    """C1 was to be taken back; C2 turns out never to have taken."""
+    stage = Stage([LOOK], tmp_path, cluster=FakeCluster([deployment(3)]))
+    past = approved(stage, (AUTH, 1, 3), (AUTH, 3, 4))
+    past.undoing = UndoBegan(ExitStatus.LIMIT, "out of turns")
+    past.ledger["C1"].settle("verified", "")
+    past.ledger["C2"].intend("change")
+    list(resumed(stage, past))
+    ended = stage.seen[-1].event
+    assert (ended.status, stage.replicas) == (ExitStatus.UNDONE, 1)
+    assert ended.reason == "out of turns; changes undone and verified"
+    assert settled(stage) == [("C2", "failed"), ("C1", "undone")]
+    assert stage.model.asked == []
+
+
+def test_a_run_that_was_killed_after_its_undo_ends_as_undone(tmp_path):
+    stage = Stage([LOOK], tmp_path)
+    past = approved(stage, (AUTH, 1, 3))
+    past.undoing = UndoBegan(ExitStatus.NOT_MET, "escalated")
+    past.ledger["C1"].settle("undone", "")
+    list(resumed(stage, past))
+    assert stage.seen[-1].event.status is ExitStatus.UNDONE
 
 
 # --- models ---------------------------------------------------------------------------------
