@@ -122,6 +122,7 @@ def crew_of(turns: int, size: int, folder: Path) -> Any:
     from smoldebug.events import RunStarted
     from smoldebug.evidence import EvidenceStore
     from smoldebug.goal import Goal
+    from smoldebug.guard import Guard
     from smoldebug.journal import Journal
     from smoldebug.notebook import Notebook
     from smoldebug.playbook import models
@@ -155,7 +156,7 @@ def crew_of(turns: int, size: int, folder: Path) -> Any:
     notebook = Notebook(evidence)
     specs = [describe(read_log, Effect.READ), *notebook.tools()]
     toolset = Toolset(specs, lambda _: ToolContext(world), evidence, Redactor())
-    executor = Executor(playbook, {}, lambda _: Decision("no", "benchmark"), clock)
+    executor = Executor(Guard(playbook), {}, lambda _: Decision("no", "benchmark"), clock)
     agent = Agent([steady_model()], toolset, notebook, executor, Signals(), clock)
     journal = Journal(folder / "journal.jsonl")
     crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "bench")

@@ -193,12 +193,17 @@ class _Cuttable(Model):
 
 
 def _text(content: Any) -> str:
-    """An answer's text, which some providers send in parts. It goes back to them with the next
-    request, so it must be encodable."""
+    """An answer's text. It goes back to the provider with the next request, so it must be
+    encodable."""
+    return plain(_joined(content))
+
+
+def _joined(content: Any) -> str:
+    """A message's text, of which some come in parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return plain("\n".join(part for part in parts if isinstance(part, str)))
-    return plain(content) if isinstance(content, str) else ""
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _cut_off(message: ChatMessage) -> bool:
@@ -215,6 +220,7 @@ class _ToolCallingAgent(ToolCallingAgent):
 
         self.driver = driver
         self.tasks: list[TaskStep] = []
+        self.prompt: list[ChatMessage] | None = None  # of the turn that begins, made for the record
         self.masked: dict[str, str] = {}  # texts of the last prompt, without their secrets
         self.sent: set[tuple[str, str]] = set()  # role and text of each message of the last prompt
         self.scanned = 0  # steps of the memory among which tasks have been looked for
@@ -232,6 +238,9 @@ class _ToolCallingAgent(ToolCallingAgent):
 
     def write_memory_to_messages(self, summary_mode: bool = False) -> list[ChatMessage]:
         """System prompt, every task, a note on what is missing, the last turns."""
+        prompt, self.prompt = self.prompt, None
+        if prompt is not None:
+            return prompt
         steps = self.memory.steps
         self.tasks += [step for step in steps[self.scanned :] if isinstance(step, TaskStep)]
         self.scanned = len(steps)  # looking at all of them each turn costs the square of the turns
@@ -262,9 +271,10 @@ class _ToolCallingAgent(ToolCallingAgent):
         return found
 
     def _unsent(self) -> tuple[Json, ...]:
-        """The messages of this turn's prompt that were in none before."""
-        prompt = self.write_memory_to_messages()
-        texts = dict.fromkeys((message.role.value, _text(message.content)) for message in prompt)
+        """The messages of this turn's prompt, made now, that the last one did not have."""
+        self.prompt = self.write_memory_to_messages()
+        said = ((message.role.value, _joined(message.content)) for message in self.prompt)
+        texts = dict.fromkeys(said)
         new, self.sent = texts.keys() - self.sent, set(texts)
         return tuple({"role": role, "text": text} for role, text in texts if (role, text) in new)
 
