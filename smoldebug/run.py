@@ -3,7 +3,8 @@
     goal measured; first card: what changed, what is red (no model)
     already met? -> say so, exit 0
     agent turn -> goal watched -> ... until met | limits | escalated | stopped
-                  a check that held is worse for a change -> that change is taken back at once
+                  a check that held is worse for a change, once that had its time to take
+                  effect -> that change is taken back, and the run goes on
     not met -> undo what was changed -> goal again -> report
 
 Only the goal ends a run as met. The loop does no terminal I/O, may be closed after any event, and
@@ -55,6 +56,10 @@ class Crew:
     clock: Clock
     run: str
 
+# What was changed stays then, and the status as it is: it is met, or somebody goes on later
+_AS_IT_IS = (ExitStatus.MET, ExitStatus.INTERRUPTED, ExitStatus.NEEDS_APPROVAL)
+
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -88,6 +93,8 @@ class _Run:
         self.turn = 0
         self.verdict: Verdict | None = None
         self.steady = Steady()
+        earlier = self.past.ledger.values() if self.past else ()
+        self.took_back = any(entry.state == "undone" for entry in earlier)
         self.opening: list[Evidence] = []  # what the run saw before anybody was asked
         self.gaps: list[Gap] = []
         self.agent.time_left = self.time_left
@@ -124,6 +131,9 @@ class _Run:
         undoing = self.agent.executor.applied or (self.past and self.past.undoing)
         if ending.status is not ExitStatus.MET and undoing:
             ending = yield from self.after_failure(ending)
+        elif self.took_back and ending.status not in _AS_IT_IS:
+            status = worst([ExitStatus.UNDONE, ran(ending.status)])
+            ending = Ending(status, f"{ending.reason}; changes undone and verified")
         yield self.ended(ending)
 
     def take_up(self) -> Events:
@@ -223,6 +233,7 @@ class _Run:
             return
         yield Note(f"worse than before the change, so it is taken back: {worse[0]}", "warning")
         clean = yield from self.agent.executor.take_back(last)
+        self.took_back |= clean
         self.goal.restart_window()
         done = "taken back" if clean else "could not be taken back"
         self.agent.tell(f"{worse[0]} held before your change and failed after it: {done}.")
@@ -270,7 +281,7 @@ class _Run:
     def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
         """Take back what was changed, where the playbook says so, and measure the goal again."""
         executor = self.agent.executor
-        if ending.status in (ExitStatus.INTERRUPTED, ExitStatus.NEEDS_APPROVAL):
+        if ending.status in _AS_IT_IS:
             yield Note("what was changed stays: whoever takes over goes on, or takes it back")
             return ending
         if not self.undoes:

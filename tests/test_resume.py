@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusters import deployment, practice
@@ -210,24 +211,29 @@ def test_a_run_that_has_ended_is_not_taken_up_again(
 # --- harm -----------------------------------------------------------------------------------
 
 
-def test_a_change_that_breaks_what_held_is_taken_back_at_once_and_the_agent_goes_on(
-    me: OnCall,
-) -> None:
+WEB = {"kind": "Deployment", "namespace": "shop", "name": "web"}
+
+
+def harm(me: OnCall, *later: dict[str, Any]) -> Said:
+    """A first change of web, which breaks a check that held; then what is said later."""
     me.cluster.add(deployment("web", replicas=2))
     (me.folder / "tools").mkdir()
     (me.folder / "tools/quick.py").write_text(QUICK_TOOL, encoding="utf-8")
-    web = {"kind": "Deployment", "namespace": "shop", "name": "web"}
-    steady = {"object": {**web, "matches": {"spec": {"replicas": 2}}}}
-    said = me.triage(
+    steady = {"object": {**WEB, "matches": {"spec": {"replicas": 2}}}}
+    return me.triage(
         {"say": "let me think"},
         {"calls": [{"scale_quickly": {"name": "web", "replicas": 4}}]},
-        {"calls": [{"scale_quickly": {"name": "auth", "replicas": 4}}]},
+        *later,
         options=("-y", "--tools", "tools"),
         goal={"all": [replicas_are(4), steady], "within": "10s"},
         change={"targets": ["Deployment/shop/*"]},
         tools={"custom": ["scale_quickly"]},
         limits={"changes": 2},
     )
+
+
+def test_a_change_that_breaks_what_held_is_taken_back_and_the_agent_goes_on(me: OnCall) -> None:
+    said = harm(me, {"calls": [{"scale_quickly": {"name": "auth", "replicas": 4}}]})
     assert said.code == ExitStatus.MET, me.of(Note)
     assert [(e.card, e.state) for e in me.of(ChangeSettled)] == [
         ("C1", "verified"),
@@ -236,6 +242,13 @@ def test_a_change_that_breaks_what_held_is_taken_back_at_once_and_the_agent_goes
     ]
     assert (me.replicas, me.now(name="web")["spec"]["replicas"]) == (4, 2)
     assert any(event.text.startswith("worse than before the change") for event in me.of(Note))
+
+
+def test_where_all_that_was_changed_went_back_for_its_harm_the_status_says_so(me: OnCall) -> None:
+    said = harm(me, {"calls": [{"escalate": {"reason": "nothing else helps"}}]})
+    assert said.code == ExitStatus.UNDONE, said.err
+    assert me.of(RunEnded)[-1].reason == "nothing else helps; changes undone and verified"
+    assert me.now(name="web")["spec"]["replicas"] == 2
 
 
 def test_events_after_a_resume_are_one_whole_chain(me: OnCall) -> None:
