@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from smoldebug.agent import Agent, TurnEnded
 from smoldebug.change import CHANGED
 from smoldebug.clock import Clock
+from smoldebug.ending import Ending, already_met
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
@@ -40,7 +41,7 @@ from smoldebug.playbook.models import RunPlan
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.recording import recorded
 from smoldebug.records import Evidence, Gap, Observation, Outcome, Verdict
-from smoldebug.status import ExitStatus, ran, worst
+from smoldebug.status import ExitStatus
 
 Events = Generator[AnyEvent, None, "Ending | None"]
 
@@ -56,15 +57,9 @@ class Crew:
     clock: Clock
     run: str
 
+
 # What was changed stays then, and the status as it is: it is met, or somebody goes on later
 _AS_IT_IS = (ExitStatus.MET, ExitStatus.INTERRUPTED, ExitStatus.NEEDS_APPROVAL)
-
-
-
-@dataclass(frozen=True)
-class Ending:
-    status: ExitStatus
-    reason: str
 
 
 def run(
@@ -132,8 +127,7 @@ class _Run:
         if ending.status is not ExitStatus.MET and undoing:
             ending = yield from self.after_failure(ending)
         elif self.took_back and ending.status not in _AS_IT_IS:
-            status = worst([ExitStatus.UNDONE, ran(ending.status)])
-            ending = Ending(status, f"{ending.reason}; changes undone and verified")
+            ending = ending.after_undo(clean=True)
         yield self.ended(ending)
 
     def take_up(self) -> Events:
@@ -171,20 +165,16 @@ class _Run:
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
-        """What was approved while nobody was running, until the operator stops it. Returns whether
-        the goal is met by it."""
+        """What was approved while nobody was running. Returns whether the goal is met by it."""
         entries = self.past.ledger.values() if self.past else ()
         for entry in [entry for entry in entries if entry.state == "approved"]:
             if self.stopped():
                 break
             outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
             yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
-            if outcome.state in CHANGED:
-                held = self.steady.held()
-                self.goal.restart_window()
-                if (yield from self.watch(entry.card.change.settle)):
-                    return True
-                yield from self.take_back_harm(held, 1)
+            changed = outcome.state in CHANGED
+            if changed and (yield from self.watch(entry.card.change.settle, changed=1)):
+                return True
         return False
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
@@ -208,13 +198,8 @@ class _Run:
         if turn.pending is not None:
             text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
             return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
-        held = self.steady.held()
-        if turn.changed:
-            self.goal.restart_window()  # what held before the change proves nothing about it
-        if (yield from self.watch(turn.patience)):
+        if (yield from self.watch(turn.patience, turn.changed)):
             return Ending(ExitStatus.MET, "the goal is met")
-        if turn.changed:
-            yield from self.take_back_harm(held, turn.changed)
         if self.stopped():
             return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
         if escalation := self.agent.notebook.escalation:
@@ -227,7 +212,7 @@ class _Run:
         return None
 
     def take_back_harm(self, held: set[str], last: int) -> Generator[AnyEvent, None, None]:
-        """A check that held before the turn's changes and fails after them: these go back now."""
+        """A check that held before these changes and fails after them: they go back now."""
         worse = self.steady.worse(held)
         if not worse or not self.undoes:
             return
@@ -245,9 +230,16 @@ class _Run:
         yield GoalChecked(self.turn, self.verdict)
         return self.verdict.outcome is Outcome.MET
 
-    def watch(self, patience: float) -> Generator[AnyEvent, None, bool]:
-        """Measure the goal now, then go on. Returns whether it is met."""
-        return (yield from self.measure()) or (yield from self.go_on(patience))
+    def watch(self, patience: float, changed: int) -> Generator[AnyEvent, None, bool]:
+        """Measure the goal now, then go on. Returns whether it is met; if it is not, the last so
+        many changes go back where they did harm."""
+        held = self.steady.held()
+        if changed:
+            self.goal.restart_window()  # what held before the change proves nothing about it
+        met = (yield from self.measure()) or (yield from self.go_on(patience))
+        if changed and not met:
+            yield from self.take_back_harm(held, changed)
+        return met
 
     def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
         """Measure while the goal may become met: as long as samples hold, and up to `patience`
@@ -280,7 +272,6 @@ class _Run:
 
     def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
         """Take back what was changed, where the playbook says so, and measure the goal again."""
-        executor = self.agent.executor
         if ending.status in _AS_IT_IS:
             yield Note("what was changed stays: whoever takes over goes on, or takes it back")
             return ending
@@ -288,20 +279,15 @@ class _Run:
             yield Note("what was changed stays, as on_failure says", "warning")
             return ending
         yield UndoBegan(ending.status, ending.reason)
-        clean = yield from executor.take_back()
+        clean = yield from self.agent.executor.take_back()
         self.verdict = self.agent.toolset.shown(self.goal.check())
         yield GoalChecked(self.turn, self.verdict)
-        status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
-        done = "changes undone and verified" if clean else "not everything could be undone"
-        return Ending(worst([status, ran(ending.status)]), f"{ending.reason}; {done}")
+        return ending.after_undo(clean=clean)
 
     def ended(self, ending: Ending) -> RunEnded:
-        outcome = Outcome.MET if ending.status is ExitStatus.MET else Outcome.NOT_MET
-        if ending.status is ExitStatus.INCONCLUSIVE:
-            outcome = Outcome.INCONCLUSIVE
         return RunEnded(
             status=ending.status,
-            outcome=outcome,
+            outcome=ending.outcome,
             reason=ending.reason,
             usage=replace(self.agent.used(), seconds=round(self.elapsed(), 1)),
             verdict=self.verdict,
@@ -309,11 +295,3 @@ class _Run:
             gaps=tuple(self.gaps),
             question=self.agent.notebook.question,
         )
-
-
-def already_met(card: FirstCard | None) -> str:
-    red = [fact for fact in card.red if fact.severity != "info"] if card else []
-    if not red:
-        return "the goal already holds: nothing to do, nothing was done"
-    more = f" and {len(red) - 1} more" if red[1:] else ""
-    return f"the goal already holds, so nothing was done; but this is red: {red[0].text}{more}"
