@@ -453,7 +453,8 @@ def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
     bounds = [bound for bound in (limits.wall, within) if bound]
     long = f"{min(bounds)}, waiting for answers not counted" if bounds else "no deadline"
     changed = f"{count(worst.changes, 'object')} changed"
-    return [f"{count(worst.turns, 'turn')} · {long} · {limits.cost} for a model · {changed}"]
+    cost = f"{limits.cost} for a model (not enforced yet)"
+    return [f"{count(worst.turns, 'turn')} · {long} · {changed} · {cost}"]
 
 
 def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
