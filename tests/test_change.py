@@ -15,6 +15,7 @@ from smoldebug.clock import FakeClock
 from smoldebug.errors import (
     AccessDenied,
     ChangeRefused,
+    Conflict,
     NotFound,
     SmoldebugError,
     ToolError,
@@ -195,11 +196,12 @@ def test_the_card_shows_what_an_approver_needs():
 
 def test_nothing_that_is_shown_of_a_change_has_a_secret_in_it():
     stage = Stage()
-    gap = AccessDenied("may not list budgets of hunter22")
-    stage.cluster.refuse("list", "PodDisruptionBudget", error=gap)
+    gap = AccessDenied("may not list what hunter22 opens")
+    stage.cluster.refuse("list", "ConfigMap", error=gap)
     stage.apply(annotate("hunter22"))
     [card] = stage.executor.applied
-    shown = (card.diff, card.full_diff, card.command, *card.warnings)
+    [warning] = card.warnings
+    shown = (card.diff, card.full_diff, card.command, warning)
     assert all("[secret:" in text for text in shown), shown
     assert "hunter22" not in str(shown)
     assert "[secret:" in stage.executor.rehearse(card)[1]
@@ -507,6 +509,14 @@ def test_a_field_that_never_stands_still_is_not_asked_for_for_ever():
     assert outcome.state == "failed"
 
 
+def test_each_change_that_is_made_counts_against_the_rate():
+    stage = Stage(limits=models.Limits(rate=models.Rate(changes=1, per=models.Duration(3600))))
+    stage.apply(scale())
+    assert "limits.rate is used up" in stage.execute(scale(2, 3))[1].text
+    stage.clock.sleep(3601)
+    stage.apply(scale(2, 3))
+
+
 def test_what_the_server_refused_uses_up_no_limit():
     moves = iter([set_field("/spec/replicas", 2)])
     stage = somebody(lambda cluster: [move(cluster) for move in moves], limits=SPENT)
@@ -722,6 +732,14 @@ def test_a_rehearsed_undo_says_what_it_would_send_and_sends_nothing():
     assert stage.executor.rehearse(replace(card, change=restart()))[0] == "cannot be undone"
     theirs = [r for r in stage.sent if r.detail["note"] == "somebody"]
     assert len(stage.sent) == sent + len(theirs)
+
+
+def test_an_undo_that_somebody_was_quicker_than_is_blocked_and_not_failed():
+    stage = Stage()
+    stage.apply(scale())
+    stage.cluster.refuse("patch", error=Conflict("it has changed since it was read"))
+    [settled], clean = stage.take_back()
+    assert (settled.state, clean) == ("undo blocked", False)
 
 
 def test_an_undo_that_reads_back_something_else_has_failed():

@@ -8,7 +8,7 @@ from smoldebug.appliers.differences import Reader, masked, tidy
 from smoldebug.appliers.manifests import manifest_of, without_addresses
 from smoldebug.appliers.protocol import Preview
 from smoldebug.clock import Clock, SystemClock
-from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, UnreachableError
+from smoldebug.errors import ChangeRefused, Conflict, NotFound, UnreachableError
 from smoldebug.fieldvalues import contains
 from smoldebug.kubectl import field_diff, kubectl_command, object_diff
 from smoldebug.pointers import lookup, moved, operations
@@ -158,8 +158,6 @@ class KubeApplier:
             return None
         try:
             found = self._cluster().get(change.target)
-        except AccessDenied:
-            raise
         except UnreachableError as error:
             raise ChangeRefused(f"it was not sent: {error}") from error
         if change.uid and _uid(found) != change.uid:
