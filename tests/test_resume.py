@@ -11,6 +11,8 @@ from commands import Running, environment
 from oncall import MISSED, SYSTEM, OnCall, Said, on_call, replicas_are, scale_to
 
 from smoldebug import journal
+from smoldebug.cli.kept import keep, kept
+from smoldebug.cli.options import Options
 from smoldebug.events import (
     ChangeDecided,
     ChangeIntended,
@@ -19,9 +21,11 @@ from smoldebug.events import (
     Continued,
     Note,
     RunEnded,
+    RunStarted,
     ToolAnswered,
 )
-from smoldebug.records import Answer
+from smoldebug.playbook import models
+from smoldebug.records import Answer, Usage
 from smoldebug.status import ExitStatus
 
 QUICK_TOOL = '''\
@@ -259,3 +263,31 @@ def test_events_after_a_resume_are_one_whole_chain(me: OnCall) -> None:
     assert [each.seq for each in events] == list(range(len(events)))
     assert {each.run for each in events} == {me.run}
     assert all(a.elapsed <= b.elapsed for a, b in zip(events, events[1:], strict=False))
+
+
+# --- what is kept ---------------------------------------------------------------------------
+
+
+def kept_of(current: str = "lab", **options: Any) -> Options:
+    playbook = models.Playbook(apiVersion="smoldebug.dev/v1", name="p", goal=models.Goal())
+    plan = models.RunPlan(playbook=playbook, inputs={}, source="p.yaml", folder=".")
+    given = keep(plan, Options(**options))
+    started = RunStarted("triage", "p", "g", "expert", current, (), "ask", 5.0, Usage(), plan=given)
+    found = kept(started)
+    assert found.plan == plan
+    return found.options
+
+
+def test_a_yes_and_a_break_glass_are_given_anew_each_time() -> None:
+    found = kept_of(yes=True, break_glass="INC-7")
+    assert (found.yes, found.break_glass) == (False, "")
+
+
+def test_a_run_goes_on_in_the_context_that_was_current_then() -> None:
+    assert kept_of("lab").context == "lab"
+    assert kept_of("lab", context="named").context == "named"
+    assert [kept_of(each).context for each in ("", "in-cluster")] == [None, None]
+
+
+def test_a_folder_of_tools_is_found_from_another_directory() -> None:
+    assert kept_of(tools=[Path("mine")]).tools == [Path.cwd() / "mine"]

@@ -45,7 +45,7 @@ def _about_changes(path: Path) -> Iterator[Stamped]:
     except OSError:
         return
     for line in lines:
-        if b'"event":"Change' in line or b'"event":"UndoIntended"' in line:
+        if b'"event":"Change' in line:
             try:
                 yield from_line(bytes(msgspec.json.decode(line, type=_Line).record))
             except (msgspec.MsgspecError, UnicodeDecodeError):
