@@ -392,6 +392,17 @@ def test_a_created_object_that_somebody_changed_is_not_deleted(cluster, applier)
         applier.apply(change.inverse(), UNDO)
 
 
+def test_what_somebody_added_is_not_lost_with_a_created_object(cluster, applier):
+    change = created(level="debug")
+    applier.apply(change, NOTE)
+    assert not applier.drift(change, NOTE), "what a server adds is nobody's edit"
+    edited(cluster, lambda item: item["data"].update(more="x"), change.target)
+    assert "data.more: ours absent, now x (set by smoldebug" in applier.drift(change, NOTE)
+    with pytest.raises(Conflict, match=r"data\.more"):
+        applier.apply(change.inverse(), UNDO)
+    assert cluster.get(change.target)["data"] == {"level": "debug", "more": "x"}
+
+
 def test_another_of_the_same_name_is_not_touched(here, cluster, applier):
     patch, delete = proposed(cluster, lambda i: i["data"].update(a="b"), target=CONFIG), None
     delete = deleted(cluster)

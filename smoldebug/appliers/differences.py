@@ -43,20 +43,32 @@ class Reader:
         Older servers do not record who scales: where our own change was the last of this run,
         that it still owns the field says nothing.
         """
-        mine = Write("PATCH", "", note=self.note).manager if self._last_was_ours(live) else ""
-        entries = (live.get("metadata") or {}).get("managedFields") or []
-        owners = [each for each in entries if each.get("manager") != mine]
-        owners = [each for each in owners if _owns(each.get("fieldsV1") or {}, steps(pointer))]
+        mine = self._manager if self._last_was_ours(live) else ""
+        owners = [each for each in _owners(live, pointer) if each.get("manager") != mine]
         if not owners:
             return ""
         last = max(owners, key=lambda entry: str(entry.get("time") or ""))
         who = one_line(str(last.get("manager")), 60)
         return f" (set by {who}{_ago(last.get('time'), self.now)})"
 
+    def is_somebodys(self, live: Object, pointer: str) -> bool:
+        """Whether others than this run, and Kubernetes itself, are known to have set a field."""
+        owners = {str(each.get("manager")) for each in _owners(live, pointer)} - {self._manager}
+        return any(not owner.startswith("kube-") for owner in owners)
+
+    @property
+    def _manager(self) -> str:
+        return Write("PATCH", "", note=self.note).manager
+
     def _last_was_ours(self, live: Object) -> bool:
         """Whether the note on an object is of the change that is asked about, or of its undo."""
         said, asked = note_of(live).split(), self.note.split()
         return bool(said and asked) and (said[0], said[-1]) == (asked[0], asked[-1])
+
+
+def _owners(live: Object, pointer: str) -> list[Any]:
+    entries = (live.get("metadata") or {}).get("managedFields") or []
+    return [each for each in entries if _owns(each.get("fieldsV1") or {}, steps(pointer))]
 
 
 def before_it(change: Change, live: Object, reader: Reader) -> list[str]:
@@ -81,12 +93,22 @@ def from_manifest(
     change: Change, manifest: Object, now: Object, live: Object, reader: Reader
 ) -> list[str]:
     """A line for each field of a manifest that an object has otherwise `now`. Where the change is
-    of that very object (it has a uid), the manifest was all of it: what is new counts too."""
+    of that very object (it has a uid), the manifest was all of it: what is new counts too. To what
+    was created a server adds its own; there new is what somebody else put into spec or data."""
     ours, found = diff(manifest, now)
-    fields = {**ours, **found} if change.uid else ours
+    added = {
+        path: value
+        for path, value in found.items()
+        if change.uid or (_is_content(path) and reader.is_somebodys(live, path))
+    }
+    fields = {**ours, **added}
     paths = [p for p in fields if not same(p, ours.get(p), found.get(p))]
     said, is_now = _told(change, ours, paths), _told(change, found, paths)
     return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{reader.set_by(live, p)}" for p in paths]
+
+
+def _is_content(pointer: str) -> bool:
+    return steps(pointer)[0] not in ("metadata", "status")
 
 
 def tidy(item: Object | None, masks: Redactor) -> Object | None:
