@@ -313,7 +313,8 @@ class _ToolCallingAgent(ToolCallingAgent):
         memory_step.tool_calls = calls
         said: list[str] = []
         for call in calls:
-            yield ToolCalled(turn, call.id, call.name, call.arguments)
+            given = self.driver.toolset.redactor.json(call.arguments)
+            yield ToolCalled(turn, call.id, call.name, given)
             answer = yield from self._answer(call)
             cited = f"[{answer.evidence.id}] " if answer.evidence else ""
             said.append(f"{call.name}: {cited}{answer.text}")

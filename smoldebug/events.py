@@ -114,7 +114,7 @@ class ToolCalled(Event, frozen=True):
     turn: int
     call: str  # t3c0: turn 3, first call
     tool: str
-    arguments: Json  # exactly what the model sent, valid or not
+    arguments: Json  # what the model sent, valid or not; secrets masked
 
 
 class ToolAnswered(Event, frozen=True):

@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,8 @@ KUBE_KINDS: Sequence[ChangeKind] = (
     ChangeKind.DELETE_OBJECT,
     ChangeKind.DEBUG_CONTAINER,
 )
+
+_MASK = re.compile(r"\[[a-z]+:[0-9a-f]{4}\]")  # of redact.py, which is a neighbour
 
 # --- the difference -------------------------------------------------------------------------
 
@@ -88,16 +91,17 @@ _Dumper.add_representer(str, _Dumper.text)
 
 
 def kubectl_command(change: Change, context: str = "", kubeconfig: str = "") -> str:
-    """What a person would type for the same effect, in any shell."""
+    """What a person would type for the same effect, in any shell; a comment where a value is
+    masked, for a command would write the mask into the cluster."""
     where = ["--kubeconfig", kubeconfig] if kubeconfig else []
     where += ["--context", context] if context else []
     where += ["-n", change.target.namespace] if change.target.namespace else []
     words = _COMMANDS.get(change.kind, _patch)(change) or _patch(change)
     line = shlex.join(["kubectl", *where, *words])
-    if change.kind not in (ChangeKind.APPLY_OBJECT, ChangeKind.CREATE_OBJECT):
-        return line
-    manifest = _to_send(change.manifest or change.after.get(""))
-    return f"printf %s {shlex.quote(_compact(manifest))} | {line}"
+    if change.kind in (ChangeKind.APPLY_OBJECT, ChangeKind.CREATE_OBJECT):
+        manifest = _to_send(change.manifest or change.after.get(""))
+        line = f"printf %s {shlex.quote(_compact(manifest))} | {line}"
+    return "# no kubectl command: a value in it is masked here" if _MASK.search(line) else line
 
 
 def _to_send(manifest: Json) -> Json:

@@ -12,7 +12,14 @@ from commands import environment
 from modelserver import ModelServer, calls
 from oncall import MISSED, OnCall, on_call, scale_to
 
-from smoldebug.events import AnyEvent, ChangeIntended, ChangeSettled, ModelAsked, RunStarted
+from smoldebug.events import (
+    AnyEvent,
+    ChangeIntended,
+    ChangeSettled,
+    ModelAsked,
+    RunStarted,
+    ToolCalled,
+)
 from smoldebug.sources.process import LocalProcesses
 from smoldebug.sources.world import Completed
 from smoldebug.status import ExitStatus
@@ -132,6 +139,15 @@ def test_only_its_owner_may_read_a_journal(me: OnCall) -> None:
 
 
 # --- what left the machine ------------------------------------------------------------------
+
+
+def test_a_secret_that_a_call_holds_is_in_no_report_of_it(me: OnCall) -> None:
+    call = {"namespace": "shop", "object": f"password={PASSWORD}"}
+    me.triage({"calls": [{"events": call}]})
+    assert [event.tool for event in me.of(ToolCalled)][0] == "events"
+    for form in ("plain", "json", "markdown"):
+        assert PASSWORD not in me.smoldebug("runs", "show", "last", "-o", form).out
+    assert PASSWORD not in me.journal.read_text(encoding="utf-8")
 
 
 def test_what_was_sent_is_shown_word_for_word_and_holds_no_secret(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from smoldebug.kubectl import KUBE_KINDS, field_diff, kubectl_command, object_diff, summary
 from smoldebug.pointers import item
 from smoldebug.records import Change, ChangeKind, ObjectRef
+from smoldebug.redact import mask
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
 
@@ -225,6 +226,15 @@ def test_what_is_created_again_by_hand_goes_without_what_a_server_refuses():
     command = kubectl_command(change({}, {"": live}, kind=ChangeKind.CREATE_OBJECT))
     sent = json.loads(shlex.split(command)[2])
     assert sent == {"kind": "A", "metadata": {"name": "a", "labels": {"b": "c"}}}
+
+
+def test_a_command_never_writes_a_mask_into_the_cluster():
+    masked = mask("hunter2")
+    for changed in (
+        change({}, {"": {"kind": "A", "data": {"p": masked}}}, kind=ChangeKind.CREATE_OBJECT),
+        change({"/data/p": "a"}, {"/data/p": f"password={masked}"}),
+    ):
+        assert kubectl_command(changed).startswith("# no kubectl command: ")
 
 
 def test_the_summary_is_short():
