@@ -116,6 +116,19 @@ def test_who_approves_sees_the_card_first(me: OnCall) -> None:
     assert me.journal.read_bytes() == before
 
 
+def test_a_limit_is_lifted_by_a_reason_given_again_and_by_no_yes_alone(me: OnCall) -> None:
+    glass = ("--break-glass", "INC-7")
+    limits = {"rate": {"changes": 0, "per": "1h"}}
+    assert me.triage(scale_to(4), options=glass, limits=limits).code == ExitStatus.NEEDS_APPROVAL
+    (proposed,) = me.of(ChangeProposed)
+    me.smoldebug("runs", "approve", "last", "C1", "--hash", proposed.card.digest)
+    assert me.smoldebug("runs", "resume", "last", *glass, "-o", "jsonl").code == ExitStatus.MET
+    assert [event.command for event in me.of(Continued)] == ["approve", "resume"]
+    decisions = [event.decision for event in me.of(ChangeDecided)]
+    assert [each.reason for each in decisions[1:]] == ["runs approve"] * 2
+    assert all("limits.rate" in each.lifted for each in decisions)
+
+
 def test_a_yes_to_what_does_not_wait_is_a_mistake(me: OnCall) -> None:
     digest = waiting(me)
     said = me.smoldebug("runs", "approve", "last", "C2", "--hash", digest)
