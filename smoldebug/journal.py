@@ -9,10 +9,10 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import msgspec
 
@@ -27,6 +27,7 @@ from smoldebug.events import (
 )
 from smoldebug.untrusted import whole
 
+MEANWHILE = "somebody else is going on with this run"
 GENESIS = "0" * 64
 
 
@@ -75,10 +76,13 @@ class Unwritable:
         pass
 
 
-def open_journal(folder: Path) -> Writes:
-    """The journal in a run's folder, which is made."""
+def open_journal(folder: Path, after: int | None = None) -> Writes:
+    """The journal in a run's folder, which is made; of a run taken up again `after` so many events.
+
+    Raises UsageError where somebody else is, or has been, going on with it.
+    """
     try:
-        return Journal(folder / "journal.jsonl")
+        return Journal(folder / "journal.jsonl", after)
     except OSError as error:
         return Unwritable(f"cannot write below {folder.parent}: {error.strerror}")
 
@@ -91,17 +95,24 @@ class Journal:
     killed process loses nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, after: int | None = None) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         new = not path.exists()
-        self._chain = _cut_torn_line(path)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
-        with suppress(OSError):  # a file system without locks: the run just looks killed
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            _lock(self._file)
+            lines = list(_whole_lines(path))
+            if after not in (None, len(lines)):
+                raise UsageError(MEANWHILE)
+            self._chain = _cut_torn_line(path, lines)
+        except BaseException:
+            self._file.close()
+            raise
         if new:
             _sync_folder(path.parent)
+            _sync_folder(path.parent.parent)
 
     def append(self, stamped: Stamped) -> None:
         record = _record(stamped)
@@ -202,14 +213,21 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     return iter(complete.split(b"\n") if complete else [])
 
 
-def _cut_torn_line(path: Path) -> str:
+def _lock(file: IO[bytes]) -> None:
+    """Nobody else goes on with this run while we do. Raises UsageError where somebody does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(MEANWHILE) from None
+    except OSError:  # a file system without locks: the run just looks killed
+        return
+
+
+def _cut_torn_line(path: Path, lines: Sequence[bytes]) -> str:
     """The chain so far; what follows the last whole line is cut off, so that it goes on.
 
     Raises UsageError when the last whole line is none of a journal's.
     """
-    if not path.exists():
-        return GENESIS
-    lines = list(_whole_lines(path))
     with path.open("r+b") as file:
         file.truncate(sum(len(line) + 1 for line in lines))
     try:

@@ -338,3 +338,22 @@ def test_run_ids_are_short_and_new(runs: Path):
     ids = {new_run_id() for _ in range(50)}
     assert len(ids) > 45
     assert all(len(run) == 6 and set(run) <= set("0123456789abcdef") for run in ids)
+
+
+# --- two at once -----------------------------------------------------------------------------
+
+
+def test_two_do_not_go_on_with_one_run(path: Path):
+    with Journal(path), pytest.raises(UsageError, match="somebody else is going on with this run"):
+        Journal(path)
+
+
+def test_whoever_read_it_before_somebody_went_on_does_not(path: Path):
+    with Journal(path) as journal:
+        journal.append(stamped(Note("one"), 0))
+    seen = len(read(path))
+    with Journal(path, seen) as journal:
+        journal.append(stamped(Note("two"), 1))
+    with pytest.raises(UsageError, match="going on with this run"):
+        Journal(path, seen)
+    assert len(read(path)) == 2

@@ -246,7 +246,8 @@ def test_kubectl_reaches_into_pods(lab: LabInfo) -> None:
 @pytest.mark.kubectl
 @needs_kubectl
 def test_kubectl_debugs_a_pod(lab: LabInfo) -> None:
-    name = pods(lab, "catalog")[0]["metadata"]["name"]
+    stays = [pod for pod in pods(lab, "catalog") if "deletionTimestamp" not in pod["metadata"]]
+    name = stays[0]["metadata"]["name"]
     command = ("--", "sh", "-c", "echo looking; exit 3")
     kubectl(lab, "-n", "shop", "debug", name, "--image=busybox", "-c", "looker", *command)
 
@@ -257,7 +258,8 @@ def test_kubectl_debugs_a_pod(lab: LabInfo) -> None:
 
     eventually(ended)
     assert kubectl(lab, "-n", "shop", "logs", name, "-c", "looker") == "looking\n"
-    assert pods(lab, "catalog")[0]["status"]["containerStatuses"][0]["ready"]
+    own = get(lab, f"/api/v1/namespaces/shop/pods/{name}")["status"]["containerStatuses"]
+    assert own[0]["ready"]
 
 
 def test_stop_ends_every_process(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def folders(tmp_path):
         path = tmp_path / label
         path.mkdir()
         for name in names:
-            (path / name).write_bytes(MINIMAL)
+            (path / name).write_bytes(MINIMAL + f"# {label}\n".encode())
         return Place(label, path)
 
     return [folder("near", "a.yaml", "b.yml"), folder("far", "a.yml", "c.yaml", "notes.txt")]
@@ -287,6 +287,15 @@ def test_one_folder_under_two_names_hides_nothing(folders):
     near = folders[0]
     again = Place("again", near.folder / ".." / "near")
     assert [entry.hides for entry in available([near, again])] == [(), ()]
+
+
+def test_a_copy_of_a_shipped_playbook_is_that_playbook(tmp_path, monkeypatch):
+    """As in a checkout of which a copy is installed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "playbooks").mkdir()
+    copy = tmp_path / "playbooks" / "triage.yaml"
+    copy.write_bytes((shipped("playbooks") / "triage.yaml").read_bytes())
+    assert find("triage").read_bytes() == copy.read_bytes()
 
 
 def test_an_unknown_name_says_what_is_close_and_where_it_looked(folders):

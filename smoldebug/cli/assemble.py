@@ -125,7 +125,7 @@ def _crew(
     else:
         first = Continued("resume", who(world))
         take_up(past, place, agent)
-    journal = open_journal(folder)
+    journal = open_journal(folder, past.events if past else None)
     keep_mask_key(folder, key)
     crew = Crew(goal, agent, look, journal, clock, place.run)
     return Assembled(crew, first, world, folder)

@@ -33,6 +33,7 @@ def demo(output: Output = None) -> int:
     from smoldebug.cli.options import Options
     from smoldebug.lab import control
     from smoldebug.playbook.load import load
+    from smoldebug.shipped import shipped
 
     with tempfile.TemporaryDirectory(prefix="smoldebug-demo-") as folder:
         place = Path(folder)
@@ -46,7 +47,7 @@ def demo(output: Output = None) -> int:
             say("now almost four times as many customers arrive: checkout answers 502 now and then")
             control.break_(place, FAULT)
             time.sleep(LOUD)
-            plan = load("triage-502", INPUTS)
+            plan = load(str(shipped("playbooks") / "triage-502.yaml"), INPUTS)
             options = Options(kubeconfig=str(info.kubeconfig), yes=True, command="demo")
             return drive(plan, options, output, {})
         finally:

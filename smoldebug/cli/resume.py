@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoldebug.events import Stamped
+    from smoldebug.past import Past
 
 APPROVE_EXAMPLES = """\
 Examples:
@@ -62,6 +63,7 @@ def approve(
     folder = journal.find(run)
     events = idle(folder)
     before = past(events)
+    goes_on(before)
     entry = before.ledger.get(change)
     if entry is None or entry.state != "waiting":
         waiting = [name for name, item in before.ledger.items() if item.state == "waiting"]
@@ -79,7 +81,7 @@ def approve(
     me, lifted = who(), entry.decision.lifted if entry.decision else ""
     decision = Decision(Answer.YES, "operator", "runs approve", me.user, lifted)
     stamp = Stamp(before.run, SystemClock(), before.events, before.elapsed)
-    with closing(journal.open_journal(folder)) as kept:
+    with closing(journal.open_journal(folder, before.events)) as kept:
         kept.append(stamp(Continued("approve", me)))
         kept.append(stamp(ChangeDecided(change, entry.card.digest, decision)))
     typer.echo(f"approved: {change} {entry.card.change.kind} {entry.card.change.target}", err=True)
@@ -106,6 +108,19 @@ def _show_card(events: "Sequence[Stamped]", change: str) -> None:
     view.close()
 
 
+def goes_on(past: "Past") -> None:
+    """Raises UsageError for a run that has ended for good."""
+    from smoldebug.errors import UsageError
+    from smoldebug.status import ExitStatus
+
+    again = (ExitStatus.NEEDS_APPROVAL, ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
+    if past.ended is not None and past.ended.status not in again:
+        raise UsageError(
+            f"run {past.run} has ended: {past.ended.reason}",
+            hint="`smoldebug undo` takes back what it changed; a new triage looks again",
+        )
+
+
 def resume(
     run: Annotated[str, typer.Argument(help="Id of the run, its beginning, or `last`.")],
     yes: Annotated[
@@ -128,18 +143,11 @@ def resume(
     from smoldebug.cli.drive import drive, report_paths
     from smoldebug.cli.kept import kept
     from smoldebug.cli.takeup import idle
-    from smoldebug.errors import UsageError
     from smoldebug.past import past
-    from smoldebug.status import ExitStatus
 
     events = idle(journal.find(run))
     before = past(events)
-    again = (ExitStatus.NEEDS_APPROVAL, ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
-    if before.ended is not None and before.ended.status not in again:
-        raise UsageError(
-            f"run {before.run} has ended: {before.ended.reason}",
-            hint="`smoldebug undo` takes back what it changed; a new triage looks again",
-        )
+    goes_on(before)
     found = kept(before.started)
     options = replace(found.options, yes=yes, break_glass=break_glass)
     return drive(found.plan, options, output, report_paths(report or ()), events)

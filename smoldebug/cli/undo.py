@@ -76,7 +76,7 @@ def undo(
             return _status(found)
         if not yes and not confirmed(before, found, terminal(Event())):
             return ExitStatus.NEEDS_APPROVAL
-        with closing(journal.open_journal(folder)) as kept:
+        with closing(journal.open_journal(folder, before.events)) as kept:
             for stamped in carry_out(before, executor, me, entries, kept):
                 before.add(stamped)
     ended = {entry.card.id: before.ledger[entry.card.id] for entry in entries}
@@ -100,7 +100,7 @@ def chosen(past: "Past", wanted: "Sequence[str]") -> "list[Entry]":
 def carry_out(
     past: "Past", executor: "Executor", me: "Who", entries: "Sequence[Entry]", kept: "Writes"
 ) -> "Iterator[Stamped]":
-    """Settle what a killed process left open, then undo what stands of the chosen changes."""
+    """Settle what a killed process left open of the chosen changes, then undo what stands."""
     from smoldebug.clock import SystemClock
     from smoldebug.events import ChangeSettled, Continued, Stamp
     from smoldebug.recording import recorded
@@ -113,7 +113,7 @@ def carry_out(
                 settled = (state, detail) if held else ("undo failed", f"nothing was sent: {why}")
                 yield ChangeSettled(name, *settled)
             return
-        yield from executor.settle(past.ledger.values())
+        yield from executor.settle(entries)
         executor.restore(entry for entry in reversed(entries) if entry.stands)
         yield from executor.take_back()
 

@@ -80,9 +80,17 @@ def available(search: Sequence[Place] | None = None) -> list[Listed]:
                 found[name] = Listed(name, place, path)
             elif place not in (found[name].place, *found[name].hides):
                 first = found[name]
-                if path.resolve() != first.path.resolve():  # in a checkout they are the same
+                if not _same(path, first.path):
                     found[name] = Listed(name, first.place, first.path, (*first.hides, place))
     return [found[name] for name in sorted(found)]
+
+
+def _same(one: Path, other: Path) -> bool:
+    """In a checkout they are, be it installed from there or copied."""
+    try:
+        return one.resolve() == other.resolve() or one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:
