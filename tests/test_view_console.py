@@ -11,6 +11,7 @@ import pytest
 from hostile import HOSTILE, runs, stamped, start
 from hypothesis import given, settings
 from recorded_run import recorded_run
+from rich.cells import cell_len
 from rich.console import Console
 
 from smoldebug.clock import FakeClock
@@ -145,7 +146,7 @@ def test_waiting_for_a_person_is_no_time_of_the_run():
         "on prod-eu · server dry-run: accepted",
         "-spec.replicas: 1",
         "hash 5d1f0e6a9c3b7a21",
-        "⚠ MANAGED by Helm: release shop/auth; it may put its own value back",
+        "managed   by Helm: release shop/auth; it may put its own value back",
         "C1 approved by operator anna",
         "MET  ●●● 3/3",
         "✓ GOAL MET  44s · 6 steps",
@@ -279,12 +280,36 @@ def test_nothing_on_a_card_is_cut(width: int):
         warnings=("word " * 100,),
     )
     lines = asked(card, width)
-    *box, command = lines
+    end = next(at for at, line in enumerate(lines) if line.startswith("╰"))
+    box, command = lines[: end + 1], lines[end + 1 :]
     words = "".join(line.strip("│ ") for line in box).replace(" ", "")
     for whole in (name, why, card.context, card.warnings[0]):
         assert whole.replace(" ", "") in words
     assert all(len(line) == width for line in box)
-    assert command == f" equals  {card.command}", "the terminal wraps it: it can be copied whole"
+    assert len(command) == 4
+    assert command[-1] == "         … (d shows it whole)"
+    assert f" equals  {card.command}".startswith("".join(command[:3]))
+
+
+@pytest.mark.parametrize("pad", [" ", ".", "界"])
+def test_no_part_of_a_value_stands_where_a_row_begins(pad: str):
+    forged = "why       all is well".ljust(76)
+    for lead in range(60, 80):
+        value = pad * (lead // cell_len(pad)) + forged + "undo      nothing is lost"
+        lines = asked(proposed(diff=f"-a: x\n+a: {value}"))
+        rows = [line for line in lines if line.startswith(("│ why", "│ undo"))]
+        assert len(rows) == 2
+        assert not any("well" in row or "lost" in row for row in rows)
+        wrapped = [line for line in lines if "well" in line or "lost" in line]
+        assert wrapped
+        assert all(line.startswith("│ +") for line in wrapped)
+
+
+def test_a_command_that_is_cut_on_the_card_stands_whole_below_the_full_diff():
+    card = proposed(command="kubectl patch x -p '" + "y  z" * 300 + "'")
+    view, out = opened()
+    view.full_diff(card)
+    assert OWN.sub("", out.getvalue()).splitlines()[-1] == f" equals  {card.command}"
 
 
 def test_what_has_no_undo_and_what_nobody_expects_are_said():

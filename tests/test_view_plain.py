@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from hostile import HOSTILE, runs, stamped, start
@@ -92,6 +93,20 @@ def test_the_full_diff_and_every_line_of_a_blocked_undo_are_shown():
     lines = err.getvalue().splitlines()
     assert "     progressDeadlineSeconds: 600" in lines
     assert lines[-2:] == ["change  C1 undo blocked: spec.a: now 1", "  spec.b: now 2"]
+
+
+def test_a_wrapped_line_of_a_diff_keeps_its_mark_and_a_long_command_is_cut():
+    card = next(e.event.card for e in recorded_run() if isinstance(e.event, ChangeProposed))
+    value = " " * 73 + "  why       all is well"
+    view, _, err = opened()
+    forged = replace(card, diff=f"+a: {value}", command="kubectl " + "y" * 300)
+    view.show(stamped(ChangeProposed(forged)))
+    lines = err.getvalue().splitlines()
+    assert [line[:3] for line in lines if "all is well" in line] == ["  +"]
+    assert [line for line in lines if line.startswith("  why")] != []
+    assert lines[-1] == "            … (d shows it whole)"
+    view.full_diff(forged)
+    assert err.getvalue().endswith(f"  equals    {forged.command}\n")
 
 
 def test_a_run_that_is_taken_up_again_has_a_head_and_says_who_did():

@@ -1,13 +1,13 @@
 """The approval card: everything an approver needs, and nothing cut from what would be sent."""
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from smoldebug.records import Card
-from smoldebug.untrusted import one_line, plain
-from smoldebug.view.phrases import WARNS, WHOLE, card_rows, dry_run
+from smoldebug.untrusted import one_line
+from smoldebug.view.phrases import WARNS, WHOLE, card_rows, diff_lines, dry_run
 
 _DIFF = {"-": "red", "+": "green", "@": "cyan"}
 
@@ -19,7 +19,7 @@ def approval_card(card: Card, goal: Text) -> RenderableType:
     cluster = one_line(card.context, 300) or "no cluster"
     where = Text.assemble("on ", (cluster, "bold yellow"), f" · {dry_run(card)}", overflow="fold")
     rows = Table.grid(padding=(0, 1))
-    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True, min_width=9)
     rows.add_column(overflow="fold")
     for name, text in card_rows(card):
         style = "bold yellow" if name.startswith(WARNS) else ""
@@ -27,7 +27,7 @@ def approval_card(card: Card, goal: Text) -> RenderableType:
         if name == "expect":
             rows.add_row(Text("goal", style="dim"), goal)
     return Panel(
-        Group(head, where, diff(card.diff), rows),
+        Group(head, where, Diff(card.diff), rows),
         title=Text(one_line(f" PROPOSED CHANGE {card.id} ")),
         title_align="left",
         subtitle=Text(one_line(f" hash {card.digest} ", 80)),
@@ -36,9 +36,12 @@ def approval_card(card: Card, goal: Text) -> RenderableType:
     )
 
 
-def diff(text: str) -> Text:
+class Diff:
     """Coloured by the first character of each line, which stays for those without colour."""
-    lines = [
-        Text(line, style=_DIFF.get(line[:1], "")) for line in plain(text).splitlines() or ["(none)"]
-    ]
-    return Text("\n", overflow="fold").join(lines)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in diff_lines(self._text, options.max_width):
+            yield Text(line, style=_DIFF.get(line[:1], ""), overflow="fold")

@@ -33,7 +33,7 @@ from smoldebug.events import (
 )
 from smoldebug.records import Answer, Card, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
-from smoldebug.view.card import approval_card, diff
+from smoldebug.view.card import Diff, approval_card
 from smoldebug.view.phrases import (
     WHOLE,
     Recorded,
@@ -49,6 +49,7 @@ from smoldebug.view.phrases import (
     measured,
     result,
     settled,
+    whole_command,
     whole_diff,
 )
 from smoldebug.view.pinned import GOAL, HYPOTHESIS, Pinned, goal_state, spread
@@ -56,6 +57,7 @@ from smoldebug.view.stream import drawn_on
 
 FACTS = 6  # lines of the first card of one kind
 CURVES = 3
+EQUALS = " equals  "
 _SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "info": ("·", "")}
 
 
@@ -102,7 +104,8 @@ class ConsoleView:
             self._panel(title, Text(text, overflow="fold"))
 
     def full_diff(self, card: Card) -> None:
-        self._panel(one_line(f"{card.id} {card.change.target}", 300), diff(whole_diff(card)))
+        self._panel(one_line(f"{card.id} {card.change.target}", 300), Diff(whole_diff(card)))
+        self._command(EQUALS, whole_command(card))
 
     def closing(self, sections: Sequence[Section]) -> None:
         self._stop()
@@ -145,7 +148,7 @@ class ConsoleView:
         table.add_row(Text(mark, style=style), what)
         self._print(table)
 
-    def _panel(self, title: str, words: Text) -> None:
+    def _panel(self, title: str, words: RenderableType) -> None:
         self._print(Panel(words, title=Text(f" {title} "), title_align="left"))
 
     def _report_line(self, heading: str, line: str, style: str) -> None:
@@ -251,7 +254,8 @@ class ConsoleView:
         self._held = self._live is not None
         self._stop()  # the panel would push the card's head off a small screen
         self._print(approval_card(event.card, self._pinned.goal))
-        self._command(" equals  ", command(event.card))
+        shown = command(event.card, EQUALS, self._console.width)
+        self._command(EQUALS, shown.removeprefix(EQUALS))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
         symbol, style = {

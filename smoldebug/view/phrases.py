@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from rich.cells import chop_cells
+
 from smoldebug.clock import duration
 from smoldebug.events import (
     AnyEvent,
@@ -23,6 +25,7 @@ MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "chang
 WARNS = "⚠"
 WHOLE = 10_000  # characters of a line on a card: more than anybody reads, less than a flood
 EVIDENCE = 4000  # characters of one piece of evidence
+FEW = 3  # lines of a command below a card, which must fit a small screen
 POINTS = 5  # fewer points are no curve
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -192,7 +195,7 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
         undo = (f"{WARNS} NO UNDO", change.no_undo)
     rows = [(f"{WARNS} WARNING", text) for text in card.warnings]
     if card.managed and not any(card.managed.owner in text for text in card.warnings):
-        rows += [(f"{WARNS} MANAGED", f"by {card.managed}; it may put its own value back")]
+        rows += [("managed", f"by {card.managed}; it may put its own value back")]
     rows += [
         ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
         ("expect", change.expects or "nothing was said of the goal"),
@@ -208,9 +211,32 @@ def dry_run(card: Card) -> str:
     return one_line(f"{by}: {card.dry_run or 'none'}", WHOLE)
 
 
-def command(card: Card) -> str:
-    """The whole command, to be copied: not a space less than what was meant."""
+def whole_command(card: Card) -> str:
+    """To be copied: not a space less than what was meant."""
     return plain(card.command).strip()
+
+
+def command(card: Card, before: str, width: int) -> str:
+    """`before` and the command; of one that fills more than some lines of a screen the first."""
+    told = f"{before}{whole_command(card)}"
+    if len(pieces := [each for line in told.splitlines() for each in _chopped(line, width)]) <= FEW:
+        return told
+    return "\n".join([*pieces[:FEW], f"{' ' * len(before)}… (d shows it whole)"])
+
+
+def diff_lines(text: str, width: int) -> Iterator[str]:
+    """Lines of at most `width` columns. What is wrapped keeps its mark and hangs below itself: no
+    part of a value stands where a row of the card begins."""
+    for line in plain(text).expandtabs(4).splitlines() or ["(none)"]:
+        first, *_ = _chopped(line, width)
+        yield first
+        mark = f"{line[0]}   " if line[:1] in ("+", "-") else "    "
+        if rest := line[len(first) :]:
+            yield from (f"{mark}{each}" for each in _chopped(rest, width - len(mark)))
+
+
+def _chopped(line: str, width: int) -> list[str]:
+    return chop_cells(line, max(width, 8)) or [""]
 
 
 def whole_diff(card: Card) -> str:

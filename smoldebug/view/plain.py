@@ -1,5 +1,6 @@
 """For logs and CI: one line per event on stderr, the report on stdout, no control characters."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -34,6 +35,7 @@ from smoldebug.view.phrases import (
     cited,
     command,
     continued,
+    diff_lines,
     dry_run,
     ended,
     goal_word,
@@ -41,6 +43,7 @@ from smoldebug.view.phrases import (
     measured,
     result,
     settled,
+    whole_command,
     whole_diff,
     window,
 )
@@ -77,7 +80,8 @@ class PlainView:
 
     def full_diff(self, card: Card) -> None:
         self._line(f"{card.id} {one_line(str(card.change.target), 300)}")
-        self._line("\n".join(f"  {line}" for line in plain(whole_diff(card)).splitlines()))
+        self._line("\n".join(self._diff(whole_diff(card))))
+        self._line(f"  equals    {whole_command(card)}")
 
     def closing(self, sections: Sequence[Section]) -> None:
         for section in sections:
@@ -164,11 +168,14 @@ class PlainView:
         what = one_line(f"{card.id} {change.kind} {change.target}", WHOLE)
         yield f"change  {what} on {one_line(card.context, 300) or 'no cluster'}"
         yield f"  {dry_run(card)}"
-        yield from (f"  {line}" for line in plain(card.diff).splitlines())
+        yield from self._diff(card.diff)
         for name, text in (*card_rows(card), ("goal", self._measured)):
             yield f"  {name:9} {text}"
         yield f"  hash      {one_line(card.digest)}"
-        yield f"  equals    {command(card)}"
+        yield command(card, "  equals    ", _columns(self._err))
+
+    def _diff(self, text: str) -> Iterator[str]:
+        return (f"  {line}" for line in diff_lines(text, _columns(self._err) - 2))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> Iterator[str]:
         yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
@@ -211,6 +218,14 @@ _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     Note: PlainView._note,
     RunEnded: PlainView._ended,
 }
+
+
+def _columns(stream: TextIO) -> int:
+    """Of the terminal that wraps the lines; 80 where there is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 class CardsOnly(PlainView):
