@@ -321,7 +321,7 @@ class Executor:
 
     def _appears(self, change: Change, note: str) -> bool:
         """Read back, also late: a server whose answer was lost may still be at it."""
-        for pause in LATE:
+        for pause in () if change.kind in LOCAL else LATE:  # a command is over when it is
             if self._holds(change, note):
                 return True
             self._clock.sleep(pause)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from smoldebug.events import FirstCard
 from smoldebug.records import Outcome
-from smoldebug.status import ExitStatus, ran, worst
+from smoldebug.status import ExitStatus
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Ending:
         """The same, after all (or not all) that was changed is back."""
         status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
         done = "changes undone and verified" if clean else "not everything could be undone"
-        return Ending(worst([status, ran(self.status)]), f"{self.reason}; {done}")
+        return Ending(status, f"{self.reason}; {done}")
 
 
 def already_met(card: FirstCard | None) -> str:

@@ -34,7 +34,7 @@ from smoldebug.events import (
     Waiting,
 )
 from smoldebug.goal import Goal
-from smoldebug.goal.steady import Steady
+from smoldebug.goal.steady import Check, Steady
 from smoldebug.journal import Writes
 from smoldebug.past import Past
 from smoldebug.playbook.models import RunPlan
@@ -211,7 +211,7 @@ class _Run:
             self.agent.tell(goal_text(self.verdict))
         return None
 
-    def take_back_harm(self, held: set[str], last: int) -> Generator[AnyEvent, None, None]:
+    def take_back_harm(self, held: set[Check], last: int) -> Generator[AnyEvent, None, None]:
         """A check that held before these changes and fails after them: they go back now."""
         worse = self.steady.worse(held)
         if not worse or not self.undoes:

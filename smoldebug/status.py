@@ -33,11 +33,6 @@ PRECEDENCE = (
 )
 
 
-def ran(status: ExitStatus) -> ExitStatus:
-    """USAGE cannot happen any more once something was done: it counts as not met then."""
-    return status if status in PRECEDENCE else ExitStatus.NOT_MET
-
-
 def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
     """The status that speaks for several. USAGE comes before anything ran, so it outranks all."""
     found = set(statuses)
