@@ -17,6 +17,7 @@ from recorded_run import recorded_run
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
+    ChangeIntended,
     ChangeProposed,
     ChangeSettled,
     Continued,
@@ -25,6 +26,8 @@ from smoldebug.events import (
     HypothesesChanged,
     RunEnded,
     Stamped,
+    ToolAnswered,
+    ToolCalled,
     UndoIntended,
 )
 from smoldebug.records import (
@@ -301,7 +304,11 @@ BY_HAND = "kubectl --context prod-eu -n shop scale deployment/auth --replicas=3"
         ([], "not decided"),
         ([ChangeDecided("C1", "", YES)], "approved, but never sent"),
         (
-            [ChangeDecided("C1", "", YES), ChangeSettled("C1", "failed", "quota exceeded")],
+            [
+                ChangeDecided("C1", "", YES),
+                ChangeIntended(proposed().card, None),
+                ChangeSettled("C1", "failed", "quota exceeded"),
+            ],
             "failed: quota exceeded",
         ),
     ],
@@ -322,6 +329,37 @@ def test_what_was_not_applied_is_proposed_with_the_command_by_hand(
     at = chat.index("changed: nothing")
     assert chat[at + 1].startswith("proposed: scale Deployment/shop/auth")
     assert chat[at + 2] == f"  by hand: $ {BY_HAND}"
+
+
+def test_what_the_guard_refused_in_spite_of_a_yes_has_no_command_by_hand():
+    late = ChangeSettled("C1", "failed", "the window closed at 18:00")
+    events = (proposed(), ChangeDecided("C1", "", YES), late, ended(ExitStatus.NOT_MET))
+    found = told(*events)
+    assert found["PROPOSED"] == (
+        "C1 scale Deployment/shop/auth: spec.replicas 1 → 3 · refused: the window closed at 18:00",
+    )
+    stream = [stamped(event) for event in (start(), *events)]
+    assert "by hand" not in handover(stream)
+    assert document(stream)["changes"][0]["state"] == "refused"
+
+
+def test_what_was_refused_before_there_was_a_card_is_told_once():
+    why = "REFUSED by the guard: /spec/replicas 1 -> 9 is over 3. Nothing changed."
+    call = ToolCalled(1, "t1", "scale", {"deployment": "auth", "replicas": 9})
+    answer = ToolAnswered(1, "t1", "scale", False, why, 0.1)
+    events = (call, answer, call, answer)
+    line = f"scale deployment=auth replicas=9: {why}"
+    assert told(*events)["PROPOSED"] == (line,)
+    assert f"proposed: {line}" in handover([stamped(event) for event in (start(), *events)])
+    carded = (call, proposed(), ChangeDecided("C1", "", YES), answer)
+    assert not any("REFUSED" in line for line in told(*carded)["PROPOSED"])
+
+
+def test_a_comment_in_place_of_a_command_is_no_way_by_hand():
+    masked = "# no kubectl command: a value in it is masked here"
+    events = (ChangeProposed(replace(proposed().card, command=masked)),)
+    assert len(told(*events)["PROPOSED"]) == 1
+    assert "by hand" not in handover([stamped(event) for event in (start(), *events)])
 
 
 def test_what_was_applied_is_not_proposed():
@@ -495,13 +533,24 @@ def test_lines_that_read_like_instructions_are_shown_as_data():
 
 
 def test_a_command_loses_not_a_space_and_not_its_end():
-    long = 'kubectl patch x -p \'{"a":"b  c"}\' ' + "y" * 20_000
+    long = 'kubectl patch x -p \'{"a":"b  c"}\' ' + "y" * 700
     card = replace(proposed().card, command=long)
     found = told(ChangeProposed(card))
     assert found["PROPOSED"][-1] == f"$ {long}"
     events = [stamped(ChangeProposed(card))]
     assert long in markdown(events)
     assert long in handover(events)
+
+
+def test_of_a_command_of_many_lines_the_first_are_shown_and_where_the_rest_is():
+    card = replace(proposed().card, command="kubectl patch x -p " + "y" * 2000)
+    lines = told(ChangeProposed(card))["PROPOSED"]
+    assert lines[1] == "by hand it is:"
+    assert len(lines) == 2 + 10 + 1
+    assert lines[-1] == "… the whole command: smoldebug runs show 7f3a1c -o json"
+    assert not any(line.startswith("$ ") for line in lines), "a part of it is nothing to run"
+    chat = handover([stamped(start()), stamped(ChangeProposed(card))]).splitlines()
+    assert "  by hand: see $ smoldebug runs show 7f3a1c -o json" in chat
 
 
 def test_nothing_changed_is_said():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from recorded_run import recorded_run
 
 from smoldebug.events import (
+    ChangeIntended,
     ChangeProposed,
     ChangeSettled,
     Continued,
@@ -107,6 +108,14 @@ def test_a_wrapped_line_of_a_diff_keeps_its_mark_and_a_long_command_is_cut():
     assert lines[-1] == "            … (d shows it whole)"
     view.full_diff(forged)
     assert err.getvalue().endswith(f"  equals    {forged.command}\n")
+
+
+def test_what_was_never_to_be_sent_was_refused_and_did_not_fail():
+    card = next(e.event.card for e in recorded_run() if isinstance(e.event, ChangeProposed))
+    failed = stamped(ChangeSettled("C1", "failed", "the window closed"))
+    assert "change  C1 refused: the window closed" in shown([failed])[1]
+    intended = stamped(ChangeIntended(card, None))
+    assert "change  C1 failed: the window closed" in shown([intended, failed])[1]
 
 
 def test_a_run_that_is_taken_up_again_has_a_head_and_says_who_did():

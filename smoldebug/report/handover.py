@@ -10,12 +10,16 @@ from smoldebug.report.words import (
     BLOCKED,
     approve_commands,
     awaited,
+    by_hand,
     cause,
     cited,
     copyable,
     goal_words,
+    refusal,
+    show_command,
     state_words,
     summary,
+    too_long,
     undo_by_hand,
     undo_command,
     used,
@@ -63,22 +67,28 @@ def _changes(told: Story) -> list[str]:
 def _proposed(told: Story) -> list[str]:
     """The last change that was not made: the ones before it came to nothing earlier."""
     if not told.proposed:
-        return []
+        return _some("proposed", [refusal(step) for step in told.refusals.values()])
     change = told.proposed[-1]
     words = f"proposed: {summary(change.card.change)} ({state_words(change)})"
     if awaited(told, change):
         commands = [f"approve: $ {command}" for command in approve_commands(told, change)]
     else:
-        commands = [f"by hand: $ {change.card.command}"]
+        command = by_hand(change)
+        commands = [f"by hand: {_command(told, command)}"] if command else []
     return [one_line(words, WIDTH), *map(_whole, commands)]
 
 
 def _take_back(told: Story, change: Entry) -> list[str]:
     if undo := undo_command(told, change) or undo_by_hand(told, change):
-        return [_whole(f"undo: $ {undo}")]
+        return [_whole(f"undo: {_command(told, undo)}")]
     blocked = change.detail.splitlines()[:EACH] if change.state == BLOCKED else []
     why = change.card.change.no_undo
     return [one_line(f"  no undo: {each}", WIDTH) for each in [why, *blocked] if each]
+
+
+def _command(told: Story, command: str) -> str:
+    """Whole, or what shows it."""
+    return f"see $ {show_command(told)}" if too_long(command) else f"$ {command}"
 
 
 def _whole(command: str) -> str:

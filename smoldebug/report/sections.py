@@ -12,19 +12,25 @@ from smoldebug.records import Outcome, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     BLOCKED,
+    COMMAND,
     approve_commands,
     audit_words,
     awaited,
+    by_hand,
     cause,
     cause_words,
     cited,
     copyable,
     goal_words,
+    in_lines,
     moment,
+    refusal,
     resume_command,
+    show_command,
     state_words,
     summary,
     to_carry_out,
+    too_long,
     undo_by_hand,
     undo_command,
     used,
@@ -35,7 +41,7 @@ from smoldebug.report.words import (
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line, plain
 
-LINE = 400  # characters of a line; a command is never cut
+LINE = 400  # characters of a line; a command to copy is never cut
 FLAGGED = 3  # lines that read like instructions; all are in the evidence
 QUOTES = 4  # quotes shown per hypothesis; all are in the Markdown report
 
@@ -130,20 +136,29 @@ def changed(told: Story) -> list[str]:
 def _take_back(told: Story, change: Entry) -> list[str]:
     if reason := change.card.change.no_undo:
         return [f"cannot be taken back: {reason}"]
-    undo, by_hand = undo_command(told, change), undo_by_hand(told, change)
+    undo, back = undo_command(told, change), undo_by_hand(told, change)
     lines = ["to take it back:", f"$ {undo}"] if undo else []
-    if by_hand:
-        lines += ["or by hand:" if undo else "to take it back by hand:", f"$ {by_hand}"]
+    if back:
+        lines += ["or by hand:" if undo else "to take it back by hand:", *_command(told, back)]
     return lines
+
+
+def _command(told: Story, command: str) -> list[str]:
+    """To be copied; of a long one the first lines, which nobody can run by mistake."""
+    if not too_long(command):
+        return [f"$ {command}"]
+    return [*in_lines(command)[:COMMAND], f"… the whole command: {show_command(told)}"]
 
 
 def proposed(told: Story) -> list[str]:
-    """Every change that was not made, why not, and how a person makes it."""
+    """Every change that was not made, why not, and how a person makes it; then what was refused
+    before there was a card."""
     lines = []
     for change in told.proposed:
         lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
-        lines += ["by hand it is:", f"$ {change.card.command}"]
-    return lines
+        if command := by_hand(change):
+            lines += ["by hand it is:", *_command(told, command)]
+    return lines + [refusal(step) for step in told.refusals.values()]
 
 
 def ruled_out(told: Story) -> list[str]:

@@ -7,6 +7,8 @@ from datetime import datetime
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
+    ChangeIntended,
+    ChangeProposed,
     ChangeSettled,
     Continued,
     EvidenceRecorded,
@@ -77,10 +79,13 @@ class Story:
     usage: Usage = field(default_factory=Usage)
     ended: RunEnded | None = None
     passed_over: set[str] = field(default_factory=set)  # approved, and not carried out by then
+    refusals: dict[str, Step] = field(default_factory=dict)  # before there was a card, by text
     first_evidence: float | None = None
     cause_named: float | None = None  # when a hypothesis was first confirmed, and stayed so
     goal_met: float | None = None
     _calls: dict[str, Json] = field(default_factory=dict)
+    _carded: bool = False  # has the call under way a card?
+    _sent: set[str] = field(default_factory=set)
 
     @property
     def status(self) -> ExitStatus:
@@ -150,7 +155,25 @@ def story(events: Iterable[Stamped]) -> Story:
         _frame(told, stamped, stamped.event)
         _audit(told, stamped, stamped.event)
         told.changes.add(stamped)
+        _refusals(told, stamped.event)
     return told
+
+
+def _refusals(told: Story, event: AnyEvent) -> None:
+    """What the guard did not let pass: without a card, or in spite of a yes."""
+    match event:
+        case ToolCalled():
+            told._carded = False
+        case ChangeProposed():
+            told._carded = True
+        case ChangeIntended(card=card):
+            told._sent.add(card.id)
+        case ChangeSettled(state="failed", card=id) if id in told.changes and id not in told._sent:
+            told.changes[id].state = "refused"
+        case ToolAnswered(text=text) if text.startswith("REFUSED") and not told._carded:
+            told.refusals.setdefault(text, told.steps[-1])
+        case ToolAnswered():
+            told._carded = False
 
 
 def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:

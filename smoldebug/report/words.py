@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,13 +10,14 @@ from smoldebug.clock import duration
 from smoldebug.kubectl import KUBE_KINDS, kubectl_command, revisions
 from smoldebug.ledger import Entry
 from smoldebug.pointers import dotted
-from smoldebug.records import Change, Hypothesis, Json, Outcome, Quote, Verdict
+from smoldebug.records import Answer, Change, Hypothesis, Json, Outcome, Quote, Verdict
 from smoldebug.redact import Redactor
-from smoldebug.report.story import Story
+from smoldebug.report.story import Step, Story
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line, plain
 
 MASKS = Redactor()  # before-values are whole in the journal, for the undo, and only there
+COMMAND = 10  # lines of a command by hand
 BLOCKED = "undo blocked"  # by what somebody else has changed since
 _STATUS = {
     ExitStatus.MET: "Goal met",
@@ -140,6 +142,8 @@ def summary(change: Change) -> str:
 
 def state_words(change: Entry) -> str:
     """`verified`; of one that was not applied why: `refused by operator: too risky`."""
+    if forbidden(change):
+        return f"refused: {change.detail}"
     if change.state in ("refused", "waiting"):
         return str(change.decision)
     if change.state == "failed":
@@ -147,6 +151,49 @@ def state_words(change: Entry) -> str:
     return {"approved": "approved, but never sent", "proposed": "not decided"}.get(
         change.state, change.state
     )
+
+
+def forbidden(change: Entry) -> bool:
+    """Did the guard refuse it in spite of a yes? Nobody is told then how to do it by hand."""
+    yes = change.decision is not None and change.decision.answer is Answer.YES
+    return change.state == "refused" and yes
+
+
+def refusal(step: Step) -> str:
+    """`scale deployment=auth replicas=9: REFUSED by the guard: ...`."""
+    wanted = step.arguments if isinstance(step.arguments, dict) else {}
+    pairs = " ".join(f"{name}={one_line(str(value), 60)}" for name, value in wanted.items())
+    return f"{step.tool} {one_line(pairs, 160)}".rstrip() + f": {step.answer.text}"
+
+
+def by_hand(change: Entry) -> str:
+    """The command that makes it; "" where there is none, or it is forbidden."""
+    return "" if forbidden(change) else _runnable(change.card.command)
+
+
+def _runnable(command: str) -> str:
+    """ "" of a command that is only a comment: why there is none."""
+    return "" if command.startswith("#") else command
+
+
+def in_lines(command: str) -> list[str]:
+    """As lines of a screen."""
+    return [
+        piece
+        for line in plain(command).splitlines()
+        for piece in textwrap.wrap(
+            line, 80, replace_whitespace=False, drop_whitespace=False, break_on_hyphens=False
+        )
+    ]
+
+
+def too_long(command: str) -> bool:
+    return len(in_lines(command)) > COMMAND
+
+
+def show_command(told: Story) -> str:
+    """What prints every command of a run whole."""
+    return ours("runs", "show", told.run, "-o", "json")
 
 
 def audit_words(told: Story, change: Entry) -> str:
@@ -175,7 +222,7 @@ def undo_by_hand(told: Story, change: Entry) -> str:
     if made.no_undo or made.kind not in KUBE_KINDS or change.state == BLOCKED or told.demo:
         return ""
     back = replace(made.inverse(), after=MASKS.fields(made.before))
-    return kubectl_command(back, change.card.context, told.kubeconfig)
+    return _runnable(kubectl_command(back, change.card.context, told.kubeconfig))
 
 
 def awaited(told: Story, change: Entry) -> bool:
