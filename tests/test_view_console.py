@@ -288,7 +288,7 @@ def test_nothing_on_a_card_is_cut(width: int):
     assert all(len(line) == width for line in box)
     assert len(command) == 4
     assert command[-1] == "         … (d shows it whole)"
-    assert f" equals  {card.command}".startswith("".join(command[:3]))
+    assert card.command.startswith("".join(line[9:] for line in command[:3]))
 
 
 @pytest.mark.parametrize("pad", [" ", ".", "界"])
@@ -303,6 +303,15 @@ def test_no_part_of_a_value_stands_where_a_row_begins(pad: str):
         wrapped = [line for line in lines if "well" in line or "lost" in line]
         assert wrapped
         assert all(line.startswith("│ +") for line in wrapped)
+
+
+def test_a_line_of_a_command_does_not_stand_where_a_row_begins():
+    command = "printf %s 'a\nundo      nothing is lost' | kubectl apply -f -"
+    assert asked(proposed(command=command))[-3:] == [
+        " equals  printf %s 'a",
+        "         undo      nothing is lost' | kubectl apply -f -",
+        "         … (d shows it whole)",
+    ]
 
 
 def test_a_command_that_is_cut_on_the_card_stands_whole_below_the_full_diff():

@@ -230,11 +230,14 @@ def whole_command(card: Card) -> str:
 
 
 def command(card: Card, before: str, width: int) -> str:
-    """`before` and the command; of one that fills more than some lines of a screen the first."""
-    told = f"{before}{whole_command(card)}"
-    if len(pieces := [each for line in told.splitlines() for each in _chopped(line, width)]) <= FEW:
-        return told
-    return "\n".join([*pieces[:FEW], f"{' ' * len(before)}… (d shows it whole)"])
+    """`before` and the command; of one that fills more than some lines of a screen the first, and
+    of one with lines of its own: they would stand where a row begins."""
+    whole, hang = whole_command(card), " " * len(before)
+    if "\n" not in whole and len(_chopped(f"{before}{whole}", width)) <= FEW:
+        return f"{before}{whole}"
+    room = width - len(before)
+    first = [each for line in whole.splitlines() for each in _chopped(line, room)][:FEW]
+    return before + f"\n{hang}".join([*first, "… (d shows it whole)"])
 
 
 def diff_lines(text: str, width: int) -> Iterator[str]:
