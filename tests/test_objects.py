@@ -437,6 +437,27 @@ def test_what_was_added_since_is_not_lost_with_a_deleted_object(cluster, applier
         applier.apply(change, NOTE)
 
 
+@pytest.mark.parametrize(
+    ("manager", "stands"), [("kube-controller-manager", False), ("kubectl-edit", True)]
+)
+def test_what_kubernetes_itself_added_keeps_nobody_from_deleting(manager: str, stands: bool):
+    """As the tokens that older servers add to a ServiceAccount just after it is made."""
+    live = config_map()
+    live["metadata"] |= {"uid": "u1", "resourceVersion": "7"}
+    cluster = FakeCluster([live])
+    change = deleted(cluster)
+    live["data"]["more"] = "x"
+    owned = {"manager": manager, "operation": "Update", "fieldsV1": {"f:data": {"f:more": {}}}}
+    live["metadata"]["managedFields"] = [owned]
+    cluster.objects[CONFIG] = live
+    if stands:
+        with pytest.raises(Conflict, match=rf"data\.more.*{manager}"):
+            KubeApplier(lambda: cluster).apply(change, NOTE)
+    else:
+        KubeApplier(lambda: cluster).apply(change, NOTE)
+    assert (CONFIG in cluster.objects) is stands
+
+
 def test_a_delete_is_of_that_very_object_as_it_was_read():
     live = config_map()
     live["metadata"] |= {"uid": "u1", "resourceVersion": "7"}

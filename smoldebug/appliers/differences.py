@@ -53,8 +53,16 @@ class Reader:
 
     def is_somebodys(self, live: Object, pointer: str) -> bool:
         """Whether others than this run, and Kubernetes itself, are known to have set a field."""
-        owners = {str(each.get("manager")) for each in _owners(live, pointer)} - {self._manager}
+        owners = self._others(live, pointer)
         return any(not owner.startswith("kube-") for owner in owners)
+
+    def is_kubernetes(self, live: Object, pointer: str) -> bool:
+        """Whether Kubernetes itself, and nobody else, is known to have set a field."""
+        owners = self._others(live, pointer)
+        return bool(owners) and all(owner.startswith("kube-") for owner in owners)
+
+    def _others(self, live: Object, pointer: str) -> set[str]:
+        return {str(each.get("manager")) for each in _owners(live, pointer)} - {self._manager}
 
     @property
     def _manager(self) -> str:
@@ -93,18 +101,21 @@ def from_manifest(
     change: Change, manifest: Object, now: Object, live: Object, reader: Reader
 ) -> list[str]:
     """A line for each field of a manifest that an object has otherwise `now`. Where the change is
-    of that very object (it has a uid), the manifest was all of it: what is new counts too. To what
-    was created a server adds its own; there new is what somebody else put into spec or data."""
+    of that very object (it has a uid), the manifest was all of it: what is new counts too, unless
+    Kubernetes itself added it. To what was created a server adds its own; there new is what
+    somebody else put into spec or data."""
     ours, found = diff(manifest, now)
-    added = {
-        path: value
-        for path, value in found.items()
-        if change.uid or (_is_content(path) and reader.is_somebodys(live, path))
-    }
+    added = {path: value for path, value in found.items() if _counts(change, live, path, reader)}
     fields = {**ours, **added}
     paths = [p for p in fields if not same(p, ours.get(p), found.get(p))]
     said, is_now = _told(change, ours, paths), _told(change, found, paths)
     return [f"{dotted(p)}: ours {said[p]}, now {is_now[p]}{reader.set_by(live, p)}" for p in paths]
+
+
+def _counts(change: Change, live: Object, path: str, reader: Reader) -> bool:
+    if change.uid:
+        return not reader.is_kubernetes(live, path)
+    return _is_content(path) and reader.is_somebodys(live, path)
 
 
 def _is_content(pointer: str) -> bool:
