@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from rich.cells import chop_cells
 
 from smoldebug.clock import duration
 from smoldebug.events import (
@@ -252,6 +251,8 @@ def diff_lines(text: str, width: int) -> Iterator[str]:
 
 
 def _chopped(line: str, width: int) -> list[str]:
+    from rich.cells import chop_cells  # measuring a goal draws nothing
+
     return chop_cells(line, max(width, 8)) or [""]
 
 
