@@ -1,4 +1,4 @@
-"""A loaded machine is no failing test: property-based tests measure no time. Slow files go first."""
+"""A loaded machine is no failing test: property tests measure no time. Slow files go first."""
 
 import pytest
 from hypothesis import settings

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-
 from smoldebug.clock import duration
 from smoldebug.events import (
     AnyEvent,
