@@ -149,7 +149,7 @@ class Executor:
         if late.lifted != first.lifted:  # nobody was told of that
             late = Decision(Answer.NO, "guard", f"a limit came in its way: {late.lifted}")
         if late.answer is Answer.NO:
-            yield self._settled(card, "failed", late.reason)
+            yield self._settled(card, "refused", late.reason)
             return _refused(late, card)
         return (yield from self._carry_out(card, decision))
 

@@ -166,7 +166,7 @@ class UndoIntended(Event, frozen=True):
 
 
 class ChangeSettled(Event, frozen=True):
-    """How a change ended: applied, verified, failed, undone, unknown."""
+    """How a change ended: verified, failed, unknown, undone, or refused in spite of a yes."""
 
     card: str
     state: str

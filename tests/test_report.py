@@ -332,7 +332,7 @@ def test_what_was_not_applied_is_proposed_with_the_command_by_hand(
 
 
 def test_what_the_guard_refused_in_spite_of_a_yes_has_no_command_by_hand():
-    late = ChangeSettled("C1", "failed", "the window closed at 18:00")
+    late = ChangeSettled("C1", "refused", "the window closed at 18:00")
     events = (proposed(), ChangeDecided("C1", "", YES), late, ended(ExitStatus.NOT_MET))
     found = told(*events)
     assert found["PROPOSED"] == (

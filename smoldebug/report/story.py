@@ -7,7 +7,6 @@ from datetime import datetime
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
-    ChangeIntended,
     ChangeProposed,
     ChangeSettled,
     Continued,
@@ -85,7 +84,6 @@ class Story:
     goal_met: float | None = None
     _calls: dict[str, Json] = field(default_factory=dict)
     _carded: bool = False  # has the call under way a card?
-    _sent: set[str] = field(default_factory=set)
 
     @property
     def status(self) -> ExitStatus:
@@ -160,16 +158,12 @@ def story(events: Iterable[Stamped]) -> Story:
 
 
 def _refusals(told: Story, event: AnyEvent) -> None:
-    """What the guard did not let pass: without a card, or in spite of a yes."""
+    """What the guard did not let pass before there was a card."""
     match event:
         case ToolCalled():
             told._carded = False
         case ChangeProposed():
             told._carded = True
-        case ChangeIntended(card=card):
-            told._sent.add(card.id)
-        case ChangeSettled(state="failed", card=id) if id in told.changes and id not in told._sent:
-            told.changes[id].state = "refused"
         case ToolAnswered(text=text) if text.startswith("REFUSED") and not told._carded:
             told.refusals.setdefault(text, told.steps[-1])
         case ToolAnswered():

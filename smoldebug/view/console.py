@@ -48,6 +48,7 @@ from smoldebug.view.phrases import (
     is_note,
     measured,
     result,
+    settled,
     whole_command,
     whole_diff,
 )
@@ -270,7 +271,7 @@ class ConsoleView:
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> None:
         good = event.state in ("applied", "verified", "undone")
         symbol, style = ("✓", "green") if good else ("✗", "bold red")
-        for line in self._evidence.settled(event):
+        for line in settled(event):
             self._row(symbol, style, Text(line))
             symbol = ""
 

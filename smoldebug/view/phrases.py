@@ -8,7 +8,6 @@ from datetime import datetime
 from smoldebug.clock import duration
 from smoldebug.events import (
     AnyEvent,
-    ChangeIntended,
     ChangeSettled,
     Continued,
     EvidenceRecorded,
@@ -136,13 +135,11 @@ def count(number: int, noun: str) -> str:
 
 
 class Recorded:
-    """The evidence of a run, for somebody who wants to read it before deciding, and what was
-    to be sent."""
+    """The evidence of a run, for somebody who wants to read it before deciding."""
 
     def __init__(self) -> None:
         self._sent: dict[str, Json] = {}
         self._answers: dict[str, tuple[ToolAnswered, Json]] = {}
-        self._intended: set[str] = set()
 
     def add(self, event: AnyEvent) -> None:
         match event:
@@ -152,16 +149,6 @@ class Recorded:
                 self._answers[event.evidence] = event, self.sent(event)
             case EvidenceRecorded(evidence=item):
                 self._answers[item.id] = event.answer(), item.arguments
-            case ChangeIntended(card=card):
-                self._intended.add(card.id)
-
-    def settled(self, event: ChangeSettled) -> list[str]:
-        """`C1 verified: ...`; a longer story has a line for each field. What failed before it was
-        to be sent was refused."""
-        never = event.state == "failed" and event.card not in self._intended
-        state = "refused" if never else event.state
-        head, *details = f"{event.card} {state}: {plain(event.detail)}".splitlines()
-        return [one_line(head, WHOLE), *(one_line(line, WHOLE) for line in details)]
 
     def sent(self, answer: ToolAnswered) -> Json:
         """The arguments of the call that was answered."""
@@ -257,6 +244,12 @@ def _chopped(line: str, width: int) -> list[str]:
 
 def whole_diff(card: Card) -> str:
     return card.full_diff or f"{card.diff}\n(there is no diff of more than that)"
+
+
+def settled(event: ChangeSettled) -> list[str]:
+    """`C1 verified: ...`; a longer story has a line for each field."""
+    head, *details = f"{event.card} {event.state}: {plain(event.detail)}".splitlines()
+    return [one_line(head, WHOLE), *(one_line(line, WHOLE) for line in details)]
 
 
 def continued(event: Continued, at: datetime) -> str:

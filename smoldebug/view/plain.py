@@ -42,6 +42,7 @@ from smoldebug.view.phrases import (
     is_note,
     measured,
     result,
+    settled,
     whole_command,
     whole_diff,
     window,
@@ -180,7 +181,7 @@ class PlainView:
         yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
 
     def _settled(self, event: ChangeSettled, stamped: Stamped) -> Iterator[str]:
-        head, *details = self._evidence.settled(event)
+        head, *details = settled(event)
         yield f"change  {head}"
         yield from (f"  {line}" for line in details)
 
