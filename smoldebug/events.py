@@ -15,6 +15,7 @@ from smoldebug.clock import Clock
 from smoldebug.records import (
     Card,
     Decision,
+    Edited,
     Evidence,
     Fact,
     Gap,
@@ -53,6 +54,7 @@ class RunStarted(Event, frozen=True):
     policies: tuple[str, ...] = ()  # path and hash of each policy file in force
     plan: Json = None  # playbook and inputs as they ran, and the options given: for `runs resume`
     break_glass: str = ""  # the reason given, where one was
+    repository: str = ""  # of a patch: "shop/manifests on github.com, main -> smoldebug/FLAG"
 
 
 class Continued(Event, frozen=True):
@@ -173,6 +175,18 @@ class ChangeSettled(Event, frozen=True):
     detail: str  # "resourceVersion 88121→88140", or what went wrong
 
 
+class Drafted(Event, frozen=True):
+    """Edits made by code, in the run's own clone: nothing has left it."""
+
+    repository: str  # shop/manifests
+    base: str  # "main 3f2a1c9": what they start from
+    branch: str
+    commit: str  # "" when there is nothing to commit
+    edited: tuple[Edited, ...]
+    problems: tuple[str, ...] = ()  # files that could not be read or edited, with their place
+    seconds: float = 0.0
+
+
 class Waiting(Event, frozen=True):
     """The loop waits for the goal; `until` is seconds from now at most."""
 
@@ -216,6 +230,7 @@ AnyEvent = (
     | UndoBegan
     | UndoIntended
     | ChangeSettled
+    | Drafted
     | Waiting
     | Note
     | RunEnded

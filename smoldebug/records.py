@@ -202,6 +202,7 @@ class Change:
     from_revision: int = 0  # a rollback's: the current one, which its inverse goes back to
     settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
     manifest: Json = None  # an apply-object's: what is sent as it is
+    then: "Change | None" = None  # carried out right after it, under the same approval
 
     def inverse(self) -> "Change":
         """What takes it back. That of an apply is a patch, of a create a delete."""
@@ -265,6 +266,59 @@ class Surroundings:
     replicas: int | None = None  # pods the target runs; None: it runs none
     typed: tuple[Json, ...] = ()
     gaps: tuple[str, ...] = ()
+    files: tuple["FileChange", ...] = ()  # what a commit changes of a repository
+    notes: tuple[str, ...] = ()  # what an approver must know besides
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file of a commit. A binary file has no lines."""
+
+    path: str
+    added: int  # lines
+    removed: int
+    containers: int = 0  # of the manifest, that differ
+    status: str = "modified"  # added | modified | deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What an edit did to one object of a repository: a row of the coverage table.
+
+    `state` is changed, already so, differs (another value stands there; `changed` beside it when
+    it is overwritten), skipped or refused; `detail` says which value, or why.
+    """
+
+    ref: ObjectRef
+    path: str  # of the file in which the edit is, or would be, made
+    line: int  # from 1; 0: not known
+    state: str
+    detail: str = ""
+    via: str = ""  # how the object comes about: "", "kustomize deploy/overlays/eu", "helm charts/x"
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """As the forge has it. `state` is open, merged or closed; `head` the commit it stands at."""
+
+    number: int
+    url: str
+    state: str
+    head: str
+    title: str = ""
+    body: str = ""
+    draft: bool = False
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """One check of a commit. `state` is pending, passed, failed or skipped."""
+
+    name: str
+    state: str
+    url: str = ""
+    detail: str = ""  # of a failed one: the end of what it said, as far as the forge tells
 
 
 @dataclass(frozen=True, slots=True)

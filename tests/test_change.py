@@ -33,6 +33,7 @@ from smoldebug.guard import Guard
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.ledger import Entry
 from smoldebug.playbook import models
+from smoldebug.playbook.base import Duration
 from smoldebug.pointers import lookup
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
 from smoldebug.redact import Redactor
@@ -41,7 +42,7 @@ from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed
 AUTH = ObjectRef("Deployment", "shop", "auth")
 PAY = ObjectRef("Deployment", "shop", "pay")
 LIFE = [ChangeProposed, ChangeDecided, ChangeIntended, ChangeSettled]
-SPENT = models.Limits(rate=models.Rate(changes=0, per=models.Duration(3600)))
+SPENT = models.Limits(rate=models.Rate(changes=0, per=Duration(3600)))
 RESTARTED = "/spec/template/metadata/annotations/restartedAt"
 
 
@@ -510,7 +511,7 @@ def test_a_field_that_never_stands_still_is_not_asked_for_for_ever():
 
 
 def test_each_change_that_is_made_counts_against_the_rate():
-    stage = Stage(limits=models.Limits(rate=models.Rate(changes=1, per=models.Duration(3600))))
+    stage = Stage(limits=models.Limits(rate=models.Rate(changes=1, per=Duration(3600))))
     stage.apply(scale())
     assert "limits.rate is used up" in stage.execute(scale(2, 3))[1].text
     stage.clock.sleep(3601)
@@ -876,7 +877,7 @@ def test_no_yes_given_beforehand_outweighs_approval_never():
     ],
 )
 def test_what_an_earlier_process_did_stands_and_counts(state: str, stands: bool, counts: bool):
-    limits = models.Limits(rate=models.Rate(changes=1, per=models.Duration(3600)))
+    limits = models.Limits(rate=models.Rate(changes=1, per=Duration(3600)))
     stage = Stage(limits=limits)
     stage.executor.break_glass = "INC-7"
     lifted = Decision(Answer.YES, "operator", lifted="limits.rate")

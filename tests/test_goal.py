@@ -6,7 +6,8 @@ import pytest
 from measuring import goal_of
 
 from smoldebug.errors import NotFound, ToolError, UnreachableError, UsageError
-from smoldebug.playbook.models import Check, Duration, HttpCheck, MetricCheck, ObjectCheck
+from smoldebug.playbook.base import Duration
+from smoldebug.playbook.models import Check, HttpCheck, MetricCheck, ObjectCheck
 from smoldebug.records import Outcome
 from smoldebug.sources.fakes import FakeCluster, FakeHttp, FakeMetrics, fake_world, reply
 

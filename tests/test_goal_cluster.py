@@ -11,7 +11,8 @@ from smoldebug.errors import UnreachableError, UsageError
 from smoldebug.goal.objects import difference
 from smoldebug.goal.restarts import label_selector
 from smoldebug.goal.rollout import pending
-from smoldebug.playbook.models import Check, Duration, ObjectCheck, RestartsCheck, RolloutCheck
+from smoldebug.playbook.base import Duration
+from smoldebug.playbook.models import Check, ObjectCheck, RestartsCheck, RolloutCheck
 from smoldebug.records import Outcome
 from smoldebug.sources.fakes import FakeCluster
 

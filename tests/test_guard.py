@@ -18,6 +18,7 @@ from smoldebug.guard import FIELDS, Guard, ScopedCluster, Tally, asks, covers, p
 from smoldebug.guard.leaves import spoken, steps
 from smoldebug.guard.limits import factor
 from smoldebug.playbook import models
+from smoldebug.playbook.base import Duration
 from smoldebug.playbook.policy import Bounds, Policy, PolicyFile, ReplicaBounds, Selection
 from smoldebug.pointers import dotted
 from smoldebug.records import (
@@ -284,7 +285,7 @@ def test_the_card_says_how_much_of_the_limits_is_used():
     assert again == "1 of 2 changes · factor 3 of 3 allowed"
     restart = Change(ChangeKind.RESTART, AUTH, {}, {}, "stuck")
     assert guard.describe(restart, tally()) == "1 of 2 changes"
-    hourly = Bounds(changes=1, rate=models.Rate(changes=4, per=models.Duration(3600)))
+    hourly = Bounds(changes=1, rate=models.Rate(changes=4, per=Duration(3600)))
     narrowed = Guard(playbook(), [policy(limits=hourly)], recent=lambda since: (NOW,))
     assert narrowed.describe(restart, tally()) == "1 of 1 change · 2 of 4 changes per 1h"
 
@@ -369,7 +370,7 @@ def test_what_is_never_deleted_is_not_deleted_for_any_reason(never: list[str], r
 
 
 def test_changes_are_counted_over_time_and_over_all_runs():
-    book = playbook(limits=limits(rate=models.Rate(changes=2, per=models.Duration(3600))))
+    book = playbook(limits=limits(rate=models.Rate(changes=2, per=Duration(3600))))
     asked = []
 
     def recent(since: datetime) -> list[datetime]:
@@ -381,7 +382,7 @@ def test_changes_are_counted_over_time_and_over_all_runs():
     assert asked == [NOW - timedelta(hours=1)]
     busy = guard.judge(scale(), tally(times=(NOW - timedelta(minutes=1),)))
     assert busy.reason == "limits.rate is used up: 2 changes per 1h; the next one in 10m"
-    book = playbook(limits=limits(rate=models.Rate(changes=1, per=models.Duration(3600))))
+    book = playbook(limits=limits(rate=models.Rate(changes=1, per=Duration(3600))))
     busy = Guard(book, recent=recent).judge(scale(), tally())
     assert busy.reason == "limits.rate is used up: 1 change per 1h; the next one in 10m"
 
@@ -661,7 +662,7 @@ def test_what_could_not_be_seen_is_told():
 FULL = limits(
     changes=0,
     factor=1,
-    rate=models.Rate(changes=0, per=models.Duration(60)),
+    rate=models.Rate(changes=0, per=Duration(60)),
     freezes=[models.Freeze(from_="2026-11-01", to="2026-11-30")],
 )
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.playbook.base import Duration, Money
 from smoldebug.playbook.fields import fields_of
 from smoldebug.playbook.find import Place, available, find, places
 from smoldebug.playbook.load import assignments, draft, load, require_supported
-from smoldebug.playbook.models import Check, Duration, Goal, Money, Playbook, RunPlan
+from smoldebug.playbook.models import Check, Goal, Playbook, RunPlan
 from smoldebug.shipped import shipped
 
 FILES = Path(__file__).parent / "playbooks"

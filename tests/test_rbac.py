@@ -35,8 +35,9 @@ from smoldebug.lab.rbac import Attributes, attributes_of
 from smoldebug.lab.requests import Request
 from smoldebug.lab.server import Server
 from smoldebug.lab.store import Store
+from smoldebug.playbook.base import Duration
 from smoldebug.playbook.load import load
-from smoldebug.playbook.models import Duration, RunPlan
+from smoldebug.playbook.models import RunPlan
 from smoldebug.preview import rbac
 from smoldebug.records import Answer, Card, Decision
 from smoldebug.run import run

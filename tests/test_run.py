@@ -26,7 +26,7 @@ from smoldebug.ledger import Entry
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.past import Past
 from smoldebug.playbook import models
-from smoldebug.playbook.models import Duration
+from smoldebug.playbook.base import Duration
 from smoldebug.records import (
     Answer,
     Card,

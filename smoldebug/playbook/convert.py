@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
+from smoldebug.playbook.base import Duration, Model, Money
 from smoldebug.playbook.fields import (
     Hint,
     allowed,
@@ -20,7 +21,6 @@ from smoldebug.playbook.fields import (
     is_map,
     options,
 )
-from smoldebug.playbook.models import Duration, Model, Money
 from smoldebug.playbook.tree import (
     At,
     Block,

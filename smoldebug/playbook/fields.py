@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from smoldebug.playbook.models import Duration, Model, Money
+from smoldebug.playbook.base import Duration, Model, Money
 from smoldebug.records import Json
 
 Hint = Any  # a type as it stands in an annotation, without None and Annotated

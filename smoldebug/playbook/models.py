@@ -5,77 +5,25 @@ description, examples and whether this version runs it stand in its type: `playb
 the JSON Schema and the reference in docs/playbooks.md are made from them.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from smoldebug.playbook.base import Duration, Model, Money, doc, later
+from smoldebug.playbook.patches import (
+    CoversClusterCheck,
+    Edit,
+    GitTool,
+    ManifestsCheck,
+    PullRequestCheck,
+    PullRequestTool,
+)
 from smoldebug.records import ChangeKind, Json
 
 API_VERSION = "smoldebug.dev/v1"
 ReportFormat = Literal["terminal", "markdown", "json", "junit", "github", "pull_request"]
-
-
-_DURATION = re.compile(
-    r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?(?:(\d{1,9})ms)?",
-    re.ASCII,
-)
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001))
-_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
-
-
-class Duration(float):
-    """Seconds, written as `500ms`, `30s`, `5m`, `1h30m` or a bare number of seconds."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Duration":
-        """Raises ValueError unless `text` is a duration."""
-        if _NUMBER.fullmatch(text):
-            return cls(text)
-        found = _DURATION.fullmatch(text)
-        if not found or not text:
-            raise ValueError(f"not a duration: {text!r}")
-        return cls(
-            sum(float(n or 0) * size for n, (_, size) in zip(found.groups(), _UNITS, strict=True))
-        )
-
-    def __str__(self) -> str:
-        """The shortest spelling that `parse` reads back to the millisecond: `1h30m`, `500ms`."""
-        left, said = round(self * 1000), ""
-        for unit, size in _UNITS:
-            count, left = divmod(left, round(size * 1000))
-            said += f"{count}{unit}" if count else ""
-        return said or "0s"
-
-
-class Money(float):
-    """US dollars, written as `$1.00` or a bare number."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Money":
-        """Raises ValueError unless `text` is an amount of money."""
-        if not _NUMBER.fullmatch(text.removeprefix("$")):
-            raise ValueError(f"not an amount of money: {text!r}")
-        return cls(text.removeprefix("$"))
-
-    def __str__(self) -> str:
-        cents = f"{float(self):.2f}"
-        return f"${cents if float(cents) == self else format(float(self), '.6f').rstrip('0')}"
-
-
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all playbook blocks: unknown keys are errors."""
-
-
-def doc(text: str, *examples: Json) -> Meta:
-    return Meta(description=text, examples=list(examples) or None)
-
-
-def later(text: str) -> Meta:
-    """A part that loads and that this version does not run: see RunPlan.unsupported."""
-    return Meta(description=f"{text} (not supported yet).", extra={"later": True})
 
 
 # --- inputs and secrets ---------------------------------------------------------------------
@@ -229,14 +177,21 @@ class Check(Model, frozen=True, kw_only=True):
     findings: Annotated[
         FindingsCheck | None, doc("No finding of that severity in the first card.")
     ] = None
+    manifests: Annotated[
+        ManifestsCheck | None, doc("Manifests of a repository, as they would be applied.")
+    ] = None
+    covers_cluster: Annotated[
+        CoversClusterCheck | None, doc("A manifest for every live object, beside `manifests`.")
+    ] = None
+    pull_request: Annotated[
+        PullRequestCheck | None,
+        doc("The patch's pull request is open; holds by itself where there is nothing to patch."),
+    ] = None
     all: Annotated["list[Check] | None", doc("All of these.")] = None
     any: Annotated["list[Check] | None", doc("At least one of these.")] = None
     # accepted, checked by later versions:
     logs: Annotated[Json, later("No new error shapes")] = None
     sql: Annotated[Json, later("A database query")] = None
-    manifests: Annotated[Json, later("Manifests in a repository")] = None
-    covers_cluster: Annotated[Json, later("Manifests for every live object")] = None
-    pull_request: Annotated[Json, later("A pull request and its checks")] = None
 
 
 class Goal(Model, frozen=True, kw_only=True):
@@ -262,7 +217,9 @@ class Scope(Model, frozen=True, kw_only=True):
         list[str], doc("Cluster contexts it may change; `*` stands for anything.", ["*-staging"])
     ] = []
     namespaces: Annotated[list[str], doc("Reads outside are gaps; empty: all.", ["shop"])] = []
-    paths: Annotated[list[str], later("Repository paths that may change")] = []
+    paths: Annotated[
+        list[str], doc("Files of a repository that a patch may change.", ["deploy/**"])
+    ] = []
     cluster: Annotated[Literal["read-only", "read-write"], doc("read-only refuses changes.")] = (
         "read-write"
     )
@@ -355,8 +312,8 @@ class Tools(Model, frozen=True, kw_only=True):
     process: Annotated[ProcessTool | None, doc("check_server, restart_server.")] = None
     change: Annotated[ChangeTool | None, doc("What may be changed; without it: read-only.")] = None
     custom: Annotated[list[str], doc("Names of your own tools that may be used.")] = []
-    git: Annotated[Json, later("The branch that a patch is made on")] = None
-    pull_request: Annotated[Json, later("How a pull request is opened")] = None
+    git: Annotated[GitTool | None, doc("The branch that a patch is made on.")] = None
+    pull_request: Annotated[PullRequestTool | None, doc("How its pull request is opened.")] = None
 
 
 class ReplicaLimits(Model, frozen=True, kw_only=True):
@@ -414,9 +371,9 @@ class Limits(Model, frozen=True, kw_only=True):
     )
     windows: Annotated[list[Window], doc("Changes only in one of these; empty: at any time.")] = []
     freezes: Annotated[list[Freeze], doc("No changes in any of these.")] = []
-    files: Annotated[int | None, later("Files a patch may touch")] = None
+    files: Annotated[int, Meta(ge=0), doc("Files a patch may change.")] = 50
     changed_lines_per_container: Annotated[
-        int | None, later("Lines that a patch may change in one container")
+        int | None, Meta(ge=1), doc("Lines a patch may add or remove, per container it edits.")
     ] = None
 
 
@@ -461,11 +418,13 @@ class Playbook(Model, frozen=True, kw_only=True):
         str, doc("Markdown file beside the playbook, told to the model.", "502.md")
     ] = ""
     model: Annotated[str | list[str], doc("Model, or a fallback chain.", "expert")] = ""
+    edits: Annotated[
+        list[Edit], doc("Edits of manifests that code makes, before anybody else is asked.")
+    ] = []
     # accepted, run by later versions:
     matrix: Annotated[Json, later("One run per cluster")] = None
     baseline: Annotated[Json, later("The goal must hold before")] = None
     steps: Annotated[list[Any], later("Fixed actions")] = []
-    edits: Annotated[list[Any], later("Manifest edits by code")] = []
     on_failure_others: Annotated[str, later("What happens to clusters already done")] = ""
     on_managed: Annotated[Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")] = (
         "warn"

@@ -15,17 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from smoldebug.errors import PlaybookError
+from smoldebug.playbook.base import Model, doc
 from smoldebug.playbook.convert import Converter, Report
-from smoldebug.playbook.models import (
-    Freeze,
-    Limits,
-    Model,
-    Playbook,
-    Rate,
-    ReplicaLimits,
-    Window,
-    doc,
-)
+from smoldebug.playbook.models import Freeze, Limits, Playbook, Rate, ReplicaLimits, Window
 from smoldebug.playbook.rules import RULES, report_never_delete, report_target
 from smoldebug.playbook.tree import At, Block, Problem
 from smoldebug.records import ChangeKind

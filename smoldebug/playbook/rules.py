@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from smoldebug.playbook.base import Duration
 from smoldebug.playbook.convert import Report, Rules
 from smoldebug.playbook.fields import did_you_mean
 from smoldebug.playbook.models import (
     ChangeTool,
     Check,
-    Duration,
     Freeze,
     Goal,
     HttpCheck,

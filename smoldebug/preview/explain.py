@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from smoldebug.errors import UsageError
+from smoldebug.playbook.base import Duration, Model, Money
 from smoldebug.playbook.fields import (
     Field,
     Hint,
@@ -19,7 +20,7 @@ from smoldebug.playbook.fields import (
     is_map,
     options,
 )
-from smoldebug.playbook.models import Duration, Model, Money, Playbook
+from smoldebug.playbook.models import Playbook
 from smoldebug.records import Json
 from smoldebug.untrusted import one_line
 

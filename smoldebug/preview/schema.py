@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
+from smoldebug.playbook.base import Duration, Model, Money
 from smoldebug.playbook.fields import (
     Field,
     Hint,
@@ -19,7 +20,7 @@ from smoldebug.playbook.fields import (
     is_map,
     options,
 )
-from smoldebug.playbook.models import Duration, Model, Money, Playbook
+from smoldebug.playbook.models import Playbook
 from smoldebug.records import Json
 
 _EXPRESSION = {"type": "string", "pattern": r"^\$\{\{.*\}\}$"}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from smoldebug.clock import Clock
 from smoldebug.errors import UsageError
 from smoldebug.records import ObjectRef
+from smoldebug.sources.repository import Forge, Repository
 
 Object = dict[str, Any]  # a Kubernetes object as plain JSON
 
@@ -162,7 +163,7 @@ class Processes(Protocol):
 class World:
     """Opens each outside world once, when first asked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one for each outside world
         self,
         clock: Clock,
         processes: Processes,
@@ -170,13 +171,23 @@ class World:
         cluster: Callable[[], Cluster] | None = None,
         http: Callable[["World"], Http] | None = None,
         metrics: Callable[["World"], Metrics] | None = None,
+        repository: Callable[[], Repository] | None = None,
+        forge: Callable[["World"], Forge | None] | None = None,
     ) -> None:
         self.clock, self.processes = clock, processes
         self._lock = threading.RLock()  # checks and tools run side by side; an opener may nest
-        self._open = {"cluster": cluster, "http": http, "metrics": metrics}
+        self._open = {
+            "cluster": cluster,
+            "http": http,
+            "metrics": metrics,
+            "repository": repository,
+            "forge": forge,
+        }
         self._cluster: Cluster | None = None
         self._http: Http | None = None
         self._metrics: Metrics | None = None
+        self._repository: Repository | None = None
+        self._forge: tuple[Forge | None] | None = None  # asked for: it may be none
 
     @property
     def has_cluster(self) -> bool:
@@ -212,9 +223,32 @@ class World:
                 self._metrics = opener(self)
             return self._metrics
 
+    @property
+    def has_repository(self) -> bool:
+        return self._open["repository"] is not None
+
+    @property
+    def repository(self) -> Repository:
+        with self._lock:
+            if self._repository is None:
+                opener: Any = self._open["repository"]
+                if opener is None:
+                    raise UsageError("this playbook uses no repository")
+                self._repository = opener()
+            return self._repository
+
+    @property
+    def forge(self) -> Forge | None:
+        """None: the branch is pushed, and a person opens the pull request."""
+        with self._lock:
+            if self._forge is None:
+                opener: Any = self._open["forge"]
+                self._forge = (opener(self) if opener else None,)
+            return self._forge[0]
+
     def close(self) -> None:
         """Close the connections of what was opened."""
-        for opened in (self._metrics, self._cluster):
+        for opened in (self._metrics, self._cluster, self._repository):
             close = getattr(opened, "close", None)
             if close is not None:
                 close()

@@ -1,0 +1,1 @@
+"""GitHub, GitLab, Gitea and Forgejo behind one interface (`smoldebug.sources.repository.Forge`)."""
