@@ -10,7 +10,6 @@ They keep the promises of `world.py`, record what they are asked, and fail only 
 """
 
 import copy
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,8 @@ from smoldebug.pointers import merged
 from smoldebug.records import ObjectRef
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.kube_writes import annotated, ref_of
+from smoldebug.sources.repository import TreeEntry
+from smoldebug.sources.selectors import holds
 from smoldebug.sources.world import Completed, Object, Reply, Series, World
 
 T = TypeVar("T")
@@ -102,8 +103,8 @@ class FakeCluster:
             for ref, item in sorted(self.objects.items(), key=lambda entry: entry[0])
             if _singular(ref.kind) == _singular(kind)
             and namespace in ("", ref.namespace)
-            and _selected(labels, (item["metadata"].get("labels") or {}).get)
-            and _selected(fields, partial(_at, item))
+            and holds(labels, (item["metadata"].get("labels") or {}).get)
+            and holds(fields, partial(_at, item))
         ]
 
     def logs(
@@ -321,6 +322,25 @@ class FakeProcesses:
         return self._script.next(line, ToolError(f"no such program: {argv[0]}"))
 
 
+class MemoryTree:
+    """The files of a commit, as a `Tree`; `entries` stand for links, submodules and other sizes."""
+
+    def __init__(
+        self, contents: Mapping[str, bytes], entries: Mapping[str, TreeEntry] | None = None
+    ) -> None:
+        self.contents = contents
+        self._entries = {path: TreeEntry("file", len(data)) for path, data in contents.items()}
+        self._entries |= entries or {}
+
+    def files(self) -> Mapping[str, TreeEntry]:
+        return dict(sorted(self._entries.items()))
+
+    def read(self, path: str) -> bytes:
+        if path not in self.contents:
+            raise NotFound(f"no such file in the commit: {path}")
+        return self.contents[path]
+
+
 def fake_world(
     *,
     cluster: FakeCluster | None = None,
@@ -348,35 +368,6 @@ def fake_world(
 def _singular(kind: str) -> str:
     """`Pod`, `pods` and `po` are one kind; of your own kinds, `Backup` and `backups` are."""
     return kind_name(kind).casefold().removesuffix("s")
-
-
-_TERM = re.compile(
-    r"(?P<absent>!)?(?P<key>[\w./-]+)"
-    r"(?:\s*(?P<op>==|=|!=)\s*(?P<value>[^,()]*)|\s+(?P<set>in|notin)\s*\((?P<values>[^)]*)\))?"
-    r"\s*(?:,\s*|$)"
-)
-
-
-def _selected(selector: str, value_of: Callable[[str], Any]) -> bool:
-    """Does a label or field selector hold? Raises ToolError when it is none."""
-    place = 0
-    while place < len(selector):
-        term = _TERM.match(selector, place)
-        if term is None:
-            raise ToolError(f"not a selector: {selector!r}")
-        if not _holds(term, value_of(term["key"])):
-            return False
-        place = term.end()
-    return True
-
-
-def _holds(term: re.Match[str], actual: Any) -> bool:
-    if term["set"]:
-        listed = [value.strip() for value in term["values"].split(",")]
-        return (actual in listed) == (term["set"] == "in")
-    if term["op"]:
-        return ((actual or "") == term["value"].strip()) == (term["op"] != "!=")
-    return (actual is None) == bool(term["absent"])
 
 
 def _at(item: Object, path: str) -> Any:
