@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from smoldebug.events import AnyEvent, RunStarted, Stamped
-from smoldebug.records import Usage
+from smoldebug.records import Change, Usage
 
 HOSTILE = (
     "boom [/] x [/var/log]",
@@ -48,6 +48,8 @@ _data = st.one_of(jsons, st.fixed_dictionaries({"series": st.lists(_series, max_
 
 def of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
     """Any value of a type used in events, with hostile text wherever text fits."""
+    if name == "then":
+        return st.none() | _CHANGES
     if hint is Any:
         return _data if name == "data" else jsons
     if hint is str:
@@ -85,6 +87,7 @@ def built(kind: type) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{name: of(hints[name], name) for name in names})
 
 
+_CHANGES = st.deferred(lambda: built(Change))  # one may be followed by another
 events = st.one_of(*(st.deferred(lambda kind=kind: built(kind)) for kind in get_args(AnyEvent)))
 
 
