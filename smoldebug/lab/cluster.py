@@ -1,7 +1,6 @@
 """The lab as a whole: store, API server, controllers, kubelet, network, Prometheus and the shop."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from smoldebug.lab.controllers import Controllers
 from smoldebug.lab.customers import NORMAL, Customers
 from smoldebug.lab.environment import PYTHONPATH
 from smoldebug.lab.faults import Faults
+from smoldebug.lab.folder import INFO, claim, write_private
 from smoldebug.lab.kubelet import Kubelet
 from smoldebug.lab.network import Network
 from smoldebug.lab.objects import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, is_ready
@@ -39,7 +39,7 @@ from smoldebug.lab.store import ApiError, Store, timestamp
 
 log = logging.getLogger(__name__)
 
-LOCK, INFO, KUBECONFIG = "lab.lock", "lab.json", "kubeconfig"
+KUBECONFIG = "kubeconfig"
 READY_WITHIN = 30.0  # seconds the shop gets to become ready
 
 
@@ -80,8 +80,7 @@ class Lab:
             raise
 
     def _start(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._claim_folder()
+        claim(self.folder, self._cleanup)
         addresses = Addresses()
         self._cleanup.callback(addresses.close)
         self.store.admission.append(addresses.admit)
@@ -102,15 +101,6 @@ class Lab:
         self.stopping.set()
         (self.folder / INFO).unlink(missing_ok=True)
         self._cleanup.close()
-
-    def _claim_folder(self) -> None:
-        """Hold a lock as long as the lab runs: the kernel lets go of it however it ends."""
-        lock = (self.folder / LOCK).open("w")
-        self._cleanup.callback(lock.close)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"a lab already runs in this folder: {self.folder}") from None
 
     def _create_objects(self, host: str, port: int) -> None:
         for namespace in namespaces():
@@ -136,7 +126,7 @@ class Lab:
         except OSError as error:
             raise UsageError(f"the lab cannot listen on port {self.port}: {error}") from None
         self._cleanup.callback(self.server.close)
-        _write_private(self.folder / KUBECONFIG, self.server.kubeconfig(self._token))
+        write_private(self.folder / KUBECONFIG, self.server.kubeconfig(self._token))
 
     def _wait_ready(self) -> None:
         with self.store.condition:
@@ -166,7 +156,7 @@ class Lab:
             "started": timestamp(self.store.clock.now()),
             "version": __version__,
         }
-        _write_private(self.folder / INFO, json.dumps(self._info))
+        write_private(self.folder / INFO, json.dumps(self._info))
 
     # -- the admin endpoints
 
@@ -205,12 +195,3 @@ class Lab:
     def _stop_soon(self) -> dict[str, Any]:
         self.stopping.set()
         return {"stopping": True}
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from smoldebug.errors import UnreachableError, UsageError
+from smoldebug.lab.folder import INFO, LOCK
 from smoldebug.sources.process import STDOUT, Process, spawn, terminate
 
-LOCK, INFO, KUBECONFIG, LOG = "lab.lock", "lab.json", "kubeconfig", "lab.log"
+KUBECONFIG, LOG = "kubeconfig", "lab.log"
 START_WITHIN, STOP_WITHIN = 40.0, 10.0  # seconds
 _POLL = 0.02  # seconds
 _started: dict[int, Process] = {}  # the labs this process has to wait for when they end

@@ -1,11 +1,8 @@
 """The API server of the lab: HTTP on loopback around `Api`."""
 
-import contextlib
-import http.server
 import logging
 import secrets
 import socket
-import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +16,7 @@ from smoldebug.lab.apierror import ApiError
 from smoldebug.lab.apifaults import Dropped, Faults
 from smoldebug.lab.defaultroles import bootstrap
 from smoldebug.lab.identity import ADMIN, ANONYMOUS, User
+from smoldebug.lab.loopback import LoopbackHandler, LoopbackServer
 from smoldebug.lab.quotas import Quotas
 from smoldebug.lab.requests import Exec, Reply, Request, Stream, error_reply
 from smoldebug.lab.runtime import Runtime
@@ -29,7 +27,6 @@ log = logging.getLogger(__name__)
 Route = Callable[[str, str, Mapping[str, list[str]], bytes], tuple[int, Any]]
 """(method, path, query parameters, body) -> status, and a body: bytes, text, or JSON data."""
 
-_HOST = "127.0.0.1"
 _OPEN = ("/healthz", "/livez", "/readyz", "/version")  # for those without a token
 _BODY_LIMIT = 8 << 20  # bytes
 
@@ -41,7 +38,7 @@ class Server:
         self._api, self._token, self._routes = api, token, routes
         self._closing, self._outages = threading.Event(), list[threading.Thread]()
         self._http = self._listening(port)
-        self.url = f"http://{_HOST}:{self._http.server_address[1]}"
+        self.url = self._http.url
         self._begin()
 
     def close(self) -> None:
@@ -81,10 +78,7 @@ class Server:
         return _HttpServer(port, self._api, self._token, self._routes, self.go_away)
 
     def _begin(self) -> None:
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
-        )
-        self._thread.start()
+        self._thread = self._http.start()
 
     def token_for(self, namespace: str, service_account: str) -> str:
         """A token for `kubeconfig`: whoever has it is the ServiceAccount. Raises ApiError 404."""
@@ -124,12 +118,7 @@ def serve(
     return Server(port, api, token, extra_routes if extra_routes is not None else {})
 
 
-class _HttpServer(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = False
-    block_on_close = True  # server_close joins the connections' threads
-    request_queue_size = 128
-
+class _HttpServer(LoopbackServer):
     def __init__(
         self,
         port: int,
@@ -140,49 +129,14 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     ) -> None:
         self.api, self.token, self.routes, self.go_away = api, token, routes, go_away
         self.away = False  # from the first moment of an outage, before the port is closed
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__((_HOST, port), _Handler)
+        super().__init__(port, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return not self.away
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        with self._lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-        super().server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("connection of %s ended", client_address, exc_info=True)
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "smoldebug-lab"
-    disable_nagle_algorithm = True  # 180 requests/s with Nagle's algorithm, thousands without
-    wbufsize = 1 << 16
+class _Handler(LoopbackHandler):
     server: _HttpServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged."""
-
-    def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError):  # a client that hangs up is no error
-            super().handle_one_request()
-            return
-        self.close_connection = True
 
     def _handle(self) -> None:
         self._answering = False
@@ -232,10 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _authenticate(self, token: str, path: str) -> User:
         """Who it is. Keeps web pages out, which can reach loopback too, and whoever has no token
         where the server wants one. Raises ApiError 401, 403."""
-        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
-        if urlsplit(f"//{host}").hostname not in (_HOST, "localhost") or (
-            origin is not None and urlsplit(origin).netloc != host
-        ):
+        if not self.is_local():
             raise ApiError(403, "Forbidden", "the lab answers to local clients only")
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")
         if not token and not scheme:
@@ -290,13 +241,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         for chunk in stream.chunks:
             if chunk:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                self.wfile.flush()
+                self.send_chunk(chunk)
             elif self._has_gone() or self.server.api.closing.is_set():
                 self.close_connection = True
                 return
-        self.wfile.write(b"0\r\n\r\n")
-        self.wfile.flush()
+        self.send_chunk(b"")
 
     def _has_gone(self) -> bool:
         try:
