@@ -32,7 +32,7 @@ from smoldebug.pointers import merged
 from smoldebug.records import ObjectRef
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.kube_writes import annotated, ref_of
-from smoldebug.sources.repository import TreeEntry
+from smoldebug.sources.repository import Forge, Repository, TreeEntry
 from smoldebug.sources.selectors import holds
 from smoldebug.sources.world import Completed, Object, Reply, Series, World
 
@@ -341,15 +341,18 @@ class MemoryTree:
         return self.contents[path]
 
 
-def fake_world(
+def fake_world(  # noqa: PLR0913 one for each outside world
     *,
     cluster: FakeCluster | None = None,
     http: FakeHttp | None = None,
     metrics: FakeMetrics | None = None,
     processes: FakeProcesses | None = None,
     clock: Clock | None = None,
+    repository: Repository | None = None,
+    forge: Forge | None = None,
 ) -> World:
-    """A World of fakes. Without `cluster` or `metrics` it has none, like a playbook without."""
+    """A World of fakes. Without a cluster, metrics or a repository it has none, like a playbook
+    without."""
     clock = clock or FakeClock()
     if metrics is not None:
         metrics.clock = clock
@@ -359,6 +362,8 @@ def fake_world(
         cluster=None if cluster is None else lambda: cluster,
         http=lambda _: http or FakeHttp(),
         metrics=None if metrics is None else lambda _: metrics,
+        repository=None if repository is None else lambda: repository,
+        forge=lambda _: forge,
     )
 
 
