@@ -90,6 +90,7 @@ class Executor:
         self._times: list[datetime] = []
         self._proposed = 0
         self._answers: dict[str, Entry] = {}  # by digest: approved while nobody was running
+        self._given: dict[str, Decision] = {}  # by card: the yes it was carried out with
 
     @property
     def changes(self) -> list[Change]:
@@ -111,7 +112,8 @@ class Executor:
                 self._answers[entry.card.digest] = entry
 
     def execute(self, change: Change, approved: str = "") -> Steps:
-        """Try a proposed change. Yields events; returns what became of it, never raises for it.
+        """Try a proposed change, and what is to follow it. Yields events; returns what became of
+        it, never raises for it.
 
         `approved` is the id of the card that this very change had when somebody said yes to it.
         """
@@ -121,24 +123,31 @@ class Executor:
             if renewed is None:
                 break
             outcome = yield from self._try(change := renewed)
+        if outcome.state == "verified" and change.then is not None:
+            outcome = yield from self._try(change.then, under=outcome.card)
         return replace(outcome, state="failed") if outcome.state == "moved" else outcome
 
-    def _try(self, change: Change, approved: str = "") -> Steps:
+    def follow(self, change: Change, card: Card) -> Steps:
+        """A change that the approval of an earlier one covers, because its card said so."""
+        return (yield from self._try(change, under=card))
+
+    def _try(self, change: Change, approved: str = "", under: Card | None = None) -> Steps:
         first = self._guard.judge(change, self._tally())
         if first.answer is Answer.NO:
             return _refused(first)
         if self.unrecorded:
             return self._unrecordable()
         try:
-            around = self._applier(change).look(change)
-            verdict = self._guard.weigh(change, around, first)
+            around, verdict = self._weighed(change, first)
+            if verdict.answer is Answer.YES and change.then is not None:
+                verdict, around = self._foreseen(change.then, verdict, around)
             if verdict.answer is Answer.NO:
                 return _refused(verdict)
             card = self._card(change, around, verdict, approved)
         except (SmoldebugError, KeyError) as error:
             return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
         yield ChangeProposed(card)
-        decision = replace(self._decide(card), lifted=verdict.lifted)
+        decision = replace(self._decide(card, under), lifted=verdict.lifted)
         yield ChangeDecided(card.id, card.digest, decision)
         if decision.answer is Answer.PENDING:
             return Outcome("pending", f"waits for approval: {decision.reason}", card)
@@ -195,6 +204,24 @@ class Executor:
 
     # --- before -----------------------------------------------------------------------------
 
+    def _weighed(self, change: Change, first: Decision) -> tuple[Surroundings, Decision]:
+        around = self._applier(change).look(change)
+        return around, self._guard.weigh(change, around, first)
+
+    def _foreseen(
+        self, then: Change, verdict: Decision, around: Surroundings
+    ) -> tuple[Decision, Surroundings]:
+        """The verdict on what would follow, before anybody is asked for the two; what an approver
+        must know of it stands among the notes of the first one."""
+        first = self._guard.judge(then, self._tally())
+        if first.answer is Answer.NO:
+            return first, around
+        beyond, second = self._weighed(then, first)
+        told = self._guard.warnings(then, beyond, second)
+        lifted = "; ".join(each for each in (verdict.lifted, second.lifted) if each)
+        merged = replace(second, lifted=lifted)
+        return merged, replace(around, notes=(*around.notes, *told))
+
     def _tally(self) -> Tally:
         return Tally(tuple(self.changes), tuple(self._times), self._clock.now(), self.break_glass)
 
@@ -216,7 +243,7 @@ class Executor:
             diff=self._shown(preview.diff),
             dry_run=self._shown(preview.dry_run),
             command=self._shown(preview.command),
-            limits=self._guard.describe(change, self._tally()),
+            limits=self._guard.describe(change, self._tally(), len(around.files)),
             context=self._place.context,
             digest=digest(change, self._place),
             full_diff=self._shown(preview.full_diff),
@@ -224,9 +251,12 @@ class Executor:
             warnings=tuple(map(self._shown, self._guard.warnings(change, around, verdict))),
         )
 
-    def _decide(self, card: Card) -> Decision:
+    def _decide(self, card: Card, under: Card | None = None) -> Decision:
         if self._guard.approval == "never":
             return Decision(Answer.NO, "playbook", "approval: never")
+        given = self._given.get(under.id) if under else None
+        if under and given and set(card.warnings) <= set(under.warnings):
+            return replace(given, reason=f"with {under.id}")
         approved = self._answers.pop(card.digest, None)
         if approved and approved.decision and set(card.warnings) <= set(approved.card.warnings):
             return approved.decision
@@ -243,7 +273,9 @@ class Executor:
         change, note = card.change, self._note(card.id)
         if digest(change, self._place) != card.digest:
             why = "it is not the change that was approved"
+            yield self._settled(card, "refused", why)
             return Outcome("refused", f"REFUSED before it was sent: {why}. Nothing changed.", card)
+        self._given[card.id] = decision
         undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
         yield ChangeIntended(card, undo)
         if self.unrecorded:
@@ -368,5 +400,6 @@ def digest(change: Change, place: Place = Place()) -> str:
         dict(change.before),
         dict(change.after),
         change.manifest,
+        *([digest(change.then, place)] if change.then else []),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from smoldebug.events import FirstCard
-from smoldebug.records import Outcome
+from smoldebug.playbook.models import Playbook
+from smoldebug.records import Card, Outcome, Verdict
 from smoldebug.status import ExitStatus
 
 
@@ -24,6 +25,34 @@ class Ending:
         status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
         done = "changes undone and verified" if clean else "not everything could be undone"
         return Ending(status, f"{self.reason}; {done}")
+
+
+MET = Ending(ExitStatus.MET, "the goal is met")
+STOPPED = Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+
+
+def needs_approval(card: Card) -> Ending:
+    what = f"{card.change.kind} {card.change.target}"
+    return Ending(ExitStatus.NEEDS_APPROVAL, f"{what} needs approval and nobody can answer")
+
+
+def out_of_time(playbook: Playbook, elapsed: float) -> Ending | None:
+    """`elapsed` are the seconds of the run, waiting for approval excluded."""
+    within, wall = playbook.goal.within, playbook.limits.wall
+    if wall and elapsed >= wall:
+        return Ending(ExitStatus.LIMIT, f"limits.wall reached: {wall:g} s")
+    if within and elapsed >= within:
+        return Ending(ExitStatus.NOT_MET, f"the goal was not met within {within:g} s")
+    return None
+
+
+def unmet(verdict: Verdict | None, reason: str = "") -> Ending:
+    """When nobody is left to try anything else; the checks give the reason where there is none."""
+    unsure = verdict is not None and verdict.sample is Outcome.INCONCLUSIVE
+    results = verdict.results if verdict else ()
+    says = [f"{each.check}: {each.says}" for each in results if each.outcome is not Outcome.MET]
+    status = ExitStatus.INCONCLUSIVE if unsure else ExitStatus.NOT_MET
+    return Ending(status, reason or "; ".join(says) or "the goal is not met")
 
 
 def already_met(card: FirstCard | None) -> str:

@@ -70,6 +70,9 @@ class ChangeKind(StrEnum):
     SQL = "sql"
 
 
+IN_GIT = (ChangeKind.GIT_COMMIT, ChangeKind.PULL_REQUEST)  # nothing that runs is changed by them
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
     """Kind/namespace/name; Kind/name for cluster-scoped objects (namespace is "")."""
@@ -159,6 +162,7 @@ class CheckResult:
     value: float | None = None
     subject: str = ""  # object or URL the check is about
     route: str = ""  # how it was reached: direct, proxy Pod/shop/checkout-1 ...
+    pending: bool = False  # not known yet, but it will be: worth waiting for
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     goal measured; first card: what changed, what is red (no model)
     already met? -> say so, exit 0
+    edits of the playbook, made by code -> goal watched
     agent turn -> goal watched -> ... until met | limits | escalated | stopped
                   a check that held is worse for a change, once that had its time to take
                   effect -> that change is taken back, and the run goes on
@@ -14,10 +15,10 @@ journals each event before it goes on (so the intent of a change is on disk befo
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from smoldebug.agent import Agent, TurnEnded
+from smoldebug.agent import EXPERT, Agent, TurnEnded
 from smoldebug.change import CHANGED
 from smoldebug.clock import Clock
-from smoldebug.ending import Ending, already_met
+from smoldebug.ending import MET, STOPPED, Ending, already_met, needs_approval, out_of_time, unmet
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
@@ -37,6 +38,7 @@ from smoldebug.goal import Goal
 from smoldebug.goal.steady import Check, Steady
 from smoldebug.journal import Writes
 from smoldebug.past import Past
+from smoldebug.patch import UNCHANGED, Patch
 from smoldebug.playbook.models import RunPlan
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.recording import recorded
@@ -56,6 +58,7 @@ class Crew:
     journal: Writes
     clock: Clock
     run: str
+    patch: Patch | None = None  # the playbook's edits
 
 
 # What was changed stays then, and the status as it is: it is met, or somebody goes on later
@@ -106,12 +109,7 @@ class _Run:
         return min((bound for bound in bounds if bound), default=float("inf")) - self.elapsed()
 
     def out_of_time(self) -> Ending | None:
-        within, wall = self.plan.playbook.goal.within, self.plan.playbook.limits.wall
-        if wall and self.elapsed() >= wall:
-            return Ending(ExitStatus.LIMIT, f"limits.wall reached: {wall:g} s")
-        if within and self.elapsed() >= within:
-            return Ending(ExitStatus.NOT_MET, f"the goal was not met within {within:g} s")
-        return None
+        return out_of_time(self.plan.playbook, self.elapsed())
 
     # --- the run ----------------------------------------------------------------------------
 
@@ -142,13 +140,15 @@ class _Run:
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
         met = yield from self.measure()
         card = yield from self.look_first()
-        if met or (yield from self.go_on(0.0)):
+        if self.crew.patch is None and (met or (yield from self.go_on(0.0))):
             resumed = bool(self.agent.executor.applied)
-            return Ending(ExitStatus.MET, "the goal is met" if resumed else already_met(card))
+            return MET if resumed else Ending(ExitStatus.MET, already_met(card))
         if (yield from self.carry_out_approved()):
-            return Ending(ExitStatus.MET, "the goal is met")
+            return MET
         if self.stopped():
-            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+            return STOPPED
+        if self.crew.patch and (ending := (yield from self.carry_out_edits(self.crew.patch))):
+            return ending
         playbook = self.plan.playbook
         task = task_text(self.plan, self.opening, self.past)
         for item in self.agent.turns(
@@ -161,7 +161,7 @@ class _Run:
             if ending := (yield from self.after_turn(item)):
                 return ending
         if self.stopped():
-            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+            return STOPPED
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
@@ -176,6 +176,21 @@ class _Run:
             if changed and (yield from self.watch(entry.card.change.settle, changed=1)):
                 return True
         return False
+
+    def carry_out_edits(self, patch: Patch) -> Events:
+        """The playbook's edits, by code; a model is only asked where they do not suffice (None)."""
+        outcome = yield from patch.steps(self.agent.executor)
+        if outcome.state == "pending" and outcome.card:
+            return needs_approval(outcome.card)
+        if outcome.state not in (*CHANGED, UNCHANGED):
+            return Ending(ExitStatus.NOT_MET, outcome.text)
+        if (yield from self.watch(0.0, changed=outcome.state in CHANGED)):
+            return MET if outcome.state in CHANGED else Ending(ExitStatus.MET, outcome.text)
+        if self.stopped():
+            return STOPPED
+        if self.agent.model == EXPERT:  # which knows clusters, not manifests
+            return self.out_of_time() or unmet(self.verdict)
+        return None
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
         """The first card: seen before any model is asked, and the run's first evidence."""
@@ -196,15 +211,13 @@ class _Run:
     def after_turn(self, turn: TurnEnded) -> Events:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
-            text = f"{turn.pending.change.kind} {turn.pending.change.target} needs approval"
-            return Ending(ExitStatus.NEEDS_APPROVAL, f"{text} and nobody can answer")
+            return needs_approval(turn.pending)
         if (yield from self.watch(turn.patience, turn.changed)):
-            return Ending(ExitStatus.MET, "the goal is met")
+            return MET
         if self.stopped():
-            return Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
+            return STOPPED
         if escalation := self.agent.notebook.escalation:
-            status = ExitStatus.INCONCLUSIVE if self.unsure() else ExitStatus.NOT_MET
-            return Ending(status, escalation)
+            return unmet(self.verdict, escalation)
         if late := self.out_of_time():
             return late
         if self.verdict is not None:
@@ -242,8 +255,8 @@ class _Run:
         return met
 
     def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
-        """Measure while the goal may become met: as long as samples hold, and up to `patience`
-        seconds for a change to take effect."""
+        """Measure while the goal may become met: as long as samples hold or are pending, and up to
+        `patience` seconds for a change to take effect."""
         until = self.clock.monotonic() + patience
         if patience and not self.stopped():
             yield Waiting("watching the goal", patience)
@@ -255,8 +268,9 @@ class _Run:
         return False
 
     def hopeful(self, until: float) -> bool:
-        holds = self.verdict is not None and self.verdict.sample is Outcome.MET
-        return holds or self.clock.monotonic() < until
+        seen = self.verdict
+        open_ = seen and (seen.sample is Outcome.MET or any(each.pending for each in seen.results))
+        return bool(open_) or self.clock.monotonic() < until
 
     def stopped(self) -> bool:
         return self.agent.signals.stop.is_set() or self.agent.signals.cut.is_set()
@@ -264,9 +278,6 @@ class _Run:
     @property
     def undoes(self) -> bool:
         return self.plan.playbook.on_failure in ("undo", "rollback")
-
-    def unsure(self) -> bool:
-        return self.verdict is not None and self.verdict.sample is Outcome.INCONCLUSIVE
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -277,6 +288,8 @@ class _Run:
             return ending
         if not self.undoes:
             yield Note("what was changed stays, as on_failure says", "warning")
+            if self.crew.patch:
+                yield from self.crew.patch.tell_failure(self.agent.executor)
             return ending
         yield UndoBegan(ending.status, ending.reason)
         clean = yield from self.agent.executor.take_back()

@@ -27,10 +27,11 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
+from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError, UsageError
 from smoldebug.events import encode, plainest
 from smoldebug.evidence import EvidenceStore
@@ -46,6 +47,21 @@ MARK = "__smoldebug_tool__"
 T = TypeVar("T")
 
 
+class Patching(Protocol):
+    """What the tools for patches work on: the run's draft, and the changes it becomes."""
+
+    workspace: Workspace
+
+    def pushed(self, why: str) -> Change:
+        """Commit what is drafted, and the change that pushes the branch. Raises ToolError when
+        nothing is drafted."""
+        ...
+
+    def requested(self, title: str, summary: str) -> Change:
+        """The change that opens the branch's pull request, or updates it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What a tool may use. `settings` is its family's block of the playbook, as plain data."""
@@ -54,6 +70,7 @@ class ToolContext:
     settings: Mapping[str, Json] = field(default_factory=dict)
     evidence: EvidenceStore | None = None
     namespace: str = "default"  # used where a call names none
+    patch: Patching | None = None  # of playbooks with tools.git
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class Stage:
         ]
         toolset = Toolset(specs, lambda _: ToolContext(world), self.evidence, Redactor())
         server = ServerApplier(self.tmp_path, self.clock, lambda url: True)
-        carried_out_by = appliers(lambda: self.cluster, server, CommandApplier(FakeProcesses()))
+        carried_out_by = appliers(world, server, CommandApplier(FakeProcesses()))
         executor = Executor(
             Guard(playbook, context="fake"),
             carried_out_by,

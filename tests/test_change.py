@@ -37,7 +37,7 @@ from smoldebug.playbook.base import Duration
 from smoldebug.pointers import lookup
 from smoldebug.records import Answer, Card, Change, ChangeKind, Decision, ObjectRef
 from smoldebug.redact import Redactor
-from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed
+from smoldebug.sources.fakes import FakeCluster, FakeProcesses, completed, fake_world
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
 PAY = ObjectRef("Deployment", "shop", "pay")
@@ -438,7 +438,8 @@ def test_a_change_that_was_altered_after_it_was_shown_is_not_sent():
     change = replace(scale(), after=after)
     stage = Stage(approver=lambda card: (after.update({"/spec/replicas": 3}), yes(card))[1])
     events, outcome = stage.execute(change)
-    assert types(events) == LIFE[:2]
+    assert types(events) == [*LIFE[:2], ChangeSettled]
+    assert events[-1].state == "refused"  # also for whoever reads the journal alone
     assert outcome.state == "refused"
     assert "not the change that was approved" in outcome.text
     assert stage.sent == []
@@ -955,6 +956,6 @@ def test_a_change_of_a_process_without_a_command_line_is_refused():
 
 def test_kinds_of_later_versions_have_nobody(tmp_path):
     server = ServerApplier(tmp_path, FakeClock(), lambda url: True)
-    found = appliers(lambda: FakeCluster(), server, CommandApplier(FakeProcesses()))
+    found = appliers(fake_world(), server, CommandApplier(FakeProcesses()))
     assert set(found) == {*KUBE_KINDS, ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND}
     assert found[ChangeKind.PROCESS_RESTART] is server

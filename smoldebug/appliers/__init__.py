@@ -1,14 +1,12 @@
 """How each family of changes is carried out, read back and compared. `change.py` is the caller."""
 
-from collections.abc import Callable
-
 from smoldebug.appliers.differences import masked
 from smoldebug.appliers.objects import KubeApplier
 from smoldebug.appliers.processes import CommandApplier, ServerApplier
 from smoldebug.appliers.protocol import Applier, Preview
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.records import ChangeKind
-from smoldebug.sources.world import Cluster
+from smoldebug.sources.world import World
 
 __all__ = [
     "Applier",
@@ -22,13 +20,10 @@ __all__ = [
 
 
 def appliers(
-    cluster: Callable[[], Cluster],
-    server: ServerApplier,
-    command: CommandApplier,
-    kubeconfig: str = "",
+    world: World, server: ServerApplier, command: CommandApplier, kubeconfig: str = ""
 ) -> dict[ChangeKind, Applier]:
     """Who carries out which kind. Kinds that later versions bring are missing on purpose."""
-    kube = KubeApplier(cluster, kubeconfig)
+    kube = KubeApplier(lambda: world.cluster, kubeconfig)
     found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
     found[ChangeKind.PROCESS_RESTART] = server
     found[ChangeKind.RUN_COMMAND] = command

@@ -16,6 +16,7 @@ from smoldebug.cli.kept import keep
 from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.cli.places import must_exist
+from smoldebug.cli.repositories import described, use_repository
 from smoldebug.cli.toolbox import secret_values, toolset
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
@@ -28,6 +29,7 @@ from smoldebug.journal import new_run_id, open_journal, runs_folder
 from smoldebug.model.factory import chain, keys
 from smoldebug.notebook import Notebook
 from smoldebug.past import Past
+from smoldebug.patch import Patch
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.playbook.policy import Policy, load_policies, personal_data
 from smoldebug.records import Json, ObjectRef, Usage
@@ -74,8 +76,10 @@ def assemble(
         metrics_url=prometheus,
         needs_cluster=uses_cluster(playbook, prometheus),
     )
+    run = past.run if past else new_run_id()
+    use_repository(world, plan, options, runs_folder() / run)
     try:
-        return _crew(plan, options, approver, signals, world, past)
+        return _crew(plan, options, approver, signals, world, past, run)
     except BaseException:
         world.close()
         raise
@@ -88,24 +92,26 @@ def _crew(
     signals: Signals,
     world: World,
     past: Past | None,
+    run: str,
 ) -> Assembled:
     playbook, clock = plan.playbook, world.clock
-    policies = load_policies() if playbook.tools.change else ()
+    policies = load_policies() if playbook.tools.change or playbook.tools.git else ()
     if world.has_cluster:
         namespaces = playbook.scope.namespaces
         here = options.namespace or next(iter(namespaces), "default")
         must_exist(world, namespaces, options.target, here)
-    place = whereabouts(world, past.run if past else new_run_id())
+    place = whereabouts(world, run)
     folder = runs_folder() / place.run
     use_key(key := mask_key(folder))
     masked = personal_data(playbook, policies)
     redactor = Redactor([*secret_values(playbook), *keys()], classes=masked)
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
-    tools = toolset(plan, options, world, evidence, notebook, redactor)
+    patch = Patch(plan, world, run, patches=options.patches) if world.has_repository else None
+    tools = toolset(plan, options, world, evidence, notebook, redactor, patch)
     rules = guard(plan, place, policies)
     acts = executor(rules, options, approver, world, place, redactor)
-    look = FirstLook(playbook, world) if world.has_cluster else None
+    look = FirstLook(playbook, world) if world.has_cluster and not playbook.edits else None
     goal = Goal(
         plan,
         world,
@@ -127,7 +133,7 @@ def _crew(
         take_up(past, place, agent)
     journal = open_journal(folder, past.events if past else None)
     keep_mask_key(folder, key)
-    crew = Crew(goal, agent, look, journal, clock, place.run)
+    crew = Crew(goal, agent, look, journal, clock, place.run, patch if playbook.edits else None)
     return Assembled(crew, first, world, folder)
 
 
@@ -197,7 +203,7 @@ def _started(
     from smoldebug import __version__
 
     playbook = plan.playbook
-    writes = playbook.tools.change and playbook.scope.cluster != "read-only"
+    writes = playbook.tools.git or (playbook.tools.change and playbook.scope.cluster != "read-only")
     approval = "yes to all" if options.yes and playbook.approval == "ask" else playbook.approval
     return RunStarted(
         command=options.command,
@@ -217,6 +223,7 @@ def _started(
         who=who(world),
         plan=keep(plan, options),
         break_glass=options.break_glass,
+        repository=described(world) if world.has_repository else "",
     )
 
 

@@ -92,4 +92,4 @@ def _appliers(world: World, kubeconfig: str, redactor: Redactor) -> Mapping[Chan
 
     server = ServerApplier(runs_folder().parent / "servers", world.clock, answers)
     command = CommandApplier(world.processes, redactor)
-    return appliers(lambda: world.cluster, server, command, kubeconfig)
+    return appliers(world, server, command, kubeconfig)

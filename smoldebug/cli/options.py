@@ -70,6 +70,8 @@ class Options:
     yes: bool = False
     break_glass: str = ""  # the reason to go over a limit once
     command: str = "triage"
+    repo: str = ""  # of a patch, in place of the playbook's: a folder, absolute, or a URL
+    patches: str = ""  # folder for `git format-patch` files in place of a push, absolute
 
     @property
     def kubeconfig_path(self) -> str:

@@ -17,7 +17,14 @@ from smoldebug.records import Effect, Json
 from smoldebug.redact import Redactor
 from smoldebug.shipped import shipped
 from smoldebug.sources.world import World
-from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_entry_points, load_folder
+from smoldebug.toolset import (
+    Patching,
+    ToolContext,
+    Toolset,
+    ToolSpec,
+    load_entry_points,
+    load_folder,
+)
 
 
 def toolset(
@@ -27,6 +34,7 @@ def toolset(
     evidence: EvidenceStore,
     notebook: Notebook,
     redactor: Redactor,
+    patch: Patching | None = None,
 ) -> Toolset:
     """The tools this run may use, seeing the cluster only as far as the playbook lets them.
 
@@ -55,7 +63,7 @@ def toolset(
     namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
 
     def context(spec: ToolSpec) -> ToolContext:
-        return ToolContext(seen, _settings(plan, spec.family), evidence, namespace)
+        return ToolContext(seen, _settings(plan, spec.family), evidence, namespace, patch)
 
     return Toolset([*usable, *notebook.tools()], context, evidence, redactor)
 
@@ -83,6 +91,8 @@ def _settings(plan: RunPlan, family: str) -> Mapping[str, Json]:
     block = msgspec.to_builtins(getattr(plan.playbook.tools, family, None), enc_hook=float) or {}
     for server in block.get("servers", {}).values():
         server["cwd"] = str(Path(plan.folder, server.get("cwd", "")).resolve())
+    if family == "git":
+        block["paths"] = plan.playbook.scope.paths
     return dict(block)
 
 

@@ -20,6 +20,7 @@ class Measured:
     value: float | None = None
     subject: str = ""
     route: str = ""
+    pending: bool = False  # it will be known later
 
 
 def met(says: str, value: float | None = None, *, subject: str = "", route: str = "") -> Measured:
@@ -32,8 +33,10 @@ def not_met(
     return Measured(Outcome.NOT_MET, says, value, subject, route)
 
 
-def inconclusive(says: str, *, subject: str = "", route: str = "") -> Measured:
-    return Measured(Outcome.INCONCLUSIVE, says, None, subject, route)
+def inconclusive(
+    says: str, *, subject: str = "", route: str = "", pending: bool = False
+) -> Measured:
+    return Measured(Outcome.INCONCLUSIVE, says, None, subject, route, pending)
 
 
 @dataclass(frozen=True, slots=True)

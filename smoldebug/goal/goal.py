@@ -214,6 +214,7 @@ def _measure(check: Check, sample: int) -> tuple[CheckResult, UnreachableError |
         seen.value,
         seen.subject or check.subject,
         seen.route,
+        seen.pending,
     )
     return result, error if isinstance(error, UnreachableError) else None
 

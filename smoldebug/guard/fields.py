@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from smoldebug.guard import disruption, privileges
 from smoldebug.guard.leaves import Path, amount, leaves, of_change, spoken, steps
 from smoldebug.guard.limits import no_count
-from smoldebug.records import Change, ChangeKind, Json, Surroundings
+from smoldebug.records import IN_GIT, Change, ChangeKind, Json, Surroundings
 
 _POD = ("/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec")
 _LISTS = ("containers", "initContainers")
@@ -54,6 +54,12 @@ FIELDS: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.DELETE_OBJECT: ("",),
     ChangeKind.PROCESS_RESTART: ("/argv", "/url", "/cwd"),
     ChangeKind.RUN_COMMAND: ("/argv",),
+    ChangeKind.GIT_COMMIT: ("/tip", "/set"),
+    ChangeKind.PULL_REQUEST: tuple(
+        f"/{field}"
+        for field in ("head", "base", "title", "body", "draft", "labels", "reviewers", "assignees")
+        + ("comment",)
+    ),
 }
 _WHOLE = (ChangeKind.CREATE_OBJECT, ChangeKind.DELETE_OBJECT)  # these, and no others, take ""
 
@@ -70,6 +76,8 @@ ON: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.DEBUG_CONTAINER: ("Pod",),
     ChangeKind.PROCESS_RESTART: ("Process",),
     ChangeKind.RUN_COMMAND: ("Command",),
+    ChangeKind.GIT_COMMIT: ("Branch",),
+    ChangeKind.PULL_REQUEST: ("PullRequest",),
 }
 
 # All that `*` covers as a Kind. Whatever grants rights, holds secrets, guards others or defines
@@ -92,7 +100,8 @@ _IDENTITY = tuple(
 
 _NAMES = _IDENTITY[:2] + _IDENTITY[3:5]  # what a manifest says to say which object it is of
 
-LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # on this machine, in no namespace
+LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # on this machine
+CLUSTERLESS = (*LOCAL, *IN_GIT)  # no context, cluster or namespace is theirs
 
 
 def never(change: Change) -> Iterator[str]:

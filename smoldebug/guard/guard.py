@@ -11,13 +11,22 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from smoldebug import managed
-from smoldebug.guard import disruption, privileges, provenance
-from smoldebug.guard.fields import LOCAL, ORDINARY, hidden, never
+from smoldebug.guard import disruption, patches, privileges, provenance
+from smoldebug.guard.fields import CLUSTERLESS, ORDINARY, hidden, never
 from smoldebug.guard.limits import Tally, counted, counts, exceeded, factor, objects
 from smoldebug.guard.provenance import anything
 from smoldebug.playbook.models import Limits, Playbook
 from smoldebug.playbook.policy import Policy, PolicyFile, Selection
-from smoldebug.records import Answer, Change, ChangeKind, Decision, Json, ObjectRef, Surroundings
+from smoldebug.records import (
+    IN_GIT,
+    Answer,
+    Change,
+    ChangeKind,
+    Decision,
+    Json,
+    ObjectRef,
+    Surroundings,
+)
 
 Recent = Callable[[datetime], Sequence[datetime]]  # when other runs changed something since then
 
@@ -75,11 +84,16 @@ class Guard:
             self._elsewhere(change, around),
             provenance.unfounded(change, around.typed, self._listed),
             hidden(change, around),
+            patches.misplaced(change, around, self._scope.paths),
         ):
             if problem:
                 return Decision(Answer.NO, "guard", problem)
-        broken = disruption.refused(change, around)
-        return self._lift([broken] if broken else [], verdict)
+        broken = [disruption.refused(change, around)] + [
+            f"{where}{each}"
+            for where, limits in self._limits
+            for each in patches.over(around, limits)
+        ]
+        return self._lift([each for each in broken if each], verdict)
 
     def asks(self, change: Change) -> bool:
         """Whether an operator must approve it. What cannot be undone asks even under `auto`."""
@@ -98,13 +112,17 @@ class Guard:
         said += disruption.warned(change, around)
         if right := privileges.raised(change.before, change.after):  # judge lets a rollback
             said.append(f"the earlier revision has more rights: {right}")
-        return (*said, *(f"could not be seen: {gap}" for gap in around.gaps))
+        return (*said, *around.notes, *(f"could not be seen: {gap}" for gap in around.gaps))
 
-    def describe(self, change: Change, tally: Tally) -> str:
+    def describe(self, change: Change, tally: Tally, around: Surroundings = Surroundings()) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
         limits = [each for _, each in self._limits]
-        most = min(each.changes for each in limits)
-        parts = [f"{len(objects(change, tally.applied))} of {most} {_changes(most)}"]
+        if change.kind in IN_GIT:
+            most = min(each.files for each in limits)
+            parts = [f"{files} of {most} files"] if files else []
+        else:
+            most = min(each.changes for each in limits)
+            parts = [f"{len(objects(change, tally.applied))} of {most} {_changes(most)}"]
         allowed = min(each.replicas.max_factor for each in limits)
         for _, before, after in counts(change, tally.applied):
             parts.append(f"factor {factor(before, after):.3g} of {allowed:g} allowed")
@@ -127,6 +145,9 @@ class Guard:
         yield from (("guard", problem) for problem in never(change) if problem)
 
     def _permission(self, change: Change) -> Iterator[str]:
+        if change.kind in IN_GIT:
+            yield patches.forbidden(change, self._playbook.tools)
+            return
         if self._change is None or self._scope.cluster == "read-only":
             yield "this playbook is read-only: it has no tools.change block"
             return
@@ -140,12 +161,12 @@ class Guard:
             yield f"tools.change.targets must name the Kind, * is not enough: {change.target.kind}"
         yield _out_of_context(self._scope.contexts, change, self._context, "the playbook's scope")
         namespaces, namespace = self._scope.namespaces, change.target.namespace
-        if namespaces and change.kind not in LOCAL and namespace not in (*namespaces, ""):
+        if namespaces and change.kind not in CLUSTERLESS and namespace not in (*namespaces, ""):
             yield f"namespace {namespace} is outside the playbook's scope"
 
     def _against(self, policy: PolicyFile, change: Change) -> Iterator[str]:
         yield from _against(policy.allow, policy.deny, change, self._context)
-        if change.kind in LOCAL:
+        if change.kind in CLUSTERLESS:
             return
         known, denied = self._cluster, policy.deny.clusters
         if policy.allow.clusters and known not in policy.allow.clusters:
@@ -210,11 +231,14 @@ def _changes(count: int) -> str:
 
 
 def covers(pattern: str, target: ObjectRef) -> bool:
-    """Kind/namespace/name (or Kind/name) with `*` only as a whole part."""
-    wanted = pattern.split("/")
+    """Kind/namespace/name (or Kind/name) with `*` only as a whole part. The name of a branch may
+    have slashes, that of an object has none."""
     actual = [part for part in (target.kind, target.namespace, target.name) if part]
+    branch = target.kind in ("Branch", "PullRequest")
+    wanted = pattern.split("/", len(actual) - 1 if branch else -1)
     return len(wanted) == len(actual) and all(
-        want in ("*", have) and "/" not in have for want, have in zip(wanted, actual, strict=True)
+        want in ("*", have) and (branch or "/" not in have)
+        for want, have in zip(wanted, actual, strict=True)
     )
 
 
@@ -237,7 +261,7 @@ def _against(allow: Selection, deny: Selection, change: Change, context: str) ->
     yield from filter(None, [_out_of_context(allow.contexts, change, context, "the policy")])
     if context and _any(deny.contexts, context):
         yield f"the policy denies changes in context {context}"
-    local = change.kind in LOCAL
+    local = change.kind in CLUSTERLESS
     if allow.namespaces and not local and not _any(allow.namespaces, target.namespace):
         where = f"namespace {target.namespace}" if target.namespace else "outside any namespace"
         yield f"the policy does not allow changes {'in ' if target.namespace else ''}{where}"
@@ -254,7 +278,8 @@ def _against(allow: Selection, deny: Selection, change: Change, context: str) ->
 
 
 def _out_of_context(contexts: Sequence[str], change: Change, context: str, whose: str) -> str:
-    if not contexts or (change.kind in LOCAL and not context) or _any(contexts, context):
+    elsewhere = change.kind in IN_GIT or (change.kind in CLUSTERLESS and not context)
+    if not contexts or elsewhere or _any(contexts, context):
         return ""
     return f"context {context or '(none)'} is outside {whose}: {', '.join(contexts)}"
 

@@ -13,7 +13,7 @@ from smoldebug.clock import duration
 from smoldebug.guard.leaves import Path, amount, of_change, spoken, steps
 from smoldebug.playbook.models import Limits, Rate
 from smoldebug.playbook.windows import closed
-from smoldebug.records import Change, ChangeKind, Json, ObjectRef
+from smoldebug.records import IN_GIT, Change, ChangeKind, Json, ObjectRef
 
 REPLICA_FIELDS = ("/spec/replicas", "/spec/minReplicas", "/spec/maxReplicas")
 _REPLICAS = {steps(field): field for field in REPLICA_FIELDS}
@@ -43,11 +43,14 @@ def exceeded(
     change: Change, tally: Tally, limits: Limits, elsewhere: Sequence[datetime]
 ) -> Iterator[str]:
     """Every limit that the change would go over, in words. `elsewhere` are the times of changes
-    that other runs on this machine made."""
-    if len(objects(change, tally.applied)) > limits.changes:
-        yield f"it would change more than limits.changes objects: {limits.changes}"
+    that other runs on this machine made. A commit or a pull request waits for nobody's window and
+    counts its files (`patches.py`), not objects: whoever merges it decides when."""
     if rate := limits.rate:
         yield from _too_often(rate, counted(rate, tally, elsewhere), tally.now)
+    if change.kind in IN_GIT:
+        return
+    if len(objects(change, tally.applied)) > limits.changes:
+        yield f"it would change more than limits.changes objects: {limits.changes}"
     if shut := closed(limits.windows, limits.freezes, tally.now):
         yield shut
     yield from _replicas(change, tally.applied, limits)
@@ -55,7 +58,7 @@ def exceeded(
 
 
 def objects(change: Change, applied: Sequence[Change]) -> set[ObjectRef]:
-    return {change.target, *(earlier.target for earlier in applied)}
+    return {each.target for each in (*applied, change) if each.kind not in IN_GIT}
 
 
 def counted(rate: Rate, tally: Tally, elsewhere: Sequence[datetime]) -> list[datetime]:

@@ -19,7 +19,8 @@ from smoldebug.records import Change, ChangeKind, Json, ObjectRef
 from smoldebug.untrusted import one_line
 
 _REPLICAS = {steps(field) for field in REPLICA_FIELDS}
-_LOCAL = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND)  # the playbook holds their words
+# The playbook holds the words of these; of a pull request an approver reads each
+_ELSEWHERE = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND, ChangeKind.PULL_REQUEST)
 
 # Words of Kubernetes' own, which point nowhere and name nothing
 _CONSTANTS = {
@@ -81,7 +82,7 @@ def anything(pattern: str) -> re.Pattern[str]:
 def unfounded(change: Change, typed: Sequence[Json], known: Listed) -> str:
     """The first new value of a change that comes from nowhere it may come from, in a sentence with
     what to do about it; "" when each has a source."""
-    if change.kind in _LOCAL or _is_revision(change, typed):
+    if change.kind in _ELSEWHERE or _is_revision(change, typed):
         return ""
     wanted = _new(change, known)
     for each in typed:
@@ -109,6 +110,8 @@ def _sentence(kind: ChangeKind, what: str) -> str:
 def _new(change: Change, known: Listed) -> list[tuple[Path, Json]]:
     """What has to be found: new values, and new keys where keys are names."""
     before, after = of_change(change.before), of_change(change.after)
+    if change.kind is ChangeKind.GIT_COMMIT:  # what a model wants set; edits are the playbook's
+        after = [leaf for leaf in after if leaf[0][:1] == ("set",)]
     same = {(path, _exact(value)) for path, value in before}
     here = {value for path, value in before if isinstance(value, str) and _typed_path(path)}
     here |= {change.target.name, change.target.namespace}

@@ -356,15 +356,16 @@ def fake_world(  # noqa: PLR0913 one for each outside world
     clock = clock or FakeClock()
     if metrics is not None:
         metrics.clock = clock
-    return World(
+    world = World(
         clock,
         processes or FakeProcesses(),
         cluster=None if cluster is None else lambda: cluster,
         http=lambda _: http or FakeHttp(),
         metrics=None if metrics is None else lambda _: metrics,
-        repository=None if repository is None else lambda: repository,
-        forge=lambda _: forge,
     )
+    if repository is not None:
+        world.use_repository(lambda: repository, lambda: forge)
+    return world
 
 
 # --- the parts of an API server that a fake needs -----------------------------------------------

@@ -163,7 +163,7 @@ class Processes(Protocol):
 class World:
     """Opens each outside world once, when first asked for."""
 
-    def __init__(  # noqa: PLR0913 one for each outside world
+    def __init__(
         self,
         clock: Clock,
         processes: Processes,
@@ -171,18 +171,10 @@ class World:
         cluster: Callable[[], Cluster] | None = None,
         http: Callable[["World"], Http] | None = None,
         metrics: Callable[["World"], Metrics] | None = None,
-        repository: Callable[[], Repository] | None = None,
-        forge: Callable[["World"], Forge | None] | None = None,
     ) -> None:
         self.clock, self.processes = clock, processes
         self._lock = threading.RLock()  # checks and tools run side by side; an opener may nest
-        self._open = {
-            "cluster": cluster,
-            "http": http,
-            "metrics": metrics,
-            "repository": repository,
-            "forge": forge,
-        }
+        self._open: dict[str, Any] = {"cluster": cluster, "http": http, "metrics": metrics}
         self._cluster: Cluster | None = None
         self._http: Http | None = None
         self._metrics: Metrics | None = None
@@ -223,18 +215,23 @@ class World:
                 self._metrics = opener(self)
             return self._metrics
 
+    def use_repository(
+        self, repository: Callable[[], Repository], forge: Callable[[], Forge | None]
+    ) -> None:
+        """The repository of a run that has one, and its forge; opened like all else."""
+        self._open |= {"repository": repository, "forge": forge}
+
     @property
     def has_repository(self) -> bool:
-        return self._open["repository"] is not None
+        return "repository" in self._open
 
     @property
     def repository(self) -> Repository:
         with self._lock:
             if self._repository is None:
-                opener: Any = self._open["repository"]
-                if opener is None:
-                    raise UsageError("this playbook uses no repository")
-                self._repository = opener()
+                if not self.has_repository:
+                    raise UsageError("this playbook uses no repository: it has no tools.git block")
+                self._repository = self._open["repository"]()
             return self._repository
 
     @property
@@ -242,8 +239,7 @@ class World:
         """None: the branch is pushed, and a person opens the pull request."""
         with self._lock:
             if self._forge is None:
-                opener: Any = self._open["forge"]
-                self._forge = (opener(self) if opener else None,)
+                self._forge = (self._open["forge"]() if self.has_repository else None,)
             return self._forge[0]
 
     def close(self) -> None:
