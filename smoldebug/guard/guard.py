@@ -114,7 +114,7 @@ class Guard:
             said.append(f"the earlier revision has more rights: {right}")
         return (*said, *around.notes, *(f"could not be seen: {gap}" for gap in around.gaps))
 
-    def describe(self, change: Change, tally: Tally, around: Surroundings = Surroundings()) -> str:
+    def describe(self, change: Change, tally: Tally, files: int = 0) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
         limits = [each for _, each in self._limits]
         if change.kind in IN_GIT:
