@@ -1,10 +1,13 @@
 """How a run ends: its exit status, and why in a sentence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from smoldebug.events import FirstCard
+from smoldebug.change import Outcome as Changed
+from smoldebug.events import FirstCard, RunEnded
+from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook
-from smoldebug.records import Card, Outcome, Verdict
+from smoldebug.records import Card, Gap, Outcome, Usage, Verdict
 from smoldebug.status import ExitStatus
 
 
@@ -20,6 +23,20 @@ class Ending:
             return Outcome.INCONCLUSIVE
         return Outcome.MET if self.status is ExitStatus.MET else Outcome.NOT_MET
 
+    def event(
+        self, used: Usage, verdict: Verdict | None, notebook: Notebook, gaps: Iterable[Gap]
+    ) -> RunEnded:
+        return RunEnded(
+            status=self.status,
+            outcome=self.outcome,
+            reason=self.reason,
+            usage=used,
+            verdict=verdict,
+            hypotheses=notebook.hypotheses,
+            gaps=tuple(gaps),
+            question=notebook.question,
+        )
+
     def after_undo(self, *, clean: bool) -> "Ending":
         """The same, after all (or not all) that was changed is back."""
         status = ExitStatus.UNDONE if clean else ExitStatus.UNDO_FAILED
@@ -34,6 +51,13 @@ STOPPED = Ending(ExitStatus.INTERRUPTED, "stopped by the operator")
 def needs_approval(card: Card) -> Ending:
     what = f"{card.change.kind} {card.change.target}"
     return Ending(ExitStatus.NEEDS_APPROVAL, f"{what} needs approval and nobody can answer")
+
+
+def not_carried_out(outcome: Changed) -> Ending:
+    """Of a change that code proposed and nobody, or the guard, let pass, or that failed."""
+    if outcome.state == "pending" and outcome.card:
+        return needs_approval(outcome.card)
+    return Ending(ExitStatus.NOT_MET, outcome.text)
 
 
 def out_of_time(playbook: Playbook, elapsed: float) -> Ending | None:

@@ -15,10 +15,11 @@ journals each event before it goes on (so the intent of a change is on disk befo
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
+from smoldebug import ending as end
 from smoldebug.agent import EXPERT, Agent, TurnEnded
 from smoldebug.change import CHANGED
 from smoldebug.clock import Clock
-from smoldebug.ending import MET, STOPPED, Ending, already_met, needs_approval, out_of_time, unmet
+from smoldebug.ending import Ending
 from smoldebug.errors import LimitReached, SmoldebugError
 from smoldebug.events import (
     AnyEvent,
@@ -27,7 +28,6 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     Note,
-    RunEnded,
     RunStarted,
     Stamp,
     Stamped,
@@ -109,7 +109,7 @@ class _Run:
         return min((bound for bound in bounds if bound), default=float("inf")) - self.elapsed()
 
     def out_of_time(self) -> Ending | None:
-        return out_of_time(self.plan.playbook, self.elapsed())
+        return end.out_of_time(self.plan.playbook, self.elapsed())
 
     # --- the run ----------------------------------------------------------------------------
 
@@ -126,7 +126,8 @@ class _Run:
             ending = yield from self.after_failure(ending)
         elif self.took_back and ending.status not in _AS_IT_IS:
             ending = ending.after_undo(clean=True)
-        yield self.ended(ending)
+        used = replace(self.agent.used(), seconds=round(self.elapsed(), 1))
+        yield ending.event(used, self.verdict, self.agent.notebook, self.gaps)
 
     def take_up(self) -> Events:
         """Settle what an earlier process left open, and finish an undo that it had begun."""
@@ -142,11 +143,11 @@ class _Run:
         card = yield from self.look_first()
         if self.crew.patch is None and (met or (yield from self.go_on(0.0))):
             resumed = bool(self.agent.executor.applied)
-            return MET if resumed else Ending(ExitStatus.MET, already_met(card))
+            return end.MET if resumed else Ending(ExitStatus.MET, end.already_met(card))
         if (yield from self.carry_out_approved()):
-            return MET
+            return end.MET
         if self.stopped():
-            return STOPPED
+            return end.STOPPED
         if self.crew.patch and (ending := (yield from self.carry_out_edits(self.crew.patch))):
             return ending
         playbook = self.plan.playbook
@@ -161,7 +162,7 @@ class _Run:
             if ending := (yield from self.after_turn(item)):
                 return ending
         if self.stopped():
-            return STOPPED
+            return end.STOPPED
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
@@ -180,16 +181,14 @@ class _Run:
     def carry_out_edits(self, patch: Patch) -> Events:
         """The playbook's edits, by code; a model is only asked where they do not suffice (None)."""
         outcome = yield from patch.steps(self.agent.executor)
-        if outcome.state == "pending" and outcome.card:
-            return needs_approval(outcome.card)
         if outcome.state not in (*CHANGED, UNCHANGED):
-            return Ending(ExitStatus.NOT_MET, outcome.text)
+            return end.not_carried_out(outcome)
         if (yield from self.watch(0.0, changed=outcome.state in CHANGED)):
-            return MET if outcome.state in CHANGED else Ending(ExitStatus.MET, outcome.text)
+            return end.MET if outcome.state in CHANGED else Ending(ExitStatus.MET, outcome.text)
         if self.stopped():
-            return STOPPED
+            return end.STOPPED
         if self.agent.model == EXPERT:  # which knows clusters, not manifests
-            return self.out_of_time() or unmet(self.verdict)
+            return self.out_of_time() or end.unmet(self.verdict)
         return None
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
@@ -211,13 +210,13 @@ class _Run:
     def after_turn(self, turn: TurnEnded) -> Events:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
-            return needs_approval(turn.pending)
+            return end.needs_approval(turn.pending)
         if (yield from self.watch(turn.patience, turn.changed)):
-            return MET
+            return end.MET
         if self.stopped():
-            return STOPPED
+            return end.STOPPED
         if escalation := self.agent.notebook.escalation:
-            return unmet(self.verdict, escalation)
+            return end.unmet(self.verdict, escalation)
         if late := self.out_of_time():
             return late
         if self.verdict is not None:
@@ -296,15 +295,3 @@ class _Run:
         self.verdict = self.agent.toolset.shown(self.goal.check())
         yield GoalChecked(self.turn, self.verdict)
         return ending.after_undo(clean=clean)
-
-    def ended(self, ending: Ending) -> RunEnded:
-        return RunEnded(
-            status=ending.status,
-            outcome=ending.outcome,
-            reason=ending.reason,
-            usage=replace(self.agent.used(), seconds=round(self.elapsed(), 1)),
-            verdict=self.verdict,
-            hypotheses=self.agent.notebook.hypotheses,
-            gaps=tuple(self.gaps),
-            question=self.agent.notebook.question,
-        )
