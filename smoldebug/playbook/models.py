@@ -15,6 +15,7 @@ from smoldebug.playbook.base import Duration, Model, Money, doc, later
 from smoldebug.playbook.patches import (
     CoversClusterCheck,
     Edit,
+    EditedCheck,
     GitTool,
     ManifestsCheck,
     PullRequestCheck,
@@ -179,6 +180,9 @@ class Check(Model, frozen=True, kw_only=True):
     ] = None
     manifests: Annotated[
         ManifestsCheck | None, doc("Manifests of a repository, as they would be applied.")
+    ] = None
+    edited: Annotated[
+        EditedCheck | None, doc("The playbook's edits are made: again, they would change nothing.")
     ] = None
     covers_cluster: Annotated[
         CoversClusterCheck | None, doc("A manifest for every live object, beside `manifests`.")

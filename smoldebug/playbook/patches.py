@@ -57,6 +57,10 @@ class ManifestsCheck(Model, frozen=True, kw_only=True):
     ] = {}
 
 
+class EditedCheck(Model, frozen=True, kw_only=True):
+    repo: Annotated[str, doc("Git repository, as in `manifests`.", ".")] = "."
+
+
 class CoversClusterCheck(Model, frozen=True, kw_only=True):
     kind: Annotated[str, doc("Kind of the live objects.", "Deployment")]
     namespace: Annotated[str, doc("Where they live.", "staging")] = ""
