@@ -1,0 +1,1 @@
+"""A practice forge: shaped like GitHub Enterprise, over real bare repositories, loopback only."""
