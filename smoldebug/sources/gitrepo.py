@@ -1,8 +1,17 @@
-"""Git repositories, through GitPython. So far only read: which revision a file is from."""
+"""Which revision a file is from; and GitPython, for whoever else asks Git."""
 
 import hashlib
 import os
 from pathlib import Path
+from types import ModuleType
+
+
+def gitpython() -> ModuleType:
+    """The package, imported on first use: that takes 60 ms and starts Git once."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no error
+    import git
+
+    return git
 
 
 def revision(path: Path) -> str:
@@ -11,13 +20,10 @@ def revision(path: Path) -> str:
     "" outside a repository, before its first commit, or where there is no git. Only objects are
     read (no status, no diff), so nothing that a repository configures is run.
     """
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no error
-    from git import Repo
-    from git.exc import GitCommandNotFound, GitError
-
+    git = gitpython()
     try:
         data = path.read_bytes()
-        with Repo(path.parent, search_parent_directories=True) as repo:
+        with git.Repo(path.parent, search_parent_directories=True) as repo:
             if repo.working_tree_dir is None or not repo.head.is_valid():
                 return ""
             commit = repo.head.commit
@@ -26,8 +32,8 @@ def revision(path: Path) -> str:
                 same = commit.tree.join(inside).hexsha == _blob(data)
             except KeyError:  # not committed at all
                 same = False
-            return commit.hexsha[:7] + ("" if same else "+")
-    except (GitError, GitCommandNotFound, OSError, ValueError):
+            return str(commit.hexsha[:7]) + ("" if same else "+")
+    except (git.exc.GitError, git.exc.GitCommandNotFound, OSError, ValueError):
         return ""
 
 
