@@ -22,7 +22,7 @@ Step = str | dict[str, str]  # a key, or the fields that a selector names
 
 # The fields that tell the items of a list apart. In lists of the second set their order says
 # nothing; in the others, say env or initContainers, it does.
-_KEYS = {
+KEYS = {
     "containers": ("name",),
     "initContainers": ("name",),
     "ephemeralContainers": ("name",),
@@ -37,7 +37,7 @@ _KEYS = {
     "webhooks": ("name",),
     "taints": ("effect", "key"),
 }
-LISTS = {*_KEYS, "ports"}
+LISTS = {*KEYS, "ports"}
 _UNORDERED = {"ports", "taints", "volumes", "volumeMounts", "imagePullSecrets", "ownerReferences"}
 _REPLACED = {"taints"}  # as a whole by a strategic merge
 
@@ -148,7 +148,7 @@ def _identity(each: Json, keys: Iterable[str]) -> tuple[str, ...]:
 
 def _keys(name: str, *lists: list[Any]) -> tuple[str, ...]:
     """The fields that tell the items of these lists apart; () for a list that is one value."""
-    keys = _KEYS.get(name, ())
+    keys = KEYS.get(name, ())
     if name == "ports":
         inside = any(isinstance(e, dict) and "containerPort" in e for each in lists for e in each)
         keys = ("containerPort" if inside else "port", "protocol")

@@ -174,6 +174,8 @@ class Converter:
             raise self._wrong(node.at, path, f"is empty{hint_for_it}")
         reason = ""
         for option in options(hint):
+            if is_block(option):
+                continue
             try:
                 wanted = _bounded(option, hint)
                 return msgspec.convert(_candidate(node, option), wanted, dec_hook=_decode)

@@ -31,6 +31,7 @@ from smoldebug.playbook.models import (
     Scope,
     Window,
 )
+from smoldebug.playbook.patchrules import PATCH_RULES, report_globs, report_patches
 from smoldebug.playbook.windows import minutes, moment, zone
 
 T = TypeVar("T")
@@ -153,6 +154,7 @@ def _scope(scope: Scope, report: Report) -> None:
     for index, namespace in enumerate(scope.namespaces):
         if not _NAMESPACE.fullmatch(namespace):
             report(f"namespaces[{index}]", f"not a namespace: {namespace!r}")
+    report_globs(scope.paths, report)
 
 
 def _change(tool: ChangeTool, report: Report) -> None:
@@ -273,6 +275,7 @@ def _playbook(playbook: Playbook, report: Report) -> None:
         }:
             if target.count("/") == 1:
                 report("goal", f"{target} needs its namespace, unless scope.namespaces is one")
+    report_patches(playbook, checks, report)
     for name in playbook.inputs:
         if not _INPUT.fullmatch(name):
             report(f"inputs.{name}", "not a name for ${{ inputs.NAME }}: letters, digits, _ and -")
@@ -303,4 +306,5 @@ RULES: Rules = {
     HttpTool: _http_tool,
     LocalServer: _server,
     Playbook: _playbook,
+    **PATCH_RULES,
 }
