@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoldebug.cli import forge
+
 if TYPE_CHECKING:
     from smoldebug.lab.control import LabStatus
 
@@ -14,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.add_typer(forge.app, name="forge")
 
 UP_EXAMPLES = """\
 Examples:

@@ -23,7 +23,7 @@ _started: dict[int, Process] = {}  # the labs this process has to wait for when 
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """A running lab. `started` is RFC 3339."""
+    """A running lab, or its forge. `started` is RFC 3339."""
 
     folder: Path
     pid: int
@@ -48,8 +48,11 @@ class LabStatus:
     pods_ready: int
 
 
-def start(folder: Path, *, port: int = 0, dies_with_parent: bool = False) -> LabInfo:
-    """Start a lab as a process of its own and return when it is ready.
+def start(
+    folder: Path, *, port: int = 0, dies_with_parent: bool = False, command: str = "lab"
+) -> LabInfo:
+    """Start a lab (or its forge, `command` "lab forge") as a process of its own and return when
+    it is ready.
 
     With `dies_with_parent` it ends with the calling thread. Raises UsageError when one runs there
     already or the machine cannot, UnreachableError when it does not come up.
@@ -58,9 +61,10 @@ def start(folder: Path, *, port: int = 0, dies_with_parent: bool = False) -> Lab
     for pid in list(_started):
         _signalled(pid, 0)  # waits for those that ended by themselves
     if _runs(folder):
-        raise UsageError(f"a lab already runs in {folder}", "smoldebug lab down")
+        raise UsageError(f"a lab already runs in {folder}", f"smoldebug {command} down")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "smoldebug.lab", str(folder), "--port", str(port)]
+    module = f"smoldebug.{command.replace(' ', '.')}"
+    argv = [sys.executable, "-m", module, str(folder), "--port", str(port)]
     with (folder / LOG).open("wb") as log:
         process = spawn(argv, stdout=log, stderr=STDOUT, dies_with_parent=dies_with_parent)
     deadline = time.monotonic() + START_WITHIN
@@ -130,10 +134,31 @@ def fix(folder: Path, name: str = "") -> list[str]:
     return fixed
 
 
-def _running(folder: Path) -> LabInfo:
+def forge_status(folder: Path) -> list[dict[str, Any]] | None:
+    """The repositories of a running forge, with their pull requests and checks; None when none
+    runs. Raises UnreachableError."""
     info = find(folder)
     if info is None:
-        raise UsageError(f"no lab runs in {folder.absolute()}", "smoldebug lab up")
+        return None
+    found: list[dict[str, Any]] = _ask(info, "GET", "/lab/status")["repositories"]
+    return found
+
+
+def add_repository(folder: Path, full_name: str, files: Path) -> str:
+    """Import a plain folder into a running forge as OWNER/NAME, unless it has that already;
+    returns where to clone it. Raises UsageError, UnreachableError."""
+    info = _running(folder, "lab forge")
+    for repository in forge_status(folder) or []:
+        if repository["name"] == full_name:
+            return str(repository["clone_url"])
+    wanted = {"name": full_name, "folder": str(files.absolute())}
+    return str(_ask(info, "POST", "/lab/repositories", wanted)["clone_url"])
+
+
+def _running(folder: Path, command: str = "lab") -> LabInfo:
+    info = find(folder)
+    if info is None:
+        raise UsageError(f"no lab runs in {folder.absolute()}", f"smoldebug {command} up")
     return info
 
 
@@ -172,11 +197,12 @@ def _runs(folder: Path) -> bool:
     return False
 
 
-def _ask(info: LabInfo, method: str, path: str) -> Any:
+def _ask(info: LabInfo, method: str, path: str, wanted: Any = None) -> Any:
     host = info.url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=10)
     try:
-        connection.request(method, path, headers={"Authorization": f"Bearer {info.token}"})
+        body = None if wanted is None else json.dumps(wanted)
+        connection.request(method, path, body, {"Authorization": f"Bearer {info.token}"})
         answer = connection.getresponse()
         document = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as error:

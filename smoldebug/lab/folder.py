@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smoldebug.errors import UsageError
 
-LOCK, INFO = "lab.lock", "lab.json"
+LOCK, INFO, TOKEN = "lab.lock", "lab.json", "token"
 
 
 def claim(folder: Path, until: ExitStack) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from smoldebug.errors import SmoldebugError, UsageError
-from smoldebug.lab.folder import write_private
+from smoldebug.lab.folder import TOKEN, write_private
 from smoldebug.lab.forge import githttp, graphql, pages, rest
 from smoldebug.lab.forge.answers import Answer, ForgeError, as_json, as_text, not_found, refusal
 from smoldebug.lab.forge.faults import Faults, Rule
@@ -25,7 +25,6 @@ from smoldebug.lab.loopback import LoopbackHandler, LoopbackServer
 
 log = logging.getLogger(__name__)
 
-TOKEN = "token"
 _BODY_LIMIT = 1 << 20  # bytes of anything but a push
 _MEMORY = 1 << 20  # bytes of a body before it goes to disk
 _LINE = 1 << 10  # bytes of a line between chunks
