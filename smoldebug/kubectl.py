@@ -342,7 +342,22 @@ def summary(change: Change) -> str:
         if not isinstance(before, dict | list) and not isinstance(after, dict | list):
             parts.append(f"{_leaf(path)} {_short(before)}→{_short(after)}")
     said = ", ".join(parts) or " ".join(filter(None, (change.kind, revisions(change))))
-    return f"{change.target} {said}"
+    return f"{change.target} {in_git(change) or said}"
+
+
+def in_git(change: Change) -> str:
+    """`new, at 3f2a1c9`, `3f2a1c9 → 9ab12cd`, `opened: Set FEATURE_FLAG`; "" of other kinds."""
+    before, after = change.before, change.after
+    if change.kind is ChangeKind.GIT_COMMIT:
+        old, new = (str(side.get("/tip") or "")[:7] for side in (before, after))
+        if not new:
+            return f"deleted, was at {old}"
+        return f"{old} → {new}" if old else f"new, at {new}"
+    if change.kind is not ChangeKind.PULL_REQUEST:
+        return ""
+    if "/comment" in {**before, **after}:
+        return "commented on" if "/comment" in after else "comment withdrawn"
+    return f"asked for: {after.get('/title')}" if after else "closed"
 
 
 def revisions(change: Change) -> str:

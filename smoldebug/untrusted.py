@@ -144,3 +144,46 @@ def clip(text: str, limit: int = 8000) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n... [{len(text) - 2 * half} characters cut] ...\n{text[-half:]}"
+
+
+# --- Markdown -------------------------------------------------------------------------------
+
+# What a forge makes a link, a mention or a reference of, even where Markdown has escaped it:
+# https://..., @team, a@b, #12, GH-12, and of GitLab !12 and &12. Inside code it stays text.
+_REFERS = re.compile(r"(?i)\S*(?::/|@|www\.|[#!&]\d|GH-\d)\S*")
+_SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_]))")
+_LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>])")
+_ADDRESS = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?::\d{1,5})?"
+    r"(?:[/?#][\w./?#:@!$&()*+,;=%~-]{0,1500})?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def escaped(text: str, limit: int = 1000) -> str:
+    """Text from the world as one line of Markdown that renders as itself."""
+    pieces, end, line = [], 0, one_line(text, limit)
+    for match in _REFERS.finditer(line):
+        pieces += [_escape(line[end : match.start()]), code(match.group())]
+        end = match.end()
+    whole = "".join([*pieces, _escape(line[end:])])
+    return _LEADING.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[3]}", whole)
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """A code span whose backticks do not occur in the text, which is not empty."""
+    mark = "`"
+    while mark in text:
+        mark += "`"
+    pad = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
+    return f"{mark}{pad}{text}{pad}{mark}"
+
+
+def web_address(text: str) -> str:
+    """The text where all of it is an http(s) address with a plain host, no user and nothing that
+    could end a link; else ""."""
+    return text if _ADDRESS.fullmatch(text) else ""

@@ -46,9 +46,9 @@ from smoldebug.records import (
     Who,
 )
 from smoldebug.report import document, handover, markdown, sections
-from smoldebug.report.markdown import escaped
 from smoldebug.report.words import fields
 from smoldebug.status import ExitStatus
+from smoldebug.untrusted import escaped
 from smoldebug.view.phrases import back_to
 
 GOLDEN = Path(__file__).parent / "golden"

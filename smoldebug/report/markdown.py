@@ -5,7 +5,6 @@ and words with an address in them stand in backticks.
 """
 
 import json
-import re
 from collections.abc import Iterable
 
 from smoldebug.events import Stamped
@@ -14,12 +13,9 @@ from smoldebug.report.sections import sections
 from smoldebug.report.story import Step, Story, story
 from smoldebug.report.timeline import timeline
 from smoldebug.report.words import copyable, count, verdict_words
-from smoldebug.untrusted import clip, fence, one_line, plain
+from smoldebug.untrusted import clip, code, escaped, fence, one_line, plain
 
 TEXT = 8000  # characters of one piece of evidence; the journal has all of it
-_ADDRESS = re.compile(r"\S*(?::/|@|www\.|#\d)\S*")
-_SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_]))")
-_LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>])")
 
 
 def markdown(events: Iterable[Stamped]) -> str:
@@ -36,29 +32,6 @@ def markdown(events: Iterable[Stamped]) -> str:
     for step in cited:
         blocks += _evidence(step)
     return "\n\n".join(blocks) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Text from the world as one line of Markdown that renders as itself."""
-    pieces, end, line = [], 0, one_line(text, 1000)
-    for match in _ADDRESS.finditer(line):
-        pieces += [_escape(line[end : match.start()]), code(match.group())]
-        end = match.end()
-    whole = "".join([*pieces, _escape(line[end:])])
-    return _LEADING.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[3]}", whole)
-
-
-def _escape(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text)
-
-
-def code(text: str) -> str:
-    """A code span whose backticks do not occur in the text."""
-    mark = "`"
-    while mark in text:
-        mark += "`"
-    pad = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
-    return f"{mark}{pad}{text}{pad}{mark}"
 
 
 def _title(told: Story) -> str:
