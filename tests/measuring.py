@@ -5,6 +5,7 @@ from typing import Any
 from smoldebug.goal import Goal
 from smoldebug.playbook import models
 from smoldebug.records import CheckResult
+from smoldebug.sources.fake_repository import FakeForge, FakeRepository
 from smoldebug.sources.fakes import FakeCluster, FakeHttp, FakeMetrics, FakeProcesses, fake_world
 
 
@@ -25,13 +26,22 @@ def goal_of(
     http: FakeHttp | None = None,
     metrics: FakeMetrics | None = None,
     processes: FakeProcesses | None = None,
+    repository: FakeRepository | None = None,
+    forge: FakeForge | None = None,
     folder: str = ".",
     namespaces: tuple[str, ...] = ("shop",),
     any_of: list[models.Check] | None = None,
     window: dict[str, Any] | None = None,
     **powers: Any,
 ) -> Goal:
-    world = fake_world(cluster=cluster, http=http, metrics=metrics, processes=processes)
+    world = fake_world(
+        cluster=cluster,
+        http=http,
+        metrics=metrics,
+        processes=processes,
+        repository=repository,
+        forge=forge,
+    )
     block = models.Goal(all=list(checks), any=any_of or [], **(window or {}))
     return Goal(plan_of(block, folder, namespaces), world, world.clock, **powers)
 

@@ -14,7 +14,7 @@ from smoldebug.records import Outcome
 
 PAGE = (Path(__file__).parent.parent / "docs" / "goals.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-HEAD = "apiVersion: smoldebug.dev/v1\nname: example\ntools: {metrics: {url: 'http://p:9090'}}\n"
+HEAD = "apiVersion: smoldebug.dev/v1\nname: example\ntools: {git: {}, metrics: {url: 'http://p:9090'}}\n"
 
 
 def loaded(example: str, folder: Path):

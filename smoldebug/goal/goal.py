@@ -10,11 +10,14 @@ from smoldebug.clock import Clock
 from smoldebug.errors import AccessDenied, NotFound, SmoldebugError, UnreachableError, UsageError
 from smoldebug.goal.check import Check, Measured, Setting
 from smoldebug.goal.command import command, python
+from smoldebug.goal.covers_cluster import covers_cluster
 from smoldebug.goal.findings import findings
 from smoldebug.goal.http import http, tcp
 from smoldebug.goal.logic import all_of, any_of
+from smoldebug.goal.manifests import manifests
 from smoldebug.goal.metric import metric, ratio
 from smoldebug.goal.objects import object_
+from smoldebug.goal.pull_request import pull_request
 from smoldebug.goal.restarts import restarts
 from smoldebug.goal.rollout import rollout
 from smoldebug.goal.window import Window
@@ -39,6 +42,9 @@ KINDS: dict[str, Callable[[Any, Setting], Check]] = {
     "command": command,
     "python": python,
     "findings": findings,
+    "manifests": manifests,
+    "covers_cluster": covers_cluster,
+    "pull_request": pull_request,
 }
 
 
@@ -108,8 +114,9 @@ class Goal:
         return ", ".join(words)
 
     def blind_spots(self) -> list[Gap]:
-        """A goal about objects alone says nothing of what customers see."""
-        seen = ("http", "tcp", "metric", "ratio", "command", "python")
+        """A goal about objects alone says nothing of what customers see. One about manifests is
+        not expected to: nothing that runs has changed yet."""
+        seen = ("http", "tcp", "metric", "ratio", "command", "python", "manifests")
         known = checks_of([*self._goal.all, *self._goal.any])
         if any(getattr(check, kind) for check in known for kind in seen):
             return []

@@ -134,6 +134,10 @@ class FakeForge:
     def close(self, number: int) -> None:
         self.pulls[number] = replace(self._now(number), state="closed")
 
+    def merge(self, number: int) -> None:
+        """What a person does."""
+        self.pulls[number] = replace(self._now(number), state="merged")
+
     def checks(self, commit: str) -> tuple[CheckRun, ...]:
         return tuple(self.runs)
 

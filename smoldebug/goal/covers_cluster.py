@@ -1,0 +1,223 @@
+"""covers_cluster: is there a manifest for every live object, and do the two agree?"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from smoldebug import pointers
+from smoldebug.edits.documents import selected
+from smoldebug.edits.rendered import Rendered
+from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.fieldvalues import contains, same
+from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
+from smoldebug.goal.objects import dig, ref_of
+from smoldebug.goal.renderings import proposed, rendering
+from smoldebug.playbook.patches import CoversClusterCheck, ManifestsCheck, Select
+from smoldebug.playbook.patchrules import manifests_of
+from smoldebug.playbook.rules import checks_of
+from smoldebug.records import Json, ObjectRef
+from smoldebug.redact import Redactor
+from smoldebug.sources.kinds import kind_name
+from smoldebug.sources.world import Cluster, Object, World
+from smoldebug.untrusted import one_line
+
+_REPLICAS = "spec.replicas"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A field that a manifest sets and that is otherwise in the cluster. Secrets are masked."""
+
+    ref: ObjectRef
+    path: str  # of the file in which the manifest begins
+    field: str  # spec.template.spec.containers[app].image
+    live: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.ref} {self.field} {self.live} live, {self.wanted} in {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Live objects and manifests of one kind, against each other."""
+
+    covered: tuple[ObjectRef, ...]
+    only_live: tuple[ObjectRef, ...]
+    not_live: tuple[Rendered, ...]  # manifests that nothing in the cluster corresponds to
+    drift: tuple[Drift, ...]
+    problems: tuple[str, ...]  # what of the repository could not be read: it may hold more
+
+
+def covers_cluster(check: CoversClusterCheck, setting: Setting) -> Check:
+    """Raises UsageError where no check says in which manifests to look."""
+    goal = setting.plan.playbook.goal
+    beside = manifests_of(list(checks_of([*goal.all, *goal.any])))
+    if not beside:
+        raise UsageError("a covers_cluster check needs a manifests check beside it")
+    if not check.namespace and len(setting.namespaces) == 1:
+        check = msgspec.structs.replace(check, namespace=setting.namespaces[0])
+    label = f"a manifest for every live {kind_name(check.kind)}"
+    label += f" of {check.namespace}" if check.namespace else ""
+    measure = partial(_measure, check, beside[0], setting.world)
+    return Check(label, "covers_cluster", measure, one_line(check.labels, 40))
+
+
+def coverage(world: World, check: CoversClusterCheck, manifests: ManifestsCheck) -> Coverage:
+    """The live objects, read now, against all of the repository that `manifests` looks at. Raises
+    what reading the cluster or the repository does."""
+    kind, cluster = kind_name(check.kind), world.cluster
+    made = rendering(world, proposed(world), manifests.paths)
+    described = _by_name(each for each in made.objects if each.ref.kind == kind)
+    live = {
+        ref_of(item, kind): item
+        for item in cluster.list(kind, check.namespace, labels=check.labels)
+        if not _is_owned(item)
+    }
+    found = {ref: _describing(ref, described, manifests.select) for ref in live}
+    matched = {id(each) for several in found.values() for each in several}
+    meant = Select(kind=kind, namespace=check.namespace, labels=check.labels)
+    named = (each for name, several in described.items() if name for each in several)
+    return Coverage(
+        covered=tuple(ref for ref in live if found[ref]),
+        only_live=tuple(ref for ref in live if not found[ref]),
+        not_live=tuple(each for each in named if id(each) not in matched and selected(each, meant)),
+        drift=_drift(cluster, check.namespace, [(live[ref], found[ref]) for ref in live]),
+        problems=made.problems,
+    )
+
+
+def _measure(
+    check: CoversClusterCheck, manifests: ManifestsCheck, world: World, sample: int
+) -> Measured:
+    found = coverage(world, check, manifests)
+    total, lone = len(found.covered) + len(found.only_live), float(len(found.only_live))
+    if not total:
+        return inconclusive("there is no live one")
+    says = f"{len(found.covered)} of {total} live have one"
+    if found.only_live and check.missing == "fail" and found.problems:
+        says = f"{says}, but not all manifests are known: {one_line(found.problems[0], 160)}"
+        return inconclusive(says)
+    for what, names in (
+        ("only in the cluster", [_short(ref, check) for ref in found.only_live]),
+        ("not in the cluster", [_short(each.ref, check) for each in found.not_live]),
+        ("drift", [str(each) for each in found.drift]),
+    ):
+        says += f"; {what}: {_listed(names, 1 if what == 'drift' else 3)}" if names else ""
+    if found.only_live and check.missing == "fail":
+        return not_met(says, lone, subject=str(found.only_live[0]))
+    return met(says, lone)
+
+
+def _short(ref: ObjectRef, check: CoversClusterCheck) -> str:
+    return ref.name if check.namespace else f"{ref.namespace}/{ref.name}".strip("/")
+
+
+def _listed(names: Sequence[str], told: int) -> str:
+    more = f" and {len(names) - told} more" if names[told:] else ""
+    return ", ".join(names[:told]) + more
+
+
+# --- which manifest describes it ------------------------------------------------------------
+
+
+def _by_name(made: Iterable[Rendered]) -> dict[str, list[Rendered]]:
+    found: dict[str, list[Rendered]] = {}
+    for each in made:
+        found.setdefault(each.ref.name, []).append(each)
+    return found
+
+
+def _is_owned(item: Object) -> bool:
+    """Whether a controller made it of another object: nobody writes a manifest for that."""
+    owners: list[Json] = dig(item, "metadata", "ownerReferences", default=[])
+    return any(dig(owner, "controller", default=False) for owner in owners)
+
+
+def _describing(
+    ref: ObjectRef, described: Mapping[str, list[Rendered]], select: Select
+) -> list[Rendered]:
+    """Several where overlays overlap. One without a namespace is of any, where the goal asks for
+    none, else of those that a folder of its path is called after."""
+    this = Select(kind=ref.kind, namespace=ref.namespace, name=ref.name)
+    return [
+        each
+        for each in described.get(ref.name, ())
+        if selected(each, this) or not (each.ref.namespace or select.namespace)
+    ]
+
+
+# --- drift ----------------------------------------------------------------------------------
+
+
+def _drift(
+    cluster: Cluster, namespace: str, pairs: Iterable[tuple[Object, list[Rendered]]]
+) -> tuple[Drift, ...]:
+    """Of several manifests of one object, one that agrees with it suffices."""
+    found = [
+        each
+        for live, made in pairs
+        if made
+        for each in min((list(_differences(live, one)) for one in made), key=len)
+    ]
+    if any(each.field == _REPLICAS for each in found):
+        scaled = _scaled(cluster, namespace)
+        return tuple(e for e in found if e.field != _REPLICAS or not scaled(e.ref))
+    return tuple(found)
+
+
+def _differences(live: Object, made: Rendered) -> Iterator[Drift]:
+    """Fields that applying the manifest would change, and no others: what a server filled in or a
+    sidecar injector put beside them is not in it. A Secret's values are nobody's business."""
+    if made.ref.kind == "Secret":
+        return
+    before, after = pointers.diff(live, _applied(live, _own_fields(made.object)))
+    masks = Redactor()
+    was, wanted = masks.fields(before), masks.fields(after)
+    for pointer, value in after.items():
+        now = before.get(pointer)
+        if same(pointer, now, value) or contains(now, value):
+            continue
+        shown = _shown(was.get(pointer)), _shown(wanted[pointer])
+        where = made.document.path
+        yield Drift(ref_of(live, made.ref.kind), where, pointers.dotted(pointer), *shown)
+
+
+def _applied(live: Object, manifest: Object) -> Json:
+    try:
+        return pointers.merged(live, manifest, strategic=True)
+    except UsageError:  # a key that begins with $, which only a strategic merge minds
+        return pointers.merged(live, manifest)
+
+
+def _own_fields(manifest: Object) -> Object:
+    """What of a manifest says how the object is, not which one it is."""
+    metadata: Object = dig(manifest, "metadata", default={})
+    told = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    kept = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind", "status")}
+    return {**kept, "metadata": told}
+
+
+def _scaled(cluster: Cluster, namespace: str) -> Callable[[ObjectRef], bool]:
+    """Whether an autoscaler sets how many replicas something has; where they cannot be seen, it
+    may be so of anything."""
+    kind = "HorizontalPodAutoscaler"
+    try:
+        listed = cluster.list(kind, namespace)
+    except SmoldebugError:
+        return lambda ref: True
+    targets = set()
+    for item in listed:
+        target: Object = dig(item, "spec", "scaleTargetRef", default={})
+        where = ref_of(item, kind).namespace
+        targets.add((target.get("kind"), where, target.get("name")))
+    return lambda ref: (ref.kind, ref.namespace, ref.name) in targets
+
+
+def _shown(value: Json) -> str:
+    if value is None:
+        return "absent"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode(errors="replace")
+    return one_line(text, 60) or '""'
