@@ -285,11 +285,21 @@ def test_any_field():
     assert gone.operations == (Operation("/spec/replicas", remove=True),)
 
 
+def test_a_field_of_a_list_item_that_is_not_there_makes_the_item():
+    path = "spec.template.spec.containers[app].env[FLAG].value"
+    found = operations(Edit(set=SetPath(path=path, value="x")), workload()).operations
+    assert found == (Operation(f"{APP}/env/[name=FLAG]", {"name": "FLAG", "value": "x"}),)
+    path = "spec.template.spec.volumes[tmp].emptyDir.medium"
+    found = operations(Edit(set=SetPath(path=path, value="Memory")), workload()).operations
+    assert found[0].value == {"name": "tmp", "emptyDir": {"medium": "Memory"}}
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
         ("spec.template.spec.containers[web].image", "there is no such item"),
         ("spec.template.spec.volumes[web]", "there is no such item"),
+        ("spec.template.spec.containers[app].ports[80,TCP].name", "there is no such item"),
         ("spec.template.spec.containers[4].image", "there is no place for"),
         ("spec.template.spec.containers.image", "there is no place for"),
         ("metadata.name.first", "there is no place for"),
@@ -338,7 +348,7 @@ def test_an_object_is_never_changed_by_asking():
         ('metadata.annotations["example.com/x"]', "/metadata/annotations/example.com~1x"),
         ("spec.taints[NoSchedule,dedicated]", "/spec/taints/[effect=NoSchedule,key=dedicated]"),
         ("spec.ports[80]", "/spec/ports/80"),
-        ("spec.ports[80,TCP].name", "/spec/ports/[port=80,protocol=TCP]/name"),
+        ("spec.ports[80,UDP].name", "/spec/ports/[port=80,protocol=UDP]/name"),
         (
             "spec.containers[app].volumeMounts[mountPath=/data]",
             "/spec/containers/[name=app]/volumeMounts/[mountPath=~1data]",

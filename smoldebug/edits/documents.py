@@ -1,6 +1,7 @@
 """The manifests of a repository: which files hold some, and which objects these are."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,10 +12,11 @@ from smoldebug.edits.operations import Document
 from smoldebug.edits.rendered import Rendered
 from smoldebug.errors import ChangeRefused
 from smoldebug.playbook.patches import Select
-from smoldebug.records import Json
+from smoldebug.records import Json, ObjectRef
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.repository import Tree, TreeEntry
 from smoldebug.sources.selectors import holds
+from smoldebug.untrusted import one_line
 
 MAX_BYTES = 10_000_000  # of one file
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -37,17 +39,32 @@ def find(tree: Tree, paths: Sequence[str]) -> Found:
     Links, submodules and the templates of Helm charts are left alone. A file that is too large,
     not YAML, or kept in Git LFS is a problem, and the rest is found all the same.
     """
+    return _collected(tree, _files(tree, paths))
+
+
+def found_again(found: Found, tree: Tree, paths: Sequence[str], changed: Collection[str]) -> Found:
+    """The same after some files of the tree have changed: only these are read again."""
+    again = _collected(tree, (each for each in _files(tree, paths) if each[0] in changed))
+    kept = [each for each in found.documents if each.path not in changed]
+    return Found(
+        tuple(sorted((*kept, *again.documents), key=lambda each: each.path)),
+        (*found.problems, *again.problems),
+        tuple(sorted({*found.others, *again.others})),
+    )
+
+
+def _collected(tree: Tree, files: Iterable[tuple[str, TreeEntry]]) -> Found:
     documents: list[Document] = []
     problems: list[str] = []
     others: list[str] = []
-    for path, entry in _files(tree, paths):
+    for path, entry in files:
         try:
-            found = objects(path, _read(tree, path, entry))
+            held = objects(path, _read(tree, path, entry))
         except ChangeRefused as error:
             problems.append(str(error))
             continue
-        documents += found
-        if not found:
+        documents += held
+        if not held:
             others.append(path)
     return Found(tuple(documents), tuple(problems), tuple(others))
 
@@ -127,6 +144,14 @@ def selected(rendered: Rendered, select: Select) -> bool:
     return True
 
 
+def described(select: Select) -> str:
+    """`Deployment auth of namespace staging with team=shop`."""
+    words = [kind_name(select.kind), select.name]
+    words += ["of namespace", select.namespace] if select.namespace else []
+    words += ["with", one_line(select.labels, 40)] if select.labels else []
+    return " ".join(filter(None, words))
+
+
 def nowhere(rendered: Rendered, select: Select) -> str:
     """Why an object that might be meant is not: it names no namespace; "" for any other."""
     ref, document = rendered.ref, rendered.document
@@ -149,6 +174,20 @@ def _named(rendered: Rendered, select: Select) -> bool:
 
 
 def _folders(rendered: Rendered) -> list[str]:
-    """Of the overlay or chart that makes it, else of its file."""
+    """Of the overlays or the chart that make it, else of its file."""
     made_by = rendered.via.partition(" ")[2]
-    return made_by.split("/") if made_by else rendered.document.path.split("/")[:-1]
+    return re.split("/| < ", made_by) if made_by else rendered.document.path.split("/")[:-1]
+
+
+def doubled(chosen: Iterable[Rendered]) -> Iterator[str]:
+    """Objects that stand twice, as they are, in the files of one folder: applied together, the
+    last one wins."""
+    known: dict[tuple[str, ObjectRef], Document] = {}
+    for each in chosen:
+        if each.via:
+            continue
+        document = each.document
+        first = known.setdefault((document.path.rpartition("/")[0], each.ref), document)
+        if first is not document:
+            places = " and ".join(f"{at.path}:{at.line}" for at in (first, document))
+            yield f"{places}: {each.ref} is there twice"

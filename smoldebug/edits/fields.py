@@ -31,7 +31,7 @@ from smoldebug.playbook.patches import (
     SetResources,
 )
 from smoldebug.playbook.patchrules import actions_of
-from smoldebug.pointers import child, dotted, item, lookup, resolve
+from smoldebug.pointers import KEYS, child, dotted, item, lookup, resolve, steps
 from smoldebug.records import Json
 from smoldebug.redact import Redactor
 from smoldebug.untrusted import one_line
@@ -245,10 +245,24 @@ def _remove_key(field: str, edit: Key, manifest: Json) -> Iterator[_Wish]:
 
 def _set_path(edit: SetPath, manifest: Json) -> Iterator[_Wish]:
     pointer = pointer_of(edit.path)
-    for end, step in enumerate(segments := pointer.split("/")):
-        if step.startswith("[") and lookup(manifest, "/".join(segments[: end + 1])) is None:
-            raise ChangeRefused(f"there is no such item: {dotted(pointer)}")
-    yield from _set(manifest, pointer, edit.value)
+    yield from _set(manifest, *_with_item(manifest, pointer, edit.value))
+
+
+def _with_item(manifest: Json, pointer: str, value: Json) -> tuple[str, Json]:
+    """Where and what to set when a field is one of a list item that is not there yet: the item.
+    Raises ChangeRefused for one that nobody makes by the way, such as a container."""
+    segments = pointer.split("/")
+    for end, step in enumerate(steps(pointer), start=2):
+        at = "/".join(segments[:end])
+        if isinstance(step, str) or lookup(manifest, at) is not None:
+            continue
+        name, inside = segments[end - 2], steps("/".join(["", *segments[end:]]))
+        for key in reversed(inside):
+            value = {key: value} if isinstance(key, str) else None
+        if name.lower().endswith("containers") or name not in KEYS or not isinstance(value, dict):
+            raise ChangeRefused(f"there is no such item: {dotted(at)}")
+        return at, {**step, **value}
+    return pointer, value
 
 
 def _remove_path(edit: RemovePath, manifest: Json) -> Iterator[_Wish]:

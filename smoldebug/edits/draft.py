@@ -1,0 +1,214 @@
+"""A playbook's edits, made in the files of a tree: what these become, and what became of each
+object that the edits are about."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from smoldebug.edits import text
+from smoldebug.edits.documents import (
+    Found,
+    described,
+    doubled,
+    find,
+    found_again,
+    nowhere,
+    selected,
+)
+from smoldebug.edits.fields import Wanted, operations
+from smoldebug.edits.globs import matches
+from smoldebug.edits.operations import Placed
+from smoldebug.edits.render import render
+from smoldebug.edits.rendered import Rendered, Rendering
+from smoldebug.edits.workspace import Overlay
+from smoldebug.errors import ChangeRefused, UsageError
+from smoldebug.playbook.patches import Edit, ManifestsCheck, Select
+from smoldebug.playbook.patchrules import actions_of
+from smoldebug.records import Edited
+from smoldebug.sources.repository import Tree
+
+_Key = tuple[str, int, str, str]  # of an object: its document, and the way it comes about
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """`files` are those that differ, as they become. `edited` has a row per object and edit;
+    `warnings` are the values that stand there and that nobody has said to replace: ask first."""
+
+    files: dict[str, bytes]
+    edited: tuple[Edited, ...]
+    problems: tuple[str, ...] = ()  # what could not be read, and so is not known
+    warnings: tuple[str, ...] = ()
+
+
+def draft(
+    tree: Tree, edits: Sequence[Edit], check: ManifestsCheck | None, allowed: Sequence[str] = ()
+) -> Draft:
+    """Make the edits, one after the other, each on what those before it have left.
+
+    An edit without `select` or `paths` has those of `check`. An object that cannot be edited, or
+    only in a file that `allowed` (globs; none: any file) does not name, is refused, and the others
+    are edited all the same. Raises UsageError for an edit of no objects.
+    """
+    drafting = _Drafting(tree, allowed)
+    for edit in edits:
+        select = edit.select or (check.select if check else None)
+        if select is None:
+            raise UsageError("an edit needs select: which objects it is about")
+        drafting.carry_out(edit, select, tuple(edit.paths) or (check.paths if check else ("**",)))
+    known = tree.files()
+    return Draft(
+        {p: new for p, new in drafting.files.items() if p not in known or tree.read(p) != new},
+        tuple(drafting.edited),
+        tuple(dict.fromkeys(drafting.problems)),
+        tuple(drafting.warnings),
+    )
+
+
+@dataclass
+class _Drafting:
+    tree: Tree
+    allowed: Sequence[str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    edited: list[Edited] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    found: dict[tuple[str, ...], Found] = field(default_factory=dict)
+
+    def carry_out(self, edit: Edit, select: Select, paths: tuple[str, ...]) -> None:
+        before = self._rendering(paths)
+        chosen = [each for each in before.objects if selected(each, select)]
+        self.problems += before.problems
+        self.problems += filter(None, (nowhere(each, select) for each in before.objects))
+        self.problems += doubled(chosen)
+        if not chosen:
+            self.problems.append(f"no {described(select)} found below {', '.join(paths)}")
+            return
+        was = dict(self.files)
+        rows = self._rows(edit, chosen)
+        self._read_again({path for path in self.files if was.get(path) != self.files[path]})
+        self.edited += _judged(edit, before, self._rendering(paths), rows)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    @property
+    def _overlay(self) -> Overlay:
+        return Overlay(self.tree, self.files)
+
+    def _rendering(self, paths: tuple[str, ...]) -> Rendering:
+        """What would be applied of the files as they are now."""
+        overlay = self._overlay
+        if paths not in self.found:
+            self.found[paths] = find(overlay, paths)
+        found = self.found[paths]
+        made = render(overlay, found)
+        return Rendering(made.objects, (*found.problems, *made.problems))
+
+    def _read_again(self, changed: set[str]) -> None:
+        for paths, found in self.found.items():
+            self.found[paths] = found_again(found, self._overlay, paths, changed)
+
+    # --- editing ----------------------------------------------------------------------------
+
+    def _rows(self, edit: Edit, chosen: Sequence[Rendered]) -> dict[_Key, Edited]:
+        """Edit every object as far as it can be; what became of it."""
+        rows: dict[_Key, Edited] = {}
+        wishes: list[tuple[Rendered, Wanted]] = []
+        for each in chosen:
+            try:
+                wishes.append((each, operations(edit, each.object)))
+            except ChangeRefused as error:
+                rows[_key(each)] = _row(each, "refused", str(error))
+        (action,) = actions_of(edit)
+        asks = getattr(getattr(edit, action), "if_different", "") == "stop-and-ask"
+        done: set[str] = set()
+        for each, wanted, ways in _with_ways(wishes):
+            try:
+                placed = self._write(each.place(wanted.operations, ways), done)
+            except ChangeRefused as error:
+                rows[_key(each)] = _row(each, "refused", str(error))
+                continue
+            row = _row(each, _state(wanted, asks), "; ".join(wanted.differs), placed)
+            rows[_key(each)] = row
+            if row.state == "differs":
+                self.warnings += (f"{row.ref}: {says}" for says in wanted.differs)
+        return {_key(each): rows[_key(each)] for each in chosen}
+
+    def _write(self, places: Sequence[Placed], done: set[str]) -> tuple[str, ...]:
+        """The files that hold the operations afterwards, all of them or, with ChangeRefused, none.
+        `done` are the places of other objects: what they share is written once."""
+        new: dict[str, bytes] = {}
+        for each in places:
+            if self.allowed and not matches(each.path, self.allowed):
+                raise ChangeRefused(f"outside scope.paths: {each.path}")
+            if repr(each) not in done:
+                new[each.path] = self._written(Overlay(self._overlay, new), each)
+        self.files |= new
+        done |= {repr(each) for each in places}
+        return tuple(each.path for each in places)
+
+    @staticmethod
+    def _written(tree: Tree, placed: Placed) -> bytes:
+        if placed.content is None:
+            return text.edited(tree.read(placed.path), placed.index, placed.operations)
+        if placed.path in tree.files():
+            raise ChangeRefused(f"it would be a new file, and there is one: {placed.path}")
+        return placed.content
+
+
+def _key(rendered: Rendered) -> _Key:
+    document = rendered.document
+    return document.path, document.index, document.inside, rendered.via
+
+
+def _with_ways(
+    wishes: Sequence[tuple[Rendered, Wanted]],
+) -> Iterator[tuple[Rendered, Wanted, frozenset[str]]]:
+    """Each object with the ways in which objects of its document want the very same."""
+    alike: dict[tuple[str, int, str], list[tuple[str, Wanted]]] = {}
+    for each, wanted in wishes:
+        alike.setdefault(_key(each)[:3], []).append((each.via, wanted))
+    for each, wanted in wishes:
+        same = (
+            via for via, other in alike[_key(each)[:3]] if other.operations == wanted.operations
+        )
+        yield each, wanted, frozenset(same)
+
+
+def _state(wanted: Wanted, asks: bool) -> str:
+    if not wanted.operations:
+        return "skipped" if wanted.differs else "already so"
+    return "differs" if wanted.differs and asks else "changed"
+
+
+def _row(rendered: Rendered, state: str, detail: str = "", placed: Sequence[str] = ()) -> Edited:
+    """Placed in another file than its own, an edit has no line."""
+    document = rendered.document
+    here = not placed or document.path in placed
+    path, line = (document.path, document.line) if here else (placed[0], 0)
+    return Edited(rendered.ref, path, line, state, detail, rendered.via)
+
+
+# --- judging --------------------------------------------------------------------------------
+
+
+def _judged(
+    edit: Edit, before: Rendering, after: Rendering, rows: Mapping[_Key, Edited]
+) -> Iterator[Edited]:
+    """The rows, by what would be applied now: an edit that does not get there is refused, and so
+    is one that gets to an object which is not selected."""
+    was = {_key(each): each.object for each in before.objects}
+    now = {_key(each): each for each in after.objects}
+    for key, row in rows.items():
+        if row.state in ("changed", "differs") and not (key in now and _holds(edit, now[key])):
+            row = replace(row, state="refused", detail="the edit is undone by what comes after it")
+        yield row
+    for key, each in now.items():
+        if key not in rows and each.object != was.get(key, each.object):
+            yield _row(each, "refused", "it is not selected, and would be changed too")
+
+
+def _holds(edit: Edit, rendered: Rendered) -> bool:
+    try:
+        return not operations(edit, rendered.object).operations
+    except ChangeRefused:
+        return False
