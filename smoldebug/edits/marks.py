@@ -79,8 +79,9 @@ class File:
         """The line of a character, from 1."""
         return self.text.count("\n", 0, index) + 1
 
-    def encode(self, text: str) -> bytes:
-        return (self.mark + text).encode()
+    def encode(self, text: str | None = None) -> bytes:
+        """Itself, or another text in its place, as bytes."""
+        return (self.mark + (self.text if text is None else text)).encode()
 
 
 def exact(value: Json) -> bytes:

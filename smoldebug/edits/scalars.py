@@ -37,6 +37,7 @@ _MAY_MEAN_MORE = frozenset("yYnNtTfFoO~+-.0123456789")
 _PLAIN = re.compile(r"(?:[\w./$^(<+;~=]|-(?=\S))(?:[^\S\n]?[^\s:#]|:(?=\S)|(?<=\S)#)*")
 _BARE = re.compile(r"[\w./$(-][\w./$()@=+;~-]*")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\xa0\xad\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_WIDTH = re.compile(r"[|>][-+]?\d")  # an indentation indicator
 _OTHERS: Any = yaml.resolver.Resolver()  # YAML 1.1 to the letter
 
 
@@ -94,3 +95,17 @@ def plain(value: str, *, flow: bool = False) -> bool:
     return (
         str(tag).endswith(":str") and isinstance(read(value), str) and not _FLOAT.fullmatch(value)
     )
+
+
+def literal(value: str, old: str, newline: str) -> str:
+    """Text of several lines in place of an old block scalar, "" where it must be quoted."""
+    header, *lines = old.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    indent = first[: len(first) - len(first.lstrip(" "))]
+    body = value.removesuffix("\n")
+    unsafe = _UNPRINTABLE.search(body.replace("\n", "").replace("\t", ""))
+    if not body or body != body.strip() or unsafe or not indent or _WIDTH.match(header):
+        return ""
+    header = "|" + "-" * (body == value) + header.lstrip("|>+-")
+    new = [header, *(indent + line if line else "" for line in body.split("\n"))]
+    return newline.join(new) + newline * old.endswith("\n")

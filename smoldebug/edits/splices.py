@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from smoldebug.errors import ChangeRefused
 
 _BLANK = re.compile(r"[ \t]*\r?\n")
+_INDENT = re.compile(r"[ \t]*")
 _COMMENT = re.compile(r"([ \t]*)#.*\n?")
 
 
@@ -48,7 +49,8 @@ class Splices:
 
     def applied(self) -> str:
         """The text with all of them done. Raises ChangeRefused where one is inside another."""
-        parts, at = [], 0
+        parts: list[str] = []
+        at = 0
         for start, end, new in sorted(self._found, key=lambda each: each[:2]):
             if start < at and new:
                 line = self.text.count("\n", 0, start) + 1
@@ -74,8 +76,8 @@ class Splices:
 
     def indent(self, at: int) -> str:
         """The white space that the line of a position begins with."""
-        line = self.text[self.line_start(at) : self.line_end(at)]
-        return line[: len(line) - len(line.lstrip(" \t"))]
+        found = _INDENT.match(self.text, self.line_start(at))
+        return found[0] if found else ""
 
     def begins_line(self, at: int) -> bool:
         return not self.text[self.line_start(at) : at].strip()

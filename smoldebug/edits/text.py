@@ -1,20 +1,74 @@
-"""Edits carried out in the text of a file: only the lines they must change change.
+"""Edits carried out in the text of a file: the lines they must change change, and no other byte.
 
-`documents` reads a file as kubectl does; `edited` carries operations out in one of its documents.
+`documents` reads a file as kubectl does; `edited` carries operations out in one of its documents,
+reads the result, and accepts nothing but what the operations mean. JSON is YAML here.
 """
 
-from smoldebug.edits.marks import parse
+from collections.abc import Sequence
+
+from smoldebug.edits.editor import Editor
+from smoldebug.edits.intended import carry_out
+from smoldebug.edits.marks import File, exact, parse
+from smoldebug.edits.operations import Operation
+from smoldebug.errors import ChangeRefused
 from smoldebug.records import Json
+
+_ROUNDS = 3  # what is between brackets is taken out in one round and put in in the next
 
 
 def documents(data: bytes) -> list[tuple[int, Json]]:
-    """The YAML documents of a file (JSON is YAML) with the line, from 1, on which each begins.
-    An empty one is None. Raises ChangeRefused, `line N: why`, for a file that is no YAML, a Go
-    template, too large, or that different readers would read differently."""
+    """The YAML documents of a file with the line, from 1, on which each begins; an empty one is
+    None. Raises ChangeRefused, `line N: why`, for a file that is no YAML, gives a key twice, is a
+    template or is too large."""
     file = parse(data)
-    found, line, at = [], 1, 0
+    found: list[tuple[int, Json]] = []
+    line, at = 1, 0
     for node in file.documents:
         line += file.text.count("\n", at, node.start)
         at = node.start
         found.append((line, node.value))
     return found
+
+
+def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
+    """The file with the operations carried out in its document of that index, from 0.
+
+    Where they change nothing it is the same bytes. Raises ChangeRefused, `line N: why`, where it
+    cannot be done without changing more.
+    """
+    file = parse(data)
+    if not 0 <= index < len(file.documents):
+        raise ChangeRefused(f"line 1: the file has no document {index + 1}")
+    wanted = [exact(each.value) for each in file.documents]
+    value = file.documents[index].value
+    try:
+        for each in operations:
+            carry_out(value, each)
+    except ChangeRefused as refusal:
+        line = file.line(file.documents[index].start)
+        raise ChangeRefused(f"line {line}: {refusal}") from refusal
+    wanted[index] = exact(value)
+    line = 0
+    for _ in range(_ROUNDS):
+        file, line = _round(file, index, value)
+        if not line:
+            return data
+        if [exact(each.value) for each in file.documents] == wanted:
+            return file.encode()
+    raise ChangeRefused(f"line {line}: more than the edit would change here: edit it by hand")
+
+
+def _round(file: File, index: int, value: Json) -> tuple[File, int]:
+    """The file read again after one round of replacements, and the line of the first, 0 if there
+    was none."""
+    editor = Editor(file.text, file.documents[index], file.aliases[index])
+    editor.change(file.documents[index], value)
+    if not editor.splices:
+        return file, 0
+    line = file.line(editor.splices.first)
+    try:
+        return parse(file.encode(editor.splices.applied())), line
+    except (ChangeRefused, UnicodeEncodeError) as error:
+        raise ChangeRefused(
+            f"line {line}: the edit cannot be written in the style of this place: edit it by hand"
+        ) from error
