@@ -31,7 +31,7 @@ def why(error: BaseException) -> str:
         return "no answer in time"
     if "CERTIFICATE_VERIFY_FAILED" in text or "SSL" in text:
         return one_line(f"TLS: {str(error).rpartition('] ')[2] or error}", 160)
-    if "RemoteDisconnected" in text or "Connection aborted" in text:
+    if any(sign in text for sign in ("RemoteDisconnected", "Connection aborted", "RemoteProtocol")):
         return "it closed the connection without an answer"
     return one_line(str(error).rpartition(">: ")[2] or type(error).__name__, 160)
 

@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from smoldebug.clock import Clock
 from smoldebug.records import CheckRun, PullRequest
 from smoldebug.sources.forge.answers import Answer, words
-from smoldebug.sources.forge.base import CONNECT, MOST, READ, BaseForge, ending, link
+from smoldebug.sources.forge.base import MOST, READ, BaseForge, ending, link
 from smoldebug.sources.forge.site import Site
 from smoldebug.sources.network import why
 from smoldebug.sources.repository import PullRequestText
@@ -38,7 +38,7 @@ class GitHub(BaseForge):
         self._client = Github(
             auth=Auth.Token(site.token) if site.token else None,
             base_url=site.api,
-            timeout=(CONNECT, READ),  # type: ignore[arg-type]  # requests takes both
+            timeout=int(READ),  # it takes one limit, for connecting too
             # It never waits by itself, nor for a 202, which it would ask again for ever
             retry=Retry(total=0, status_forcelist=(202,), respect_retry_after_header=False),
             seconds_between_requests=None,

@@ -19,7 +19,7 @@ PUBLIC = {
     "gitea.com": "gitea",
 }
 _PROBES = {
-    "github": ("/api/v3/meta", (200,)),
+    "github": ("/api/v3/meta", (200, 401)),
     "gitlab": ("/api/v4/version", (200, 401)),
     "gitea": ("/api/v1/version", (200,)),
 }
