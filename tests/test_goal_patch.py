@@ -4,22 +4,27 @@ from typing import Any
 
 import pytest
 import yaml
-from measuring import goal_of
+from measuring import goal_of, plan_of
+from msgspec import structs
 
 from smoldebug.errors import UnreachableError, UsageError
 from smoldebug.goal import Goal
+from smoldebug.playbook import models
 from smoldebug.playbook.models import Check, RolloutCheck
 from smoldebug.playbook.patches import (
     ContainerHas,
     CoversClusterCheck,
+    Edit,
+    EditedCheck,
     EnvVar,
     ManifestsCheck,
     PullRequestCheck,
     Select,
+    SetReplicas,
 )
 from smoldebug.records import CheckResult, CheckRun, ObjectRef, Outcome
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
-from smoldebug.sources.fakes import FakeCluster
+from smoldebug.sources.fakes import FakeCluster, fake_world
 from smoldebug.sources.repository import PullRequestText
 
 MET, NOT_MET, INCONCLUSIVE = Outcome.MET, Outcome.NOT_MET, Outcome.INCONCLUSIVE
@@ -181,6 +186,41 @@ def test_a_goal_about_manifests_needs_no_look_at_customers():
     assert goal_of(Check(rollout=RolloutCheck()), repository=repo).blind_spots()
 
 
+# --- edited -----------------------------------------------------------------------------------
+
+
+def edited(repo: FakeRepository, *edits: Edit) -> CheckResult:
+    goal = models.Goal(all=[Check(edited=EditedCheck())])
+    plan = plan_of(goal)
+    plan = structs.replace(plan, playbook=structs.replace(plan.playbook, edits=list(edits)))
+    world = fake_world(repository=repo)
+    (result,) = Goal(plan, world, world.clock).check().results
+    return result
+
+
+SIX = Edit(select=STAGING, set_replicas=SetReplicas(replicas=6))
+
+
+def test_edits_that_would_change_something_are_not_made():
+    repo = repository(deployment("auth", replicas=2), deployment("cart", replicas=6))
+    result = edited(repo, SIX)
+    assert (result.outcome, result.value) == (NOT_MET, 1)
+    assert result.says.endswith(" Deployment/staging/auth: not edited")
+
+
+def test_edits_that_would_change_nothing_are_made():
+    repo = repository(deployment("auth", replicas=2))
+    files = {"deploy/auth.yaml": file_of(deployment("auth", replicas=6))}
+    commit = repo.commit(repo.start(), files, "m")
+    result = edited(repo, SIX)
+    assert (result.outcome, result.says) == (MET, f"1 already so ({commit[:7]})")
+
+
+def test_edits_of_objects_that_cannot_be_found_are_inconclusive():
+    assert edited(repository(deployment("auth", namespace="prod")), SIX).outcome is INCONCLUSIVE
+    assert edited(repository(deployment("auth"))).says == "the playbook has no edits"
+
+
 # --- covers_cluster ---------------------------------------------------------------------------
 
 
@@ -227,6 +267,13 @@ def test_the_only_namespace_in_scope_is_meant_where_none_is_said():
     auth = deployment("auth", namespace="shop")
     lone = deployment("x", namespace="prod")
     assert covered(repository(auth), auth, lone, namespace="")[1] == "1 of 1 live have one"
+
+
+def test_of_several_namespaces_in_scope_it_must_say_which():
+    covers = Check(covers_cluster=CoversClusterCheck(kind="Deployment"))
+    with pytest.raises(UsageError, match="in which namespace to look for: Deployment"):
+        goal_of(manifests(), covers, cluster=FakeCluster(), namespaces=("shop", "pay"))
+    assert goal_of(manifests(), covers, cluster=FakeCluster(), namespaces=())
 
 
 def test_what_a_controller_made_needs_no_manifest():
@@ -320,6 +367,19 @@ def test_items_without_a_key_are_compared_in_their_places():
     assert drift(manifest, live) == ""
     live["spec"]["template"]["spec"]["tolerations"][0]["key"] = "gpu"
     assert "tolerations" in drift(manifest, live)
+
+
+def test_what_the_patch_itself_changes_is_no_drift():
+    live = deployment("auth")
+    repo = repository(live)
+    repo.commit(repo.start(), {"deploy/auth.yaml": file_of(deployment("auth", flag="true"))}, "m")
+    assert covered(repo, live)[1] == "1 of 1 live have one"
+
+
+def test_a_manifest_that_the_patch_adds_covers_its_object():
+    repo, lone = repository(deployment("auth")), deployment("lone")
+    repo.commit(repo.start(), {"deploy/lone.yaml": file_of(lone)}, "m")
+    assert covered(repo, deployment("auth"), lone)[:2] == (MET, "2 of 2 live have one")
 
 
 def autoscaler(target: str) -> dict[str, Any]:
@@ -462,6 +522,14 @@ def test_it_holds_by_itself_where_there_is_nothing_to_patch():
     assert (result.outcome, result.says) == (MET, "nothing to do: main conforms already")
 
 
+def test_a_patch_of_edits_has_nothing_to_do_where_they_are_made():
+    repo = repository(deployment("auth", replicas=6))
+    plan = plan_of(models.Goal(all=[Check(edited=EditedCheck()), PULL]))
+    plan = structs.replace(plan, playbook=structs.replace(plan.playbook, edits=[SIX]))
+    world = fake_world(repository=repo)
+    assert Goal(plan, world, world.clock).check().sample is MET
+
+
 def test_it_does_not_where_nobody_looks_at_manifests():
     repo = repository(deployment("auth", flag="true"))
     (result,) = results(goal_of(PULL, repository=repo, forge=FakeForge(repo)))
@@ -479,9 +547,14 @@ def test_without_a_forge_a_person_opens_it():
     result = pulled(repo, None)
     assert result.outcome is INCONCLUSIVE
     assert result.says == (
-        "no forge is known for https://git.example/shop/manifests.git: "
-        "open it by hand, from branch smoldebug/patch"
+        "no forge is known: open it by hand: https://git.example/shop/manifests.git"
     )
+
+
+def test_by_hand_means_the_page_where_it_is_opened():
+    repo, _ = patched()
+    repo.url = "https://github.com/shop/manifests.git"
+    assert "https://github.com/shop/manifests/compare/main" in pulled(repo, None).says
 
 
 def test_a_forge_that_does_not_answer_is_inconclusive():

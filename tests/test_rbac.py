@@ -518,6 +518,23 @@ def _http(pattern: str) -> str:
     return f"goal: {{all: [{{rollout: {{}}}}]}}\ntools: {{http: {{allow: ['{pattern}']}}}}\n"
 
 
+def test_what_a_repository_shall_cover_is_listed_with_what_scales_it(tmp_path: Path):
+    plan = written(
+        tmp_path,
+        """
+goal:
+  all:
+    - manifests: {select: {kind: Deployment}, matches: {spec: {replicas: 2}}}
+    - covers_cluster: {kind: Deployment, namespace: staging}
+scope: {namespaces: [shop]}
+""",
+    )
+    listed = {
+        grant.resource for grant in rbac.because(plan.playbook) if grant.namespace == "staging"
+    }
+    assert listed == {"deployments", "horizontalpodautoscalers"}
+
+
 def test_a_custom_resource_is_granted_by_its_name_in_whatever_group(tmp_path: Path):
     plan = written(
         tmp_path,

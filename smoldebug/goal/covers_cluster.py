@@ -1,6 +1,6 @@
 """covers_cluster: is there a manifest for every live object, and do the two agree?"""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,14 +52,17 @@ class Coverage:
 
 
 def covers_cluster(check: CoversClusterCheck, setting: Setting) -> Check:
-    """Raises UsageError where no check says in which manifests to look."""
+    """Raises UsageError where no check says in which manifests to look, or nothing in which of
+    several namespaces."""
     goal = setting.plan.playbook.goal
     beside = manifests_of(list(checks_of([*goal.all, *goal.any])))
     if not beside:
         raise UsageError("a covers_cluster check needs a manifests check beside it")
-    if not check.namespace and len(setting.namespaces) == 1:
-        check = msgspec.structs.replace(check, namespace=setting.namespaces[0])
-    label = f"a manifest for every live {kind_name(check.kind)}"
+    kind = kind_name(check.kind)
+    if setting.namespaces != ("",):
+        named = setting.namespace_of(kind, check.namespace)
+        check = msgspec.structs.replace(check, namespace=named)
+    label = f"a manifest for every live {kind}"
     label += f" of {check.namespace}" if check.namespace else ""
     measure = partial(_measure, check, beside[0], setting.world)
     return Check(label, "covers_cluster", measure, one_line(check.labels, 40))
@@ -67,24 +70,31 @@ def covers_cluster(check: CoversClusterCheck, setting: Setting) -> Check:
 
 def coverage(world: World, check: CoversClusterCheck, manifests: ManifestsCheck) -> Coverage:
     """The live objects, read now, against all of the repository that `manifests` looks at. Raises
-    what reading the cluster or the repository does."""
+    what reading the cluster or the repository does.
+
+    A manifest that the run adds covers its object. What is not live and what drifts is told of the
+    base branch: nobody has applied yet what the run proposes.
+    """
     kind, cluster = kind_name(check.kind), world.cluster
     made = rendering(world, proposed(world), manifests.paths)
-    described = _by_name(each for each in made.objects if each.ref.kind == kind)
+    base = rendering(world, world.repository.base_commit(), manifests.paths)
     live = {
         ref_of(item, kind): item
         for item in cluster.list(kind, check.namespace, labels=check.labels)
         if not _is_owned(item)
     }
-    found = {ref: _describing(ref, described, manifests.select) for ref in live}
-    matched = {id(each) for several in found.values() for each in several}
+    covering, before = (_describing(live, each.objects, manifests.select) for each in (made, base))
+    matched = {id(each) for several in before.values() for each in several}
     meant = Select(kind=kind, namespace=check.namespace, labels=check.labels)
-    named = (each for name, several in described.items() if name for each in several)
     return Coverage(
-        covered=tuple(ref for ref in live if found[ref]),
-        only_live=tuple(ref for ref in live if not found[ref]),
-        not_live=tuple(each for each in named if id(each) not in matched and selected(each, meant)),
-        drift=_drift(cluster, check.namespace, [(live[ref], found[ref]) for ref in live]),
+        covered=tuple(ref for ref in live if covering[ref]),
+        only_live=tuple(ref for ref in live if not covering[ref]),
+        not_live=tuple(
+            each
+            for each in base.objects
+            if each.ref.name and id(each) not in matched and selected(each, meant)
+        ),
+        drift=_drift(cluster, check.namespace, [(live[ref], before[ref]) for ref in live]),
         problems=made.problems,
     )
 
@@ -123,13 +133,6 @@ def _listed(names: Sequence[str], told: int) -> str:
 # --- which manifest describes it ------------------------------------------------------------
 
 
-def _by_name(made: Iterable[Rendered]) -> dict[str, list[Rendered]]:
-    found: dict[str, list[Rendered]] = {}
-    for each in made:
-        found.setdefault(each.ref.name, []).append(each)
-    return found
-
-
 def _is_owned(item: Object) -> bool:
     """Whether a controller made it of another object: nobody writes a manifest for that."""
     owners: list[Json] = dig(item, "metadata", "ownerReferences", default=[])
@@ -137,16 +140,20 @@ def _is_owned(item: Object) -> bool:
 
 
 def _describing(
-    ref: ObjectRef, described: Mapping[str, list[Rendered]], select: Select
-) -> list[Rendered]:
-    """Several where overlays overlap. One without a namespace is of any, where the goal asks for
-    none, else of those that a folder of its path is called after."""
-    this = Select(kind=ref.kind, namespace=ref.namespace, name=ref.name)
-    return [
-        each
-        for each in described.get(ref.name, ())
-        if selected(each, this) or not (each.ref.namespace or select.namespace)
-    ]
+    live: Iterable[ObjectRef], objects: Iterable[Rendered], select: Select
+) -> dict[ObjectRef, list[Rendered]]:
+    """The manifests of each object; several where overlays overlap. One without a namespace is of
+    any, where the goal asks for none, else of those that a folder of its path is called after."""
+    by_name: dict[str, list[Rendered]] = {}
+    for each in objects:
+        by_name.setdefault(each.ref.name, []).append(each)
+
+    def fits(each: Rendered, ref: ObjectRef) -> bool:
+        this = Select(kind=ref.kind, namespace=ref.namespace, name=ref.name)
+        anywhere = each.ref.kind == ref.kind and not (each.ref.namespace or select.namespace)
+        return anywhere or selected(each, this)
+
+    return {ref: [each for each in by_name.get(ref.name, ()) if fits(each, ref)] for ref in live}
 
 
 # --- drift ----------------------------------------------------------------------------------

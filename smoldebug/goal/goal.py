@@ -11,6 +11,7 @@ from smoldebug.errors import AccessDenied, NotFound, SmoldebugError, Unreachable
 from smoldebug.goal.check import Check, Measured, Setting
 from smoldebug.goal.command import command, python
 from smoldebug.goal.covers_cluster import covers_cluster
+from smoldebug.goal.edited import edited
 from smoldebug.goal.findings import findings
 from smoldebug.goal.http import http, tcp
 from smoldebug.goal.logic import all_of, any_of
@@ -43,6 +44,7 @@ KINDS: dict[str, Callable[[Any, Setting], Check]] = {
     "python": python,
     "findings": findings,
     "manifests": manifests,
+    "edited": edited,
     "covers_cluster": covers_cluster,
     "pull_request": pull_request,
 }
@@ -116,7 +118,7 @@ class Goal:
     def blind_spots(self) -> list[Gap]:
         """A goal about objects alone says nothing of what customers see. One about manifests is
         not expected to: nothing that runs has changed yet."""
-        seen = ("http", "tcp", "metric", "ratio", "command", "python", "manifests")
+        seen = ("http", "tcp", "metric", "ratio", "command", "python", "manifests", "edited")
         known = checks_of([*self._goal.all, *self._goal.any])
         if any(getattr(check, kind) for check in known for kind in seen):
             return []

@@ -1,34 +1,28 @@
 """pull_request: is the patch's pull request open, and did the checks of its last commit pass?"""
 
-from collections.abc import Sequence
-
-from smoldebug.clock import Clock
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
+from smoldebug.goal.edited import edited_at
 from smoldebug.goal.manifests import measured_at
-from smoldebug.playbook.patches import ManifestsCheck, PullRequestCheck
+from smoldebug.playbook.patches import PullRequestCheck
 from smoldebug.playbook.patchrules import manifests_of
 from smoldebug.playbook.rules import checks_of
 from smoldebug.records import CheckRun, Outcome, PullRequest
+from smoldebug.sources.forge.open import compare_url
 from smoldebug.sources.repository import Forge, Repository
-from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
 
 GRACE = 30.0  # seconds in which a forge may still begin to check what it was sent
 
 
 def pull_request(check: PullRequestCheck, setting: Setting) -> Check:
-    goal = setting.plan.playbook.goal
-    manifests = manifests_of(list(checks_of([*goal.all, *goal.any])))
     label = "pull request" + (", its checks passed" if check.checks == "passed" else "")
-    measure = _PullRequest(check.checks == "passed", manifests, setting.world, setting.clock)
-    return Check(label, "pull_request", measure)
+    return Check(label, "pull_request", _PullRequest(check.checks == "passed", setting))
 
 
 class _PullRequest:
-    def __init__(
-        self, passed: bool, manifests: Sequence[ManifestsCheck], world: World, clock: Clock
-    ) -> None:
-        self.passed, self.manifests, self.world, self.clock = passed, manifests, world, clock
+    def __init__(self, passed: bool, setting: Setting) -> None:
+        self.passed, self.playbook = passed, setting.plan.playbook
+        self.world, self.clock = setting.world, setting.clock
         self.first_seen: dict[str, float] = {}  # by commit
 
     def __call__(self, sample: int) -> Measured:
@@ -47,8 +41,12 @@ class _PullRequest:
 
     def conforms(self, commit: str) -> bool:
         """Whether there was nothing to patch. Nobody knows where no check looks at manifests."""
-        measured = (measured_at(each, self.world, commit) for each in self.manifests)
-        return bool(self.manifests) and all(each.outcome is Outcome.MET for each in measured)
+        goal = self.playbook.goal
+        checks = list(checks_of([*goal.all, *goal.any]))
+        seen = [measured_at(each, self.world, commit) for each in manifests_of(checks)]
+        if any(each.edited for each in checks):
+            seen.append(edited_at(self.playbook, self.world, commit))
+        return bool(seen) and all(each.outcome is Outcome.MET for each in seen)
 
     def of_checks(self, pull: PullRequest, forge: Forge) -> Measured:
         state = "a draft" if pull.draft and pull.state == "open" else pull.state
@@ -84,8 +82,8 @@ def _astray(pull: PullRequest, commit: str) -> str:
 
 
 def _by_hand(repository: Repository) -> str:
-    known = f"no forge is known for {repository.url}" if repository.url else "there is no remote"
-    return f"{known}: open it by hand, from branch {repository.branch}"
+    url = compare_url(repository.url, repository.base, repository.branch) or repository.url
+    return f"no forge is known: open it by hand: {url or repository.branch}"
 
 
 def _why(run: CheckRun) -> str:

@@ -1,6 +1,8 @@
-"""What would be applied of a run's repository, rendered once per commit: a commit never changes."""
+"""What is known of a commit of a run's repository, worked out once: a commit never changes."""
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from smoldebug.edits.documents import find
@@ -8,6 +10,7 @@ from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendering
 from smoldebug.sources.world import World
 
+T = TypeVar("T")
 _KEPT = 3  # commits of a run: its base, where its branch stood, what it proposes
 _known: WeakKeyDictionary[World, "_Known"] = WeakKeyDictionary()
 _lock = threading.Lock()  # the checks of a sample run side by side
@@ -16,7 +19,7 @@ _lock = threading.Lock()  # the checks of a sample run side by side
 class _Known:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.renderings: dict[tuple[str, tuple[str, ...]], Rendering] = {}
+        self.commits: dict[str, dict[object, object]] = {}
 
 
 def proposed(world: World) -> str:
@@ -26,15 +29,25 @@ def proposed(world: World) -> str:
 
 def rendering(world: World, commit: str, paths: tuple[str, ...]) -> Rendering:
     """All objects below these paths, and each problem once. Raises what reading a commit does."""
+
+    def make() -> Rendering:
+        tree = world.repository.tree(commit)
+        found = find(tree, paths)
+        made = render(tree, found)
+        return Rendering(made.objects, tuple(dict.fromkeys((*found.problems, *made.problems))))
+
+    return once(world, commit, paths, make)
+
+
+def once(world: World, commit: str, what: object, make: Callable[[], T]) -> T:
+    """What `make` returns for a commit, from the first time on; what it raises is not kept."""
     with _lock:
         known = _known.setdefault(world, _Known())
     with known.lock:
-        if (commit, paths) not in known.renderings:
-            tree = world.repository.tree(commit)
-            found = find(tree, paths)
-            made = render(tree, found)
-            problems = tuple(dict.fromkeys((*found.problems, *made.problems)))
-            known.renderings[commit, paths] = Rendering(made.objects, problems)
-            for old in list(known.renderings)[:-_KEPT]:
-                del known.renderings[old]
-        return known.renderings[commit, paths]
+        of_commit = known.commits.setdefault(commit, {})
+        if what not in of_commit:
+            of_commit[what] = make()
+        for old in list(known.commits)[:-_KEPT]:
+            del known.commits[old]
+        made: T = of_commit[what]  # type: ignore[assignment]
+        return made

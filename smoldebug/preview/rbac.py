@@ -20,7 +20,7 @@ from smoldebug.records import ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.sources import targets
 from smoldebug.sources.http import service_of
-from smoldebug.sources.kinds import KINDS, find
+from smoldebug.sources.kinds import KINDS, find, kind_name
 from smoldebug.untrusted import one_line
 
 K = TypeVar("K")
@@ -181,6 +181,11 @@ class _Parts:
             verb = "get" if wanted.name else "list"
             space = wanted.namespace or self._spaces[0]
             yield from _on(wanted.kind, space, verb, name=wanted.name)
+        if covers := check.covers_cluster:
+            space = covers.namespace or (self._spaces[0] if len(self._spaces) == 1 else "")
+            scaled = kind_name(covers.kind) in CHANGES[ChangeKind.SCALE].on
+            for kind in (covers.kind, *(_HPA if scaled else ())):
+                yield from _on(kind, space, "list")
 
     def _rollout(self, target: str) -> Iterator[Grant]:
         for space in self._spaces if not target else ():
