@@ -4,8 +4,300 @@ Edits are made and committed in the run's own clone before anybody is asked. Wha
 once, is the commit (its id stands for every byte) with the pull request that follows it.
 """
 
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from smoldebug import __version__, pull_request
+from smoldebug.appliers.branches import COMMENT, TIP, marker
+from smoldebug.change import CHANGED, Executor, Outcome
+from smoldebug.coverage import counted
+from smoldebug.edits.draft import Draft, draft
+from smoldebug.edits.workspace import Workspace
+from smoldebug.errors import SmoldebugError, ToolError
+from smoldebug.events import AnyEvent, Drafted, Note
+from smoldebug.goal.covers_cluster import coverage
+from smoldebug.playbook.models import RunPlan
+from smoldebug.playbook.patches import GitTool, ManifestsCheck
+from smoldebug.playbook.rules import checks_of
+from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
+from smoldebug.sources.forge import codeowners
+from smoldebug.sources.forge.open import compare_url
+from smoldebug.sources.repository import Forge, Tree
+from smoldebug.sources.world import World
+
 UNCHANGED = "unchanged"  # state of the outcome where there is nothing to patch
 
 
+@dataclass
 class Patch:
-    pass
+    """The edits of one run. `patches` is a folder for patch files, in place of a push; `quotes` are
+    evidence for the pull request's text; `shown` masks secrets."""
+
+    plan: RunPlan
+    world: World
+    run: str
+    revision: str = ""  # of the playbook
+    patches: str = ""
+    quotes: Sequence[Quote] = ()
+    model: str = ""  # that may propose edits of its own, "" for none
+    shown: Callable[[str], str] = str
+    _done: Draft | None = field(default=None, init=False)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        return Workspace(self.world.repository, self._git)
+
+    # --- what code does ---------------------------------------------------------------------
+
+    def steps(self, executor: Executor) -> Generator[AnyEvent, None, Outcome]:
+        """Make the edits, commit, ask once, push, open the pull request; or say that there is
+        nothing to do. Raises what opening the repository does; nothing was pushed then."""
+        began = self.world.clock.monotonic()
+        done = self._done = self._drafted()
+        self.workspace.put(done.files)
+        refused = [row for row in done.edited if row.state == "refused"]
+        commit = "" if refused else self._committed()
+        yield self._event(done, commit, self.world.clock.monotonic() - began)
+        if refused:
+            return _incomplete(refused)
+        if commit and (self.patches or not self.workspace.repository.url):
+            return (yield from self._as_files(commit))
+        if commit:
+            outcome = yield from executor.execute(self._push(commit, self._why(), done.warnings))
+        elif self._unrequested():
+            outcome = yield from executor.execute(self.requested("", ""))
+        else:
+            return Outcome(UNCHANGED, f"nothing to do: {counted(done.edited)}")
+        if self.world.forge is None and outcome.state in CHANGED:
+            yield Note(self._by_hand())
+        return self._where_it_stands(outcome, executor)
+
+    def tell_failure(self, executor: Executor) -> Generator[AnyEvent, None, None]:
+        """Comment on the pull request of this run which of its checks failed, and why."""
+        opened = [c for c in executor.applied if c.change.kind is ChangeKind.PULL_REQUEST]
+        forge = self.world.forge
+        if not opened or forge is None:
+            return
+        try:
+            found = forge.find(self._git.branch)
+            checks = forge.checks(found.head) if found else ()
+        except SmoldebugError as error:
+            yield Note(f"the pull request cannot be commented on: {error}", "warning")
+            return
+        failed = [check.name for check in checks if check.state == "failed"]
+        if not failed:
+            return
+        reason = f"failed: {', '.join(failed)}"
+        body = pull_request.failure_comment(self.run, reason, checks, marker(self.run), self.shown)
+        comment = self._change(ChangeKind.PULL_REQUEST, {}, {COMMENT: body}, reason)
+        outcome = yield from executor.follow(comment, opened[-1])
+        yield Note(outcome.text)
+
+    # --- what tools and code propose ----------------------------------------------------------
+
+    def pushed(self, why: str) -> Change:
+        """Of what a model drafted: without a pull request, which it proposes by itself."""
+        if not self.workspace.files:
+            raise ToolError("nothing is drafted: patch_k8s_manifest drafts an edit")
+        change = self._push(self._committed(), why)
+        wanted = {f"/set/{name}": dict(values) for name, values in self._set_by_model()}
+        return replace(change, then=None, after={**change.after, **wanted})
+
+    def requested(self, title: str, summary: str) -> Change:
+        repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request
+        if self.world.forge is None or settings is None:
+            raise ToolError(f"no pull request can be opened here: {self._by_hand()}")
+        found = _open(self.world.forge, repository.branch)
+        facts = self._facts(summary, found)
+        after: dict[str, Json] = {
+            "/base": repository.base,
+            "/title": title or settings.title or pull_request.title(facts.edits, facts.edited),
+            "/body": pull_request.body(facts, self.shown),
+            "/draft": settings.draft,
+            "/labels": settings.labels,
+            "/reviewers": self._reviewers(),
+            "/assignees": settings.assignees,
+        }
+        return self._change(ChangeKind.PULL_REQUEST, _fields(found), after, self._why())
+
+    # --- parts ------------------------------------------------------------------------------
+
+    @property
+    def _git(self) -> GitTool:
+        return self.plan.playbook.tools.git or GitTool()
+
+    @cached_property
+    def _check(self) -> ManifestsCheck | None:
+        """Whose selection the edits have where they name none."""
+        goal = self.plan.playbook.goal
+        known = (each.manifests for each in checks_of([*goal.all, *goal.any]))
+        return next((each for each in known if each is not None), None)
+
+    @property
+    def _base(self) -> Tree:
+        repository = self.workspace.repository
+        return repository.tree(repository.base_commit())
+
+    def _drafted(self) -> Draft:
+        playbook = self.plan.playbook
+        return draft(self.workspace.tree, playbook.edits, self._check, playbook.scope.paths)
+
+    def _against_base(self) -> tuple[Edited, ...]:
+        """All that the pull request brings, also by commits of an earlier run."""
+        playbook = self.plan.playbook
+        return draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
+
+    def _committed(self) -> str:
+        facts = self._told(self._done.edited if self._done else ())
+        subject = self._git.message
+
+        def message(paths: tuple[str, ...]) -> str:
+            one = paths[0] if self._git.commit_per == "file" else ""
+            return pull_request.commit_message(facts, one, subject)
+
+        return self.workspace.commit(message) if self.workspace.files else ""
+
+    def _push(self, commit: str, why: str, notes: Sequence[str] = ()) -> Change:
+        tip = self.workspace.repository.tip()
+        change = self._change(
+            ChangeKind.GIT_COMMIT, {TIP: tip} if tip else {}, {TIP: commit}, why, notes
+        )
+        wants = self.plan.playbook.tools.pull_request is not None and self.world.forge is not None
+        return replace(change, then=self.requested("", "")) if wants else change
+
+    def _change(
+        self,
+        kind: ChangeKind,
+        before: dict[str, Json],
+        after: dict[str, Json],
+        why: str,
+        notes: Sequence[str] = (),
+    ) -> Change:
+        of = "Branch" if kind is ChangeKind.GIT_COMMIT else "PullRequest"
+        target = ObjectRef(of, "", self._git.branch)
+        return Change(kind, target, before, after, why, settle=0.0, notes=tuple(notes))
+
+    def _set_by_model(self) -> list[tuple[str, dict[str, Json]]]:
+        return sorted(self.workspace.set_by_model.items())
+
+    def _why(self) -> str:
+        return self.plan.playbook.description or pull_request.title(self.plan.playbook.edits, ())
+
+    def _told(self, edited: Sequence[Edited]) -> pull_request.Facts:
+        """What commits say."""
+        playbook = self.plan.playbook
+        return pull_request.Facts(
+            run=self.run,
+            version=__version__,
+            playbook=playbook.name,
+            revision=self.revision,
+            edits=playbook.edits,
+            edited=edited,
+            why=playbook.description,
+            incident=str(self.plan.inputs.get("incident") or ""),
+            quotes=self.quotes,
+            model=self.model if self.workspace.set_by_model else "",
+        )
+
+    def _facts(self, summary: str, found: PullRequest | None) -> pull_request.Facts:
+        """What the pull request says: all that it brings, and what it does not."""
+        uncovered, drift, problems = self._gaps()
+        kept = found.body if found else codeowners.template(self._base)
+        return replace(
+            self._told(self._against_base()),
+            problems=(*(self._done.problems if self._done else ()), *problems),
+            uncovered=uncovered,
+            drift=drift,
+            template=kept,
+            summary=summary,
+            writer=self.model if summary else "",
+        )
+
+    def _gaps(self) -> tuple[list[str], list[str], list[str]]:
+        """Live objects without a manifest, those that differ from theirs, what was not seen."""
+        goal = self.plan.playbook.goal
+        known = (each.covers_cluster for each in checks_of([*goal.all, *goal.any]))
+        check = next((each for each in known if each is not None), None)
+        if check is None or self._check is None:
+            return [], [], []
+        try:
+            seen = coverage(self.world, check, self._check)
+        except SmoldebugError as error:
+            return [], [], [f"the cluster: {error}"]
+        return [str(each) for each in seen.only_live], [str(each) for each in seen.drift], []
+
+    def _reviewers(self) -> list[str]:
+        repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request
+        if settings is None:
+            return []
+        asked = dict.fromkeys(settings.reviewers)
+        if settings.reviewers_from == "CODEOWNERS":
+            base = repository.base_commit()
+            new = repository.proposed or self.workspace.start
+            paths = [each.path for each in repository.files_changed(base, new)]
+            asked |= dict.fromkeys(codeowners.owners(codeowners.find(self._base), paths))
+        return list(asked)
+
+    def _unrequested(self) -> bool:
+        """Whether an earlier run pushed the branch and got no further."""
+        repository, forge = self.workspace.repository, self.world.forge
+        if forge is None or self.plan.playbook.tools.pull_request is None:
+            return False
+        tip = repository.tip()
+        if not tip or repository.within(tip, repository.base_commit()):
+            return False
+        return _open(forge, repository.branch) is None
+
+    def _as_files(self, commit: str) -> Generator[AnyEvent, None, Outcome]:
+        """Nothing is pushed: whoever gets the files does that."""
+        folder = Path(self.patches or self.run).absolute()
+        made = self.workspace.repository.format_patches(self.workspace.start, commit, folder)
+        yield Note(f"{len(made)} patch files in {folder}: git am {folder}/*.patch")
+        return Outcome(UNCHANGED, f"{len(made)} patch files written, nothing pushed")
+
+    def _by_hand(self) -> str:
+        repository = self.workspace.repository
+        url = compare_url(repository.url, repository.base, repository.branch)
+        return f"open the pull request by hand: {url or repository.url}"
+
+    def _where_it_stands(self, outcome: Outcome, executor: Executor) -> Outcome:
+        """Of a pull request that could not be opened after its branch was pushed."""
+        pushed = any(each.kind is ChangeKind.GIT_COMMIT for each in executor.changes)
+        if outcome.state in (*CHANGED, "pending") or not pushed:
+            return outcome
+        stays = f"Branch {self._git.branch} is pushed and stays; the same command goes on from it."
+        return replace(outcome, text=f"{outcome.text} {stays}")
+
+    def _event(self, done: Draft, commit: str, seconds: float) -> Drafted:
+        repository = self.workspace.repository
+        return Drafted(
+            repository=repository.name,
+            base=f"{repository.base} {repository.base_commit()[:7]}",
+            branch=repository.branch,
+            commit=commit,
+            edited=done.edited,
+            problems=done.problems,
+            seconds=round(seconds, 3),
+        )
+
+
+def _incomplete(refused: Sequence[Edited]) -> Outcome:
+    """All or nothing: a pull request that forgets two objects is what nobody wants."""
+    first = refused[0]
+    more = f"; and {len(refused) - 1} more" if refused[1:] else ""
+    where = f"{first.path}:{first.line} {first.ref}: {first.detail}"
+    return Outcome("refused", f"nothing was pushed, {len(refused)} cannot be edited: {where}{more}")
+
+
+def _open(forge: Forge, branch: str) -> PullRequest | None:
+    found = forge.find(branch)
+    return found if found and found.state == "open" else None
+
+
+def _fields(found: PullRequest | None) -> dict[str, Json]:
+    """As it is before the change; nothing, where it is opened by it."""
+    if found is None:
+        return {}
+    return {"/title": found.title, "/body": found.body, "/draft": found.draft}

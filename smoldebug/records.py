@@ -207,6 +207,7 @@ class Change:
     settle: float = 60.0  # seconds the goal is watched afterwards before anything else is tried
     manifest: Json = None  # an apply-object's: what is sent as it is
     then: "Change | None" = None  # carried out right after it, under the same approval
+    notes: tuple[str, ...] = ()  # what an approver must know of it
 
     def inverse(self) -> "Change":
         """What takes it back. That of an apply is a patch, of a create a delete."""

@@ -50,7 +50,8 @@ T = TypeVar("T")
 class Patching(Protocol):
     """What the tools for patches work on: the run's draft, and the changes it becomes."""
 
-    workspace: Workspace
+    @property
+    def workspace(self) -> Workspace: ...
 
     def pushed(self, why: str) -> Change:
         """Commit what is drafted, and the change that pushes the branch. Raises ToolError when

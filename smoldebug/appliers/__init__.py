@@ -1,5 +1,6 @@
 """How each family of changes is carried out, read back and compared. `change.py` is the caller."""
 
+from smoldebug.appliers.branches import BranchApplier, PullRequestApplier
 from smoldebug.appliers.differences import masked
 from smoldebug.appliers.objects import KubeApplier
 from smoldebug.appliers.processes import CommandApplier, ServerApplier
@@ -27,4 +28,7 @@ def appliers(
     found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
     found[ChangeKind.PROCESS_RESTART] = server
     found[ChangeKind.RUN_COMMAND] = command
+    if world.has_repository:
+        found[ChangeKind.GIT_COMMIT] = BranchApplier(world)
+        found[ChangeKind.PULL_REQUEST] = PullRequestApplier(world)
     return found

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smoldebug.cli import check, demo, lab, playbooks, resume, runs, triage, undo
+from smoldebug.cli import check, demo, lab, patch, playbooks, resume, runs, triage, undo
 
 app = typer.Typer(
     name="smoldebug",
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("triage", epilog=triage.EXAMPLES)(triage.triage)
+app.command("patch", epilog=patch.EXAMPLES)(patch.patch)
 app.command("undo", epilog=undo.EXAMPLES)(undo.undo)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)

@@ -1,6 +1,8 @@
 """`smoldebug check`: measure a playbook's goal. No model, no key, nothing is changed."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,8 +52,9 @@ def check(
 ) -> int:
     """Measure whether a playbook's goal holds, without a model, and without changing anything."""
     from smoldebug.cli.needs import FirstLook, goal_needs_cluster, metrics_url
-    from smoldebug.cli.options import load_plan
+    from smoldebug.cli.options import Options, load_plan
     from smoldebug.cli.places import must_exist
+    from smoldebug.cli.repositories import use_repository
     from smoldebug.cli.verdict import Told, status_of
     from smoldebug.clock import SystemClock
     from smoldebug.goal import Goal
@@ -68,6 +71,8 @@ def check(
         metrics_url=url,
         needs_cluster=needs_cluster,
     )
+    clone = TemporaryDirectory(prefix="smoldebug-")  # of a playbook about a repository
+    use_repository(world, plan, Options(), Path(clone.name))
     try:
         if needs_cluster:
             must_exist(world, plan.playbook.scope.namespaces)
@@ -84,6 +89,7 @@ def check(
         verdict = _watch(goal, clock, patience, told) if wait else _once(goal, told)
     finally:
         world.close()
+        clone.cleanup()
     told.ended(verdict)
     return status_of(verdict, goal.unreachable)
 

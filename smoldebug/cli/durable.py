@@ -1,4 +1,4 @@
-"""`patch --from-run`: the live changes of a triage as edits of the manifests that own the objects."""
+"""`patch --from-run`: the live changes of a triage as edits of the manifests behind them."""
 
 from collections.abc import Sequence
 from dataclasses import replace

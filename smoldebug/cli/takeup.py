@@ -12,6 +12,7 @@ from smoldebug.cli.assemble import mask_key, uses_cluster
 from smoldebug.cli.changing import executor, guard, same_cluster, whereabouts, who
 from smoldebug.cli.kept import kept
 from smoldebug.cli.needs import metrics_url
+from smoldebug.cli.repositories import use_repository
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.events import Stamped
@@ -65,6 +66,7 @@ def reopened(folder: Path, past: Past) -> Iterator[tuple[Executor, Who]]:
         config=found.options.kubeconfig,
         needs_cluster=uses_cluster(playbook, metrics_url(playbook, found.options.prometheus)),
     )
+    use_repository(world, found.plan, found.options, folder)
     try:
         place = whereabouts(world, past.run)
         same_cluster(past.started, place)

@@ -112,7 +112,7 @@ class Guard:
         said += disruption.warned(change, around)
         if right := privileges.raised(change.before, change.after):  # judge lets a rollback
             said.append(f"the earlier revision has more rights: {right}")
-        return (*said, *around.notes, *(f"could not be seen: {gap}" for gap in around.gaps))
+        return (*said, *change.notes, *around.notes, *(f"could not be seen: {gap}" for gap in around.gaps))
 
     def describe(self, change: Change, tally: Tally, files: int = 0) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""

@@ -19,8 +19,8 @@ from smoldebug.untrusted import one_line
 SHOWN = 20  # problems of one file in one error
 
 _LATER_VALUES = {
-    "on_failure": ("rollback", "keep-branch"),
-    "report": ("junit", "github", "pull_request"),
+    "on_failure": ("rollback",),
+    "report": ("junit", "github"),
     "allow_auto_when": ("uid", "server"),
 }
 

@@ -59,6 +59,14 @@ def open_forge(
     return _client(site, clock or SystemClock())
 
 
+def kind_at(settings: Settings, host: str) -> str:
+    """Whose token Git may use at a remote's host; "" for that of no forge."""
+    if settings.forge == "none":
+        return ""
+    remote = Remote("http", host.lower(), "")
+    return _choose(settings, remote if remote.loopback else Remote("https", host.lower(), ""))[0]
+
+
 def compare_url(remote_url: str, base: str, branch: str) -> str:
     """Where a person opens the pull request of a branch, on the public forges; else ""."""
     try:

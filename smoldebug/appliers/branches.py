@@ -1,0 +1,184 @@
+"""git-commit: moves the run's branch on the remote. pull-request: opens, updates or closes it.
+
+The commit is made in the run's own clone before anybody is asked; its id stands for every byte of
+it, so an approval of the id is one of exactly that diff. Undo moves the branch back (or away), and
+closes the pull request.
+"""
+
+from smoldebug.appliers.protocol import Preview
+from smoldebug.edits.fields import containers_changed
+from smoldebug.errors import ChangeRefused, NotFound
+from smoldebug.records import Change, FileChange, PullRequest, Surroundings
+from smoldebug.sources.repository import Forge, PullRequestText, Tree
+from smoldebug.sources.world import World
+from smoldebug.untrusted import one_line
+
+TIP = "/tip"
+COMMENT = "/comment"
+
+
+class BranchApplier:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def look(self, change: Change) -> Surroundings:
+        """The files of the commit. Raises ChangeRefused for a branch that is protected."""
+        repository, forge = self._world.repository, self._world.forge
+        if forge is not None and forge.protected(repository.branch):
+            raise ChangeRefused(f"the branch is protected: {repository.branch}")
+        old, new = self._range(change)
+        files = tuple(
+            _counted(each, repository.tree(old), repository.tree(new))
+            for each in repository.files_changed(old, new)
+        )
+        return Surroundings(files=files)
+
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        repository, (old, new) = self._world.repository, self._range(change)
+        command = f"git push {repository.url} {new[:12]}:refs/heads/{repository.branch}"
+        if TIP not in change.after:
+            command = f"git push {repository.url} --delete refs/heads/{repository.branch}"
+            return Preview(f"the branch is deleted; it stands at {old[:12]}", "", command)
+        said = "not asked"
+        if ask:
+            repository.push(new, change.before.get(TIP, ""), dry_run=True)
+            said = "accepted"
+        return Preview(repository.diff(old, new), said, command)
+
+    def renewed(self, change: Change) -> Change | None:
+        return None  # a commit on top of another one is another commit
+
+    def apply(self, change: Change, note: str) -> str:
+        repository = self._world.repository
+        new, old = change.after.get(TIP, ""), change.before.get(TIP, "")
+        repository.push(new, old)
+        moved = f"{old[:7] or 'new'}→{new[:7] or 'deleted'}"
+        return f"branch {repository.branch} of {repository.name} {moved}"
+
+    def holds(self, change: Change, note: str) -> bool:
+        return bool(self._world.repository.tip() == change.after.get(TIP, ""))
+
+    def drift(self, change: Change, note: str) -> str:
+        ours, now = change.after.get(TIP, ""), self._world.repository.tip()
+        if now == ours:
+            return ""
+        stands = f"now {now[:7]}" if now else "now deleted"
+        return f"branch {change.target.name}: ours {ours[:7]}, {stands}: somebody else moved it"
+
+    def _range(self, change: Change) -> tuple[str, str]:
+        """The commits to compare: from where the branch stands, or starts, to where it goes."""
+        old = change.before.get(TIP) or self._world.repository.base_commit()
+        return old, change.after.get(TIP) or self._world.repository.base_commit()
+
+
+def _counted(file: FileChange, old: Tree, new: Tree) -> FileChange:
+    before = b"" if file.status == "added" else old.read(file.path)
+    after = b"" if file.status == "deleted" else new.read(file.path)
+    return FileChange(
+        file.path, file.added, file.removed, containers_changed(before, after), file.status
+    )
+
+
+class PullRequestApplier:
+    """`after` holds its fields; without any it is closed. `/comment` alone is a comment on it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._commented: dict[str, str] = {}  # by the change's note: what was written
+
+    def look(self, change: Change) -> Surroundings:
+        return Surroundings()
+
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        forge = self._forge()
+        where = f"{forge.host}/{self._world.repository.name}"
+        if COMMENT in change.after:
+            return Preview(change.after[COMMENT], "", f"comment on the pull request at {where}")
+        text = _text(change)
+        found = forge.find(text.branch)
+        what = f"update #{found.number}" if _open(found) and found else "open"
+        draft = "draft " if text.draft else ""
+        lines = [f"{what} {draft}pull request: {text.title}", f"{text.branch} -> {text.base}"]
+        for name in ("labels", "reviewers", "assignees"):
+            if people := getattr(text, name):
+                lines.append(f"{name}: {', '.join(people)}")
+        command = f"pull request at {where}: {text.branch} into {text.base}"
+        return Preview("\n".join([*lines, "", text.body]), "not supported by forges", command)
+
+    def renewed(self, change: Change) -> Change | None:
+        return None
+
+    def apply(self, change: Change, note: str) -> str:
+        forge = self._forge()
+        found = forge.find(change.target.name)
+        if COMMENT in {**change.before, **change.after}:
+            return self._comment(forge, found, change, note)
+        if not change.after:
+            if found is None:
+                raise NotFound(f"no pull request of branch {change.target.name}")
+            forge.close(found.number)
+            return f"closed {found.url}"
+        if found is not None and _open(found):
+            return f"updated {forge.update(found.number, _text(change)).url}"
+        return f"opened {forge.open(_text(change)).url}"
+
+    def holds(self, change: Change, note: str) -> bool:
+        if COMMENT in {**change.before, **change.after}:
+            return note in self._commented
+        found = self._forge().find(change.target.name)
+        if not change.after:  # a merged one is not gone
+            return found is None or found.state == "closed"
+        return found is not None and _open(found) and _same(found.body, change.after["/body"])
+
+    def drift(self, change: Change, note: str) -> str:
+        if COMMENT in change.after:
+            return ""
+        found = self._forge().find(change.target.name)
+        if found is None or not _open(found):
+            state = found.state if found else "gone"
+            return f"the pull request is {state}: what it brought is reverted by another one"
+        if not _same(found.body, change.after["/body"]):
+            return f"somebody else edited it: {found.url}"
+        return ""
+
+    def _comment(self, forge: Forge, found: PullRequest | None, change: Change, note: str) -> str:
+        if found is None:
+            raise NotFound(f"no pull request of branch {change.target.name}")
+        body = change.after.get(COMMENT, "Withdrawn: what it was about was taken back.")
+        forge.comment(found.number, body, marker(note))
+        self._commented[note] = body
+        return f"commented on {found.url}"
+
+    def _forge(self) -> Forge:
+        forge = self._world.forge
+        if forge is None:
+            raise ChangeRefused("no forge is known for this repository: open it by hand")
+        return forge
+
+
+def marker(note: str) -> str:
+    """An HTML comment that tells the comments of a run from all others, whatever change it is."""
+    return f"<!-- smoldebug {one_line(note, 80).split(' ')[0]} -->"
+
+
+def _text(change: Change) -> PullRequestText:
+    after = change.after
+    return PullRequestText(
+        base=after["/base"],
+        branch=change.target.name,
+        title=after["/title"],
+        body=after["/body"],
+        draft=bool(after.get("/draft")),
+        labels=tuple(after.get("/labels", ())),
+        reviewers=tuple(after.get("/reviewers", ())),
+        assignees=tuple(after.get("/assignees", ())),
+    )
+
+
+def _open(found: PullRequest | None) -> bool:
+    return found is not None and found.state == "open"
+
+
+def _same(one: str, other: str) -> bool:
+    """Forges turn line ends into their own and cut white space at the end."""
+    return one.replace("\r\n", "\n").strip() == other.replace("\r\n", "\n").strip()

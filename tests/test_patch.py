@@ -1,0 +1,429 @@
+"""A run that begins with edits: one approval, one push, one pull request, and what stops it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smoldebug.agent import Agent, Signals
+from smoldebug.appliers import CommandApplier, ServerApplier, appliers
+from smoldebug.change import Approver, Executor, Place
+from smoldebug.errors import AccessDenied, Conflict, UnreachableError
+from smoldebug.events import (
+    ChangeDecided,
+    ChangeProposed,
+    ChangeSettled,
+    Drafted,
+    GoalChecked,
+    Note,
+    RunEnded,
+    RunStarted,
+    Stamped,
+)
+from smoldebug.evidence import EvidenceStore
+from smoldebug.goal import Goal
+from smoldebug.guard import Guard
+from smoldebug.journal import Journal
+from smoldebug.ledger import ledger
+from smoldebug.model.scripted import ScriptedModel
+from smoldebug.notebook import Notebook
+from smoldebug.patch import Patch
+from smoldebug.playbook.load import load
+from smoldebug.playbook.models import RunPlan
+from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usage
+from smoldebug.redact import Redactor
+from smoldebug.run import Crew, run
+from smoldebug.sources.fake_repository import FakeForge, FakeRepository
+from smoldebug.sources.fakes import FakeClock, FakeProcesses, fake_world
+from smoldebug.status import ExitStatus
+from smoldebug.toolset import ToolContext, Toolset
+from tests.crews import yes
+
+PLAYBOOK = """\
+apiVersion: smoldebug.dev/v1
+name: add-flag
+description: Every Deployment of staging gets the flag.
+goal:
+  all:
+    - manifests:
+        paths: ["deploy/**"]
+        select: {kind: Deployment, namespace: staging}
+        every_container_has: {env: {name: FLAG, value: "on"}}
+    - pull_request: {checks: passed}
+  within: 10m
+scope: {paths: ["deploy/**"]}
+tools:
+  git: {base: main, branch: smoldebug/flag}
+  pull_request: {labels: [post-mortem]}
+edits:
+  - set_env: {name: FLAG, value: "on", if_different: IF_DIFFERENT}
+approval: APPROVAL
+on_failure: ON_FAILURE
+LIMITS
+"""
+STARTED = RunStarted(
+    "patch", "add-flag", "flags", "expert", "", (), "ask", 5.0, Usage(), repository="shop/manifests"
+)
+PASSED, FAILED = CheckRun("validate", "passed"), CheckRun("lint", "failed", detail="line 3: tabs")
+PENDING = CheckRun("validate", "pending")
+
+
+def deployment(name: str, env: str = "") -> bytes:
+    """One with a comment; `env` is the value of FLAG, where it has one."""
+    lines = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: staging}}
+spec:
+  template:
+    spec:
+      containers:
+        - name: app  # the only one
+          image: shop/{name}:1
+"""
+    lines += (
+        f'          env:\n            - name: FLAG\n              value: "{env}"\n' if env else ""
+    )
+    return lines.encode()
+
+
+def shop(**env: str) -> dict[str, bytes]:
+    """Two Deployments and a file that is none of anybody's business."""
+    files = {f"deploy/{name}.yaml": deployment(name, env.get(name, "")) for name in ("auth", "web")}
+    return {**files, "README.md": b"shop\n"}
+
+
+@dataclass
+class Patching:
+    tmp_path: Path
+    files: dict[str, bytes] = field(default_factory=shop)
+    runs: list[CheckRun] = field(default_factory=lambda: [PASSED])
+    approver: Approver = yes
+    approval: str = "ask"
+    if_different: str = "stop-and-ask"
+    on_failure: str = "keep-branch"
+    limits: str = ""
+    forge: Any = FakeForge
+    turns: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.repository = FakeRepository(self.files, branch="smoldebug/flag")
+        self.hub = self.forge(self.repository, self.runs) if self.forge else None
+        self.seen: list[Stamped] = []
+
+    def plan(self) -> RunPlan:
+        text = PLAYBOOK.replace("IF_DIFFERENT", self.if_different)
+        text = text.replace("APPROVAL", self.approval).replace("ON_FAILURE", self.on_failure)
+        path = self.tmp_path / "add-flag.yaml"
+        path.write_text(text.replace("LIMITS", self.limits), encoding="utf-8")
+        return load(str(path), {})
+
+    def play(self) -> RunEnded:
+        """A run of its own each time, on the same repository and forge."""
+        plan, clock = self.plan(), FakeClock()
+        world = fake_world(repository=self.repository, forge=self.hub, clock=clock)
+        self.repository.proposed = ""
+        evidence = EvidenceStore(clock)
+        notebook = Notebook(evidence)
+        patch = Patch(plan, world, "run1")
+        tools = Toolset([], lambda _: ToolContext(world, patch=patch), evidence, Redactor())
+        server = ServerApplier(self.tmp_path, clock, lambda url: True)
+        kinds = appliers(world, server, CommandApplier(FakeProcesses()))
+        self.cards: list[Card] = []
+        guard = Guard(plan.playbook)
+        self.executor = Executor(guard, kinds, self.asked, clock, Place("run1"))
+        model = ScriptedModel(self.turns)
+        if not self.turns:
+            model.model_id = "expert"  # there is nobody else
+        agent = Agent([model], tools, notebook, self.executor, Signals(), clock)
+        agent.usage = Usage(max_turns=3)
+        journal = Journal(self.tmp_path / f"{len(list(self.tmp_path.iterdir()))}.jsonl")
+        crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "run1", patch)
+        self.seen = list(run(plan, crew, STARTED))
+        journal.close()
+        ended = self.seen[-1].event
+        assert isinstance(ended, RunEnded)
+        return ended
+
+    def asked(self, card: Card) -> Decision:
+        self.cards.append(card)
+        return self.approver(card)
+
+    def of(self, kind: type) -> list[Any]:
+        return [stamped.event for stamped in self.seen if isinstance(stamped.event, kind)]
+
+    @property
+    def request(self) -> PullRequest:
+        found = self.hub.find("smoldebug/flag")
+        assert found is not None
+        return found
+
+
+def nobody(card: Card) -> Decision:
+    return Decision(Answer.PENDING, "nobody", "no terminal")
+
+
+# --- the way it should go -------------------------------------------------------------------------
+
+
+def test_one_approval_pushes_the_branch_and_opens_the_pull_request(tmp_path):
+    patching = Patching(tmp_path)
+    ended = patching.play()
+    assert (ended.status, ended.reason) == (ExitStatus.MET, "the goal is met")
+    assert [card.change.kind for card in patching.cards] == ["git-commit"]
+    kinds = [event.card.change.kind for event in patching.of(ChangeProposed)]
+    assert kinds == ["git-commit", "pull-request"]
+    assert patching.of(ChangeDecided)[1].decision.reason == "with C1"
+    request = patching.request
+    assert (request.state, request.draft, request.labels) == ("open", True, ("post-mortem",))
+    assert "FLAG=on in 2 Deployments of staging" in request.title
+    tree = patching.repository.tree(patching.repository.tip())
+    assert tree.read("deploy/web.yaml") == deployment("web", "on")
+    assert tree.read("README.md") == b"shop\n"
+
+
+def test_the_card_shows_every_file_and_the_pull_request_that_follows(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    (card,) = patching.cards
+    assert card.diff.count('+              value: "on"') == 2
+    assert card.limits == "2 of 50 files"
+    assert card.change.then is not None
+    assert card.change.then.after["/title"] == patching.request.title
+    assert card.dry_run == "accepted"
+
+
+def test_what_was_edited_is_told_before_anybody_is_asked(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    names = [type(stamped.event).__name__ for stamped in patching.seen]
+    assert names.index("Drafted") < names.index("ChangeProposed")
+    (drafted,) = patching.of(Drafted)
+    assert [row.state for row in drafted.edited] == ["changed", "changed"]
+    assert drafted.commit == patching.repository.tip()
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    tip = patching.repository.tip()
+    ended = patching.play()
+    assert ended.status is ExitStatus.MET
+    assert ended.reason == "nothing to do: 2 already so"
+    assert (patching.cards, patching.repository.tip(), len(patching.hub.pulls)) == ([], tip, 1)
+
+
+def test_a_base_that_conforms_needs_no_branch_and_no_pull_request(tmp_path):
+    patching = Patching(tmp_path, shop(auth="on", web="on"))
+    ended = patching.play()
+    assert (ended.status, ended.reason) == (ExitStatus.MET, "nothing to do: 2 already so")
+    assert (patching.repository.tip(), patching.hub.pulls) == ("", {})
+
+
+def test_pending_checks_are_waited_for(tmp_path):
+    patching = Patching(tmp_path, runs=[PENDING])
+
+    class Slow(FakeForge):
+        asked = 0
+
+        def checks(self, commit):
+            Slow.asked += 1
+            return (PENDING,) if Slow.asked < 4 else (PASSED,)
+
+    patching.hub = Slow(patching.repository)
+    ended = patching.play()
+    assert ended.status is ExitStatus.MET
+    assert Slow.asked >= 4
+
+
+def test_without_a_forge_the_branch_is_pushed_and_a_person_told_what_to_open(tmp_path):
+    patching = Patching(tmp_path, forge=None)
+    ended = patching.play()
+    assert ended.status is ExitStatus.INCONCLUSIVE
+    assert patching.repository.tip()
+    notes = [str(event.text) for event in patching.of(Note)]
+    assert any("by hand" in note for note in notes)
+
+
+# --- what stops it --------------------------------------------------------------------------------
+
+
+def test_failing_checks_keep_the_branch_and_are_explained_on_the_pull_request(tmp_path):
+    patching = Patching(tmp_path, runs=[PASSED, FAILED])
+    ended = patching.play()
+    assert ended.status is ExitStatus.NOT_MET
+    assert "lint" in ended.reason
+    assert patching.request.state == "open"
+    ((_, body),) = patching.hub.comments.items()
+    assert "line 3: tabs" in body
+
+
+def test_failing_checks_may_be_undone(tmp_path):
+    patching = Patching(tmp_path, runs=[FAILED], on_failure="undo")
+    ended = patching.play()
+    assert ended.status is ExitStatus.UNDONE
+    assert (patching.repository.tip(), patching.request.state) == ("", "closed")
+
+
+def test_nobody_to_ask_suspends_the_run_before_anything_is_pushed(tmp_path):
+    patching = Patching(tmp_path, approver=nobody)
+    assert patching.play().status is ExitStatus.NEEDS_APPROVAL
+    assert (patching.repository.tip(), patching.hub.pulls) == ("", {})
+
+
+def test_another_value_is_asked_about_even_under_auto(tmp_path):
+    patching = Patching(tmp_path, shop(auth="off"), approval="auto", approver=nobody)
+    assert patching.play().status is ExitStatus.NEEDS_APPROVAL
+    (card,) = patching.cards
+    assert any("off" in warning for warning in card.warnings)
+    assert patching.repository.tip() == ""
+
+
+@pytest.mark.parametrize(("how", "value"), [("overwrite", "on"), ("skip", "off")])
+def test_another_value_may_be_overwritten_or_left(tmp_path, how, value):
+    patching = Patching(tmp_path, shop(auth="off"), if_different=how, approval="auto")
+    ended = patching.play()
+    tree = patching.repository.tree(patching.repository.tip())
+    assert tree.read("deploy/auth.yaml") == deployment("auth", value)
+    assert (ended.status is ExitStatus.MET) == (how == "overwrite")
+
+
+def test_one_object_that_cannot_be_edited_keeps_all_from_being_pushed(tmp_path):
+    aliased = deployment("auth").replace(
+        b"image:", b"env: &env []\n          x: *env\n          image:"
+    )
+    patching = Patching(tmp_path, {**shop(), "deploy/auth.yaml": aliased})
+    ended = patching.play()
+    assert ended.status is ExitStatus.NOT_MET
+    assert ended.reason.startswith("nothing was pushed, 1 cannot be edited: deploy/auth.yaml")
+    assert patching.repository.tip() == ""
+
+
+def test_a_file_outside_the_scope_is_refused_by_the_guard_too(tmp_path):
+    patching = Patching(tmp_path)
+    plan = patching.plan()
+    guard = Guard(plan.playbook)
+    world = fake_world(repository=patching.repository, forge=patching.hub)
+    repository = patching.repository
+    commit = repository.commit(repository.base_commit(), {"README.md": b"mine\n"}, "x")
+    patch = Patch(plan, world, "run1")
+    change = patch._push(commit, "because")
+    kinds = appliers(
+        world, ServerApplier(tmp_path, FakeClock(), bool), CommandApplier(FakeProcesses())
+    )
+    executor = Executor(guard, kinds, yes, FakeClock(), Place("run1"))
+    with pytest.raises(StopIteration) as done:
+        next(executor.execute(change))
+    assert "outside scope.paths: README.md" in done.value.value.text
+
+
+def test_more_files_than_the_limit_are_refused(tmp_path):
+    patching = Patching(tmp_path, limits="limits: {files: 1}")
+    ended = patching.play()
+    assert ended.status is ExitStatus.NOT_MET
+    assert "it would change 2 files, limits.files is 1" in ended.reason
+    assert patching.repository.tip() == ""
+
+
+def test_more_lines_than_the_limit_are_refused(tmp_path):
+    patching = Patching(tmp_path, limits="limits: {changed_lines_per_container: 1}")
+    ended = patching.play()
+    assert "limits.changed_lines_per_container is 1" in ended.reason
+
+
+# --- what breaks in the middle --------------------------------------------------------------------
+
+
+class Refusing(FakeForge):
+    def open(self, text):
+        raise AccessDenied("the token may not open pull requests", "pull_requests: write")
+
+
+class Cut(FakeForge):
+    """The network is cut between the push and the pull request."""
+
+    def open(self, text):
+        raise UnreachableError("connection reset")
+
+
+@pytest.mark.parametrize("forge", [Refusing, Cut])
+def test_a_pull_request_that_cannot_be_opened_leaves_the_branch_and_a_rerun_goes_on(
+    tmp_path, forge
+):
+    patching = Patching(tmp_path, forge=forge)
+    ended = patching.play()
+    assert ended.status in (ExitStatus.NOT_MET, ExitStatus.INCONCLUSIVE)
+    tip = patching.repository.tip()
+    assert tip
+    patching.hub = FakeForge(patching.repository, [PASSED])
+    ended = patching.play()
+    assert ended.status is ExitStatus.MET
+    assert [card.change.kind for card in patching.cards] == ["pull-request"]
+    assert (patching.repository.tip(), patching.request.head) == (tip, tip)
+
+
+def test_a_branch_that_somebody_else_moved_is_left_alone(tmp_path):
+    patching = Patching(tmp_path)
+
+    def meanwhile(card: Card) -> Decision:
+        repository = patching.repository
+        theirs = repository.commit(repository.base_commit(), {"deploy/x.yaml": b"x: 1\n"}, "mine")
+        repository.push(theirs, "")
+        patching.theirs = theirs
+        return yes(card)
+
+    patching.approver = meanwhile
+    ended = patching.play()
+    assert ended.status is ExitStatus.NOT_MET
+    assert patching.repository.tip() == patching.theirs
+    assert patching.of(ChangeSettled)[-1].state == "failed"
+
+
+def test_a_branch_with_somebodys_commits_is_added_to(tmp_path):
+    patching = Patching(tmp_path)
+    repository = patching.repository
+    theirs = repository.commit(repository.base_commit(), {"deploy/x.yaml": b"x: 1\n"}, "mine")
+    repository.push(theirs, "")
+    assert patching.play().status is ExitStatus.MET
+    assert repository.within(theirs, repository.tip())
+
+
+def test_undo_closes_the_pull_request_and_takes_the_branch_away(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    states = [
+        event.state for event in patching.executor.take_back() if type(event) is ChangeSettled
+    ]
+    assert states == ["undone", "undone"]
+    assert (patching.repository.tip(), patching.request.state) == ("", "closed")
+
+
+def test_undo_is_blocked_where_it_was_merged_or_somebody_pushed(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    patching.hub.merge(1)
+    repository = patching.repository
+    repository.push(repository.commit(repository.tip(), {"a": b"b"}, "more"), repository.tip())
+    settled = [each for each in patching.executor.take_back() if type(each) is ChangeSettled]
+    assert [event.state for event in settled] == ["undo blocked", "undo blocked"]
+    assert "merged" in settled[0].detail
+    assert "somebody else moved it" in settled[1].detail
+
+
+def test_what_happened_is_in_the_ledger(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    assert [entry.state for entry in ledger(patching.seen).values()] == ["verified", "verified"]
+    assert patching.of(GoalChecked)[-1].verdict.outcome == "met"
+
+
+def test_a_push_that_is_refused_says_so(tmp_path):
+    patching = Patching(tmp_path)
+
+    def refuse(commit: str, expected: str, *, dry_run: bool = False) -> None:
+        raise Conflict("protected by a rule")
+
+    patching.repository.push = refuse  # type: ignore[method-assign]
+    ended = patching.play()
+    assert "protected by a rule" in ended.reason
