@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smoldebug.lab.forge.faults import Rule
@@ -31,9 +31,13 @@ class Answer:
     """`body` in one piece, or in chunks as they come."""
 
     status: int
-    body: bytes | Iterator[bytes]
+    body: bytes | Generator[bytes]
     content_type: str = "application/json; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def whole(self) -> "Answer":
+        """With the body in one piece, once all of it has come."""
+        return self if isinstance(self.body, bytes) else replace(self, body=b"".join(self.body))
 
 
 class ForgeError(Exception):

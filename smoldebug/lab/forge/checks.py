@@ -35,7 +35,7 @@ def configured(content: bytes) -> list[Command]:
     """The checks a `.lab-ci.yaml` names. Raises ToolError when it is not one."""
     try:
         document = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: month 13
         raise ToolError(f"{CONFIG} is no YAML: {error}") from None
     checks = document.get("checks") if isinstance(document, dict) else None
     if not isinstance(checks, list) or not all(map(_is_check, checks)):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from smoldebug.lab.forge.repository import ME, Bare, Changed
 from smoldebug.lab.forge.state import Check, Comment, Project, Pull, Status
@@ -28,7 +29,7 @@ class Documents:
     def user(self, login: str) -> Document:
         return {
             "login": login,
-            "id": 1 if login == ME else 2 + sum(login.encode()),
+            "id": 1 if login == ME else crc32(login.encode()),
             "node_id": f"U_{login}",
             "url": f"{self.api}/users/{login}",
             "html_url": f"{self.url}/{login}",

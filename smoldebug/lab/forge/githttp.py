@@ -1,7 +1,7 @@
 """Git's smart HTTP protocol, spoken by `git http-backend` itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from email.message import Message
 from signal import SIGKILL
 from typing import IO
@@ -19,11 +19,12 @@ _PATH = re.compile(
     rf"/(?P<owner>{NAME.pattern})/(?P<repo>{NAME.pattern})\.git"
     r"/(?P<page>info/refs|git-upload-pack|git-receive-pack)"
 )
+_REPOSITORY = re.compile(r"/[^/]+/[^/]+\.git/")
 _SERVICES = ("service=git-upload-pack", "service=git-receive-pack")
 
 
 def is_git(path: str) -> bool:
-    return ".git/" in path
+    return bool(_REPOSITORY.match(path))
 
 
 def answer(hub: Hub, method: str, target: str, headers: Message, body: IO[bytes]) -> Answer:
@@ -39,6 +40,10 @@ def answer(hub: Hub, method: str, target: str, headers: Message, body: IO[bytes]
     elif method != "POST":
         return as_text("Method not allowed.\n", 405)
     environment = _environment(hub, project, headers)
+    if match["page"] == "git-receive-pack" and (
+        fault := hub.faults.take("PUSH", f"/{project.full_name}")
+    ):
+        environment["FORGE_DENY"] = fault.message or "told to refuse"
     environment |= {"REQUEST_METHOD": method, "PATH_INFO": url.path, "QUERY_STRING": url.query}
     environment["CONTENT_LENGTH"] = str(body.seek(0, 2))
     body.seek(0)
@@ -49,7 +54,6 @@ def answer(hub: Hub, method: str, target: str, headers: Message, body: IO[bytes]
 
 def _environment(hub: Hub, project: Project, headers: Message) -> dict[str, str]:
     """What CGI and the pre-receive hook want to know."""
-    fault = hub.faults.take("PUSH", f"/{project.full_name}")
     protocol = headers.get("Git-Protocol") or ""
     environment = {
         **hub.env,
@@ -58,7 +62,6 @@ def _environment(hub: Hub, project: Project, headers: Message) -> dict[str, str]
         "REMOTE_USER": ME,
         "CONTENT_TYPE": headers.get("Content-Type") or "",
         "FORGE_PROTECTED": " ".join(project.protected),
-        "FORGE_DENY": (fault.message or "told to refuse") if fault else "",
     }
     if re.fullmatch(r"version=\d", protocol):
         environment["GIT_PROTOCOL"] = protocol
@@ -69,21 +72,18 @@ def _environment(hub: Hub, project: Project, headers: Message) -> dict[str, str]
 
 def _answer(process: Process) -> Answer:
     """A CGI answer: headers, an empty line, and a body that is still coming."""
-    status, headers = 200, dict[str, str]()
-    stream = process.stdout
-    if stream is None:
-        raise OSError("git http-backend has no output")
-    for line in iter(stream.readline, b""):
-        name, _, value = line.decode("latin-1").strip().partition(": ")
-        if not name:
-            break
+    headers = dict[str, str]()
+    while process.stdout and (line := process.stdout.readline().decode("latin-1").strip()):
+        name, _, value = line.partition(": ")
         headers[name] = value
     status = int(headers.pop("Status", "200")[:3])
-    content_type = headers.pop("Content-Type", "text/plain")
-    return Answer(status, _output(process), content_type, headers)
+    content_type = headers.pop("Content-Type", "")
+    if not content_type and status == 200:  # it said nothing at all
+        status, headers = 500, {}
+    return Answer(status, _output(process), content_type or "text/plain", headers)
 
 
-def _output(process: Process) -> Iterator[bytes]:
+def _output(process: Process) -> Generator[bytes]:
     with process:
         try:
             while process.stdout and (chunk := process.stdout.read1(_CHUNK)):  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ def _output(process: Process) -> Iterator[bytes]:
 
 def _pushed(hub: Hub, project: Project, answer: Answer) -> Answer:
     """The pull requests have followed before the one who pushed hears of it."""
-    body = b"".join(answer.body) if not isinstance(answer.body, bytes) else answer.body
+    whole = answer.whole()
     with hub.changing():
         hub.sync(project)
-    return Answer(answer.status, body, answer.content_type, answer.headers)
+    return whole

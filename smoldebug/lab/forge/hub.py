@@ -35,6 +35,9 @@ class Hub:
             for project in self.state.projects.values():
                 project.checks = [c for c in project.checks if c.status == "completed"]
                 self.sync(project)
+                for pull in project.pulls:
+                    if pull.open:
+                        self._start_checks(project, pull)
 
     def close(self) -> None:
         self._runner.close()
@@ -210,6 +213,8 @@ class Hub:
             pull.open, pull.closed = False, now()
             return
         moved = head != pull.head_sha
+        if not moved and base == pull.base_sha:
+            return
         if moved:
             pull.head_sha, pull.updated = head, now()
             bare.set_ref(f"refs/pull/{pull.number}/head", head)

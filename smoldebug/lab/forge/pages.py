@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 from smoldebug.lab.forge.answers import Answer, as_text, not_found
 from smoldebug.lab.forge.hub import NAME, Hub
 from smoldebug.lab.forge.state import Check, Project, Pull
+from smoldebug.untrusted import plain
 
 _REPO = rf"/(?P<owner>{NAME.pattern})/(?P<repo>{NAME.pattern})"
 _PULL = re.compile(rf"{_REPO}/pull/(?P<number>\d{{1,9}})")
@@ -31,7 +32,7 @@ def answer(hub: Hub, target: str) -> Answer:
             text = _compare(hub, hub.project(match["owner"], match["repo"]), *match.groups()[2:])
         else:
             raise not_found()
-    return as_text(text, headers={"X-Content-Type-Options": "nosniff"})
+    return as_text(plain(text), headers={"X-Content-Type-Options": "nosniff"})
 
 
 def state_of(pull: Pull) -> str:

@@ -27,7 +27,6 @@ from smoldebug.lab.forge.state import Comment, Project, Pull, Status, now
 PREFIX = "/api/v3"
 _PER_PAGE, _PER_PAGE_LIMIT = 30, 100
 _VERSION = "3.15.0"
-_NODE = re.compile(r"PR_(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
 
 def _route(method: str, path: str) -> Callable[[Handler], Handler]:
     """`{name}` matches one part of a path, `{name*}` the rest of it."""
-    pattern = re.sub(r"\{(\w+)\*\}", r"(?P<\1>.+)", path)
+    pattern = re.sub(r"\{(\w+)\*\}", r"(?P<\1>.+)", path.replace(".", r"\."))
     pattern = re.sub(r"\{(number|id)\}", r"(?P<\1>\\d{1,9})", pattern)
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
 
@@ -350,7 +349,7 @@ def _entry(call: Call, kind: str, blob: str, path: str, ref: str) -> Document:
     }
 
 
-@_route("GET", f"{_REPO}/compare/{{base}}...{{head*}}")
+@_route("GET", f"{_REPO}/compare/{{base*}}...{{head*}}")
 def _compare(call: Call) -> Document:
     base, head = (call.bare.resolve(call.words[side]) for side in ("base", "head"))
     if not base or not head:
@@ -430,6 +429,12 @@ def _is_merged(call: Call) -> None:
 def _merge(call: Call) -> Document:
     sha = call.hub.merge(call.project, call.pull, call.fields)
     return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
+
+
+@_route("GET", f"{_REPO}/pulls/{{number}}/reviews")
+def _reviews(call: Call) -> Listing:
+    """There is one user, who opened them all."""
+    return Listing([])
 
 
 @_route("GET", f"{_REPO}/pulls/{{number}}/requested_reviewers")
@@ -593,6 +598,7 @@ def _combined_status(call: Call) -> Document:
 
 
 @_route("GET", f"{_REPO}/commits/{{ref*}}/statuses")
+@_route("GET", f"{_REPO}/statuses/{{ref*}}")
 def _statuses(call: Call) -> Listing:
     sha = call.commit(call.words["ref"])
     found = [status for status in call.project.statuses if status.sha == sha][::-1]

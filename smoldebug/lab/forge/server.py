@@ -7,7 +7,7 @@ import logging
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
@@ -37,12 +37,13 @@ class Forge:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder, self.closing = folder, threading.Event()
         self.token = _token(folder / TOKEN)
+        self.hub = Hub(folder)
         try:
             self._http = _HttpServer(port, self)
         except OSError as error:
+            self.hub.close()
             raise UsageError(f"the forge cannot listen on port {port}: {error}") from None
         self.url = self._http.url
-        self.hub = Hub(folder)
         self._thread = self._http.start()
 
     @property
@@ -157,8 +158,9 @@ class _Handler(LoopbackHandler):
             with tempfile.SpooledTemporaryFile(_MEMORY) as body:
                 self._read(cast(IO[bytes], body))
                 self._send(self._answer_or_fault(cast(IO[bytes], body)))
-        except ForgeError as error:
-            self._send(error.answer())
+        except ForgeError as error:  # git shows its user what is plain text
+            git = githttp.is_git(self.path)
+            self._send(as_text(f"{error}\n", error.status) if git else error.answer())
         except _Dropped:
             self.close_connection = True
         except ConnectionError:
@@ -178,12 +180,17 @@ class _Handler(LoopbackHandler):
     def _read(self, body: IO[bytes]) -> None:
         """Read the request's body in any case: what is left of it would be taken for the next
         request. Raises ForgeError 413."""
-        limit = githttp.BODY_LIMIT if githttp.is_git(self.path) else _BODY_LIMIT
-        for chunk in self._chunks():
-            if body.tell() + len(chunk) > limit:
-                self.close_connection = True
-                raise ForgeError(413, "Request body is too large")
-            body.write(chunk)
+        pushes = githttp.is_git(self.path) and self._is_known()
+        limit = githttp.BODY_LIMIT if pushes else _BODY_LIMIT
+        try:
+            for chunk in self._chunks():
+                if body.tell() + len(chunk) > limit:
+                    self.close_connection = True
+                    raise ForgeError(413, "Request body is too large")
+                body.write(chunk)
+        except ValueError:  # a length that is no number
+            self.close_connection = True
+            raise ForgeError(400, "Bad Request") from None
         body.seek(0)
 
     def _chunks(self) -> Iterator[bytes]:
@@ -205,13 +212,12 @@ class _Handler(LoopbackHandler):
             yield chunk
 
     def _answer_or_fault(self, body: IO[bytes]) -> Answer:
-        rule = self.server.forge.faults.take(self.command, self.path)
+        told = self.path == "/lab/faults"  # the way out of a rule that meets everything
+        rule = None if told else self.server.forge.faults.take(self.command, self.path)
         if rule is None:
             return self._answer(body)
         if rule.after:
-            answer = self._answer(body)
-            if not isinstance(answer.body, bytes):
-                answer = Answer(answer.status, b"".join(answer.body), answer.content_type)
+            answer = self._answer(body).whole()
             self._carry_out(rule)
             return answer
         self._carry_out(rule)
@@ -282,9 +288,10 @@ class _Handler(LoopbackHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _send_stream(self, chunks: Iterator[bytes]) -> None:
+    def _send_stream(self, chunks: Generator[bytes]) -> None:
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for chunk in chunks:
-            self.send_chunk(chunk)
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                self.send_chunk(chunk)
         self.send_chunk(b"")
