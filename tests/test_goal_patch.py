@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from measuring import goal_of, plan_of
 from msgspec import structs
 
@@ -184,6 +186,20 @@ def test_a_goal_about_manifests_needs_no_look_at_customers():
     repo = repository(deployment("auth"))
     assert goal_of(manifests(), repository=repo).blind_spots() == []
     assert goal_of(Check(rollout=RolloutCheck()), repository=repo).blind_spots()
+
+
+def test_an_overlay_is_judged_as_it_is_rendered():
+    files = {
+        "deploy/base/kustomization.yaml": b"resources: [auth.yaml]\n",
+        "deploy/base/auth.yaml": file_of(deployment("auth", namespace="")),
+        "deploy/eu/kustomization.yaml": b"namespace: staging\nresources: [../base]\n",
+    }
+    outcome, says, _ = judged(FakeRepository(files))
+    assert outcome is NOT_MET
+    assert says == (
+        "deploy/base/auth.yaml:1 Deployment/staging/auth (kustomize deploy/eu): "
+        "container app: FEATURE_FLAG is not set"
+    )
 
 
 # --- edited -----------------------------------------------------------------------------------
@@ -426,6 +442,35 @@ def test_the_value_of_a_secret_is_never_told():
 def test_an_odd_manifest_does_no_harm(spec: dict[str, Any]):
     manifest = deployment("auth") | {"spec": spec}
     assert covered(repository(manifest), deployment("auth"))[0] is MET
+
+
+FIELDS = st.sampled_from(
+    [
+        "template",
+        "spec",
+        "containers",
+        "env",
+        "name",
+        "value",
+        "ports",
+        "$patch",
+        "labels",
+        "limits",
+    ]
+)
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(ODD, ODD)
+def test_whatever_a_manifest_holds_it_can_be_compared(metadata: Any, spec: Any):
+    manifest = deployment("auth") | {"spec": spec}
+    manifest["metadata"] |= {"labels": metadata, "annotations": metadata}
+    repo = repository(manifest)
+    assert covered(repo, deployment("auth"))[0] is not NOT_MET
 
 
 # --- pull_request -----------------------------------------------------------------------------
