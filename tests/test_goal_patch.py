@@ -22,6 +22,7 @@ from smoldebug.playbook.patches import (
     ManifestsCheck,
     PullRequestCheck,
     Select,
+    SetEnv,
     SetReplicas,
 )
 from smoldebug.records import CheckResult, CheckRun, ObjectRef, Outcome
@@ -222,6 +223,13 @@ def test_edits_that_would_change_something_are_not_made():
     result = edited(repo, SIX)
     assert (result.outcome, result.value) == (NOT_MET, 1)
     assert result.says.endswith(" Deployment/staging/auth: not edited")
+
+
+def test_a_value_that_an_edit_asks_about_is_not_edited_either():
+    edit = Edit(select=STAGING, set_env=SetEnv(name="FEATURE_FLAG", value="true"))
+    result = edited(repository(deployment("auth", flag="false")), edit)
+    assert result.outcome is NOT_MET
+    assert 'container app sets FEATURE_FLAG to "false"' in result.says
 
 
 def test_edits_that_would_change_nothing_are_made():

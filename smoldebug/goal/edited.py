@@ -10,6 +10,8 @@ from smoldebug.playbook.patchrules import manifests_of
 from smoldebug.playbook.rules import checks_of
 from smoldebug.sources.world import World
 
+_OPEN = ("changed", "differs", "refused")  # what another run of the edits would do, or could not
+
 
 def edited(check: EditedCheck, setting: Setting) -> Check:
     playbook, world = setting.plan.playbook, setting.world
@@ -23,7 +25,7 @@ def edited(check: EditedCheck, setting: Setting) -> Check:
 def edited_at(playbook: Playbook, world: World, commit: str) -> Measured:
     """The check, on one commit of the run's repository."""
     done = once(world, commit, "edited", lambda: _again(playbook, world, commit))
-    left = [row for row in done.edited if row.state in ("changed", "refused")]
+    left = [row for row in done.edited if row.state in _OPEN]
     if left:
         more = f"; and {len(left) - 1} more" if left[1:] else ""
         says = "not edited" if left[0].state == "changed" else outcome(left[0])
