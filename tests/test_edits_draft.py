@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldebug.edits.documents import MAX_BYTES, find, selected
-from smoldebug.edits.draft import draft
+from smoldebug.edits.draft import draft, judged
 from smoldebug.edits.globs import matches
-from smoldebug.edits.rendered import Rendered
+from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.errors import ToolError
 from smoldebug.playbook.patches import (
     Edit,
@@ -21,6 +21,7 @@ from smoldebug.playbook.patches import (
     SetImage,
     SetReplicas,
 )
+from smoldebug.records import Edited
 from smoldebug.sources.fakes import MemoryTree
 from smoldebug.sources.repository import TreeEntry
 
@@ -261,13 +262,18 @@ def test_selected_objects_are_edited_and_all_else_keeps_its_bytes():
 
 @pytest.mark.parametrize(
     ("if_different", "state", "files", "warned"),
-    [("stop-and-ask", "differs", 1, 1), ("overwrite", "changed", 1, 0), ("skip", "skipped", 0, 0)],
+    [
+        ("stop-and-ask", "differs", 1, 1),
+        ("overwrite", "changed", 1, 0),
+        ("skip", "skipped", 0, 0),
+    ],
 )
 def test_another_value_is_warned_of_or_overwritten_or_left(if_different, state, files, warned):
     tree = MemoryTree({"deploy/auth.yaml": manifest(env=env_entry("false"))})
     done = draft(tree, [set_flag(if_different=if_different)], CHECK)
     (row,) = done.edited
-    assert (row.state, row.detail) == (state, 'container app sets FLAG to "false"')
+    assert row.state == state
+    assert row.detail.removeprefix("before: ") == 'container app sets FLAG to "false"'
     assert len(done.files) == files
     assert (
         done.warnings == ('Deployment/staging/auth: container app sets FLAG to "false"',) * warned
@@ -348,6 +354,63 @@ def test_an_edit_may_have_a_selection_of_its_own():
     assert list(draft(tree, [edit], CHECK).files) == ["k8s/b.yaml"]
     assert list(draft(tree, [edit], None).files) == ["k8s/b.yaml"]
 
+
+# --- layers ---------------------------------------------------------------------------------
+
+
+def overlays():
+    top = b"namespace: %s\nresources:\n  - ../../base\n"
+    return MemoryTree(
+        {
+            "deploy/base/auth.yaml": manifest("auth", ""),
+            "deploy/base/kustomization.yaml": b"resources: [auth.yaml]\n",
+            "deploy/overlays/prod/kustomization.yaml": top % b"prod",
+            "deploy/overlays/staging/kustomization.yaml": top % b"staging",
+        }
+    )
+
+
+def test_what_all_overlays_want_is_edited_once_in_their_base():
+    everywhere = ManifestsCheck(select=Select(kind="Deployment"), matches={"a": 1})
+    done = draft(overlays(), [set_flag()], everywhere)
+    assert [row.via for row in done.edited] == [
+        "kustomize deploy/overlays/prod",
+        "kustomize deploy/overlays/staging",
+    ]
+    assert done.files == {"deploy/base/auth.yaml": manifest("auth", "", env=env_entry("true"))}
+
+
+def test_what_one_overlay_wants_is_not_edited_in_the_base():
+    tree = overlays()
+    done = draft(tree, [set_flag()], CHECK)
+    (row,) = done.edited
+    assert (row.state, row.ref.namespace, row.line) == ("changed", "staging", 0)
+    assert done.files
+    assert all(path.startswith("deploy/overlays/staging/") for path in done.files)
+    again = draft(MemoryTree({**tree.contents, **done.files}), [set_flag()], CHECK)
+    assert (states(again), again.files) == ({"auth": "already so"}, {})
+    scoped = draft(tree, [set_flag()], CHECK, ["deploy/base/**"])
+    assert (states(scoped), scoped.files) == ({"auth": "refused"}, {})
+
+
+def test_an_edit_counts_by_what_would_be_applied_afterwards():
+    tree = {"a.yaml": manifest("auth"), "b.yaml": manifest("cart"), "c.yaml": manifest("docs")}
+    edited = {**tree, "c.yaml": manifest("docs", env=env_entry("true"))}
+    before, after = (
+        Rendering(
+            tuple(Rendered(each.object, each) for each in find(MemoryTree(t), ["**"]).documents)
+        )
+        for t in (tree, edited)
+    )
+    key = ("a.yaml", 0, "", "")
+    row = Edited(before.objects[0].ref, "a.yaml", 1, "changed")
+    undone, stranger = judged(set_flag(), before, after, {key: row})
+    assert (undone.state, undone.detail) == ("refused", "the edit is undone by what comes after it")
+    assert (str(stranger.ref), stranger.state) == ("Deployment/staging/docs", "refused")
+    assert stranger.detail == "it is not selected, and would be changed too"
+
+
+# --- any tree -------------------------------------------------------------------------------
 
 _OBJECTS = st.lists(
     st.tuples(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -98,16 +99,23 @@ def objects(path: str, data: bytes) -> list[Document]:
     `deploy/x.yaml:12: why`, when it may hold some and is not YAML."""
     if b"apiVersion" not in data or b"kind" not in data:
         return []  # lock files and the like: large, and not always YAML
-    try:
+    with located(path):
         held = text.documents(data)
-    except ChangeRefused as error:
-        raise ChangeRefused(f"{path}:{str(error).removeprefix('line ')}") from error
     found: list[Document] = []
     for index, (line, item) in enumerate(held):
         for inside, each in _unfolded(item):
             if _is_object(each):
                 found.append(Document(path, index, each, line, inside))
     return found
+
+
+@contextmanager
+def located(path: str) -> Iterator[None]:
+    """Refusals of `edits.text`, `line 12: why`, as `deploy/x.yaml:12: why`."""
+    try:
+        yield
+    except ChangeRefused as error:
+        raise ChangeRefused(f"{path}:{str(error).removeprefix('line ')}") from error
 
 
 def _unfolded(item: Json) -> Iterator[tuple[str, Json]]:

@@ -11,6 +11,7 @@ from smoldebug.edits.documents import (
     doubled,
     find,
     found_again,
+    located,
     nowhere,
     selected,
 )
@@ -86,7 +87,7 @@ class _Drafting:
         was = dict(self.files)
         rows = self._rows(edit, chosen)
         self._read_again({path for path in self.files if was.get(path) != self.files[path]})
-        self.edited += _judged(edit, before, self._rendering(paths), rows)
+        self.edited += judged(edit, before, self._rendering(paths), rows)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class _Drafting:
             except ChangeRefused as error:
                 rows[_key(each)] = _row(each, "refused", str(error))
         (action,) = actions_of(edit)
-        asks = getattr(getattr(edit, action), "if_different", "") == "stop-and-ask"
+        how = getattr(getattr(edit, action), "if_different", "")
         done: set[str] = set()
         for each, wanted, ways in _with_ways(wishes):
             try:
@@ -127,8 +128,7 @@ class _Drafting:
             except ChangeRefused as error:
                 rows[_key(each)] = _row(each, "refused", str(error))
                 continue
-            row = _row(each, _state(wanted, asks), "; ".join(wanted.differs), placed)
-            rows[_key(each)] = row
+            row = rows[_key(each)] = _row(each, *_outcome(wanted, how), placed)
             if row.state == "differs":
                 self.warnings += (f"{row.ref}: {says}" for says in wanted.differs)
         return {_key(each): rows[_key(each)] for each in chosen}
@@ -149,7 +149,8 @@ class _Drafting:
     @staticmethod
     def _written(tree: Tree, placed: Placed) -> bytes:
         if placed.content is None:
-            return text.edited(tree.read(placed.path), placed.index, placed.operations)
+            with located(placed.path):
+                return text.edited(tree.read(placed.path), placed.index, placed.operations)
         if placed.path in tree.files():
             raise ChangeRefused(f"it would be a new file, and there is one: {placed.path}")
         return placed.content
@@ -174,10 +175,15 @@ def _with_ways(
         yield each, wanted, frozenset(same)
 
 
-def _state(wanted: Wanted, asks: bool) -> str:
+def _outcome(wanted: Wanted, how: str) -> tuple[str, str]:
+    """The state of an object after its edit, and what else there is to say."""
+    differs = "; ".join(wanted.differs)
     if not wanted.operations:
-        return "skipped" if wanted.differs else "already so"
-    return "differs" if wanted.differs and asks else "changed"
+        return ("skipped" if differs else "already so"), differs
+    if differs and how == "stop-and-ask":
+        return "differs", differs
+    said = "left" if how == "skip" else "before"
+    return "changed", f"{said}: {differs}" if differs else ""
 
 
 def _row(rendered: Rendered, state: str, detail: str = "", placed: Sequence[str] = ()) -> Edited:
@@ -191,7 +197,7 @@ def _row(rendered: Rendered, state: str, detail: str = "", placed: Sequence[str]
 # --- judging --------------------------------------------------------------------------------
 
 
-def _judged(
+def judged(
     edit: Edit, before: Rendering, after: Rendering, rows: Mapping[_Key, Edited]
 ) -> Iterator[Edited]:
     """The rows, by what would be applied now: an edit that does not get there is refused, and so

@@ -141,8 +141,11 @@ def report_globs(globs: Iterable[str], report: Report) -> None:
 def report_patches(playbook: Playbook, checks: list[Check], report: Report) -> None:
     """What the parts of a playbook need of each other."""
     manifests = manifests_of(checks)
-    if len({check.repo for check in manifests}) > 1:
-        report("goal", "all its manifests checks must name the same repo")
+    edited = [check.edited for check in checks if check.edited is not None]
+    if len({*(each.repo for each in manifests), *(each.repo for each in edited)}) > 1:
+        report("goal", "all its checks of a repository must name the same repo")
+    if edited and not playbook.edits:
+        report("goal", "its edited check needs edits")
     if playbook.tools.git is None:
         if playbook.edits:
             report("edits", "need tools.git, the branch they are made on")
