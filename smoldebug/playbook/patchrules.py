@@ -144,8 +144,6 @@ def report_patches(playbook: Playbook, checks: list[Check], report: Report) -> N
     edited = [check.edited for check in checks if check.edited is not None]
     if len({*(each.repo for each in manifests), *(each.repo for each in edited)}) > 1:
         report("goal", "all its checks of a repository must name the same repo")
-    if edited and not playbook.edits:
-        report("goal", "its edited check needs edits")
     if playbook.tools.git is None:
         if playbook.edits:
             report("edits", "need tools.git, the branch they are made on")
