@@ -9,6 +9,7 @@ import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,11 +81,16 @@ class Shop:
     """A repository of its own: a client for it, and a clone."""
 
     def __init__(self, forge: Forge, client: Github, folder: Path, name: str) -> None:
-        self.forge, self.name = forge, name
+        self.forge, self.name, self._folder = forge, name, folder
         self.url = forge.create_repository(name, plain_folder(folder / "files"))
         self.api: Repository = client.get_repo(name)
-        Checkout(folder).ok("clone", "--quiet", with_token(forge, self.url), "clone")
-        self.clone = Checkout(folder / "clone")
+
+    @cached_property
+    def clone(self) -> Checkout:
+        bare = self.forge.folder / "repos" / f"{self.name}.git"  # quicker than through HTTP
+        pushes = f"remote.origin.pushurl={with_token(self.forge, self.url)}"
+        Checkout(self._folder).ok("clone", "--quiet", "--config", pushes, str(bare), "clone")
+        return Checkout(self._folder / "clone")
 
     def pull(self, branch: str = "fix", text: str = "replicas: 2\n") -> PullRequest:
         """A branch that is pushed, and a draft of it."""
@@ -156,6 +162,12 @@ def client(forge: Forge) -> Iterator[Github]:
         yield github
 
 
+@pytest.fixture(scope="module")
+def unchanged(forge: Forge, client: Github, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """For tests that leave it as it is."""
+    return Shop(forge, client, tmp_path_factory.mktemp("unchanged"), "shop/unchanged")
+
+
 _numbers = count(1)
 
 
@@ -188,28 +200,32 @@ def test_a_push_of_megabytes_arrives_whole(shop: Shop, tmp_path: Path) -> None:
     assert (tmp_path / "other/noise").read_bytes() == noise
 
 
-def test_a_compressed_request_is_understood(shop: Shop) -> None:
+def test_a_compressed_request_is_understood(unchanged: Shop) -> None:
     wants = b"0014command=ls-refs\n0014agent=git/2.39.50000"
-    path = f"/{shop.name}.git/git-upload-pack"
+    path = f"/{unchanged.name}.git/git-upload-pack"
     headers = {
-        "Authorization": f"Bearer {shop.forge.token}",
+        "Authorization": f"Bearer {unchanged.forge.token}",
         "Content_Type": "application/x-git-upload-pack-request",
         "Git_Protocol": "version=2",
     }
-    plain = ask(shop.forge, "POST", path, wants, **headers)
-    small = ask(shop.forge, "POST", path, gzip.compress(wants), Content_Encoding="gzip", **headers)
+    plain = ask(unchanged.forge, "POST", path, wants, **headers)
+    small = ask(
+        unchanged.forge, "POST", path, gzip.compress(wants), Content_Encoding="gzip", **headers
+    )
     assert b"refs/heads/main" in plain[2]
     assert (small[0], small[2]) == (200, plain[2])
 
 
-def test_git_without_the_token_is_asked_for_it(shop: Shop, tmp_path: Path) -> None:
-    path = f"/{shop.name}.git/info/refs?service=git-upload-pack"
-    status, headers, _ = ask(shop.forge, "GET", path)
+def test_git_without_the_token_is_asked_for_it(unchanged: Shop, tmp_path: Path) -> None:
+    path = f"/{unchanged.name}.git/info/refs?service=git-upload-pack"
+    status, headers, _ = ask(unchanged.forge, "GET", path)
     assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="lab forge"')
     wrong = b64encode(b"x:wrong").decode()
-    assert ask(shop.forge, "GET", path, Authorization=f"Basic {wrong}")[0] == 401
-    assert ask(shop.forge, "GET", path, Authorization="Basic ?")[0] == 401
-    told = Checkout(tmp_path).git("clone", shop.url.replace("//", "//x:wrong@"), "other").stderr
+    assert ask(unchanged.forge, "GET", path, Authorization=f"Basic {wrong}")[0] == 401
+    assert ask(unchanged.forge, "GET", path, Authorization="Basic ?")[0] == 401
+    told = (
+        Checkout(tmp_path).git("clone", unchanged.url.replace("//", "//x:wrong@"), "other").stderr
+    )
     assert "Authentication failed" in told
 
 
@@ -224,11 +240,13 @@ def test_git_without_the_token_is_asked_for_it(shop: Shop, tmp_path: Path) -> No
         "/shop/{name}.git/../../token",
     ],
 )
-def test_nothing_but_repositories_is_served(shop: Shop, path: str) -> None:
-    path = path.replace("{name}", shop.name.partition("/")[2])
-    status, _, body = ask(shop.forge, "GET", path, Authorization=f"token {shop.forge.token}")
+def test_nothing_but_repositories_is_served(unchanged: Shop, path: str) -> None:
+    path = path.replace("{name}", unchanged.name.partition("/")[2])
+    status, _, body = ask(
+        unchanged.forge, "GET", path, Authorization=f"token {unchanged.forge.token}"
+    )
     assert status == 404
-    assert shop.forge.token.encode() not in body
+    assert unchanged.forge.token.encode() not in body
 
 
 def test_a_protected_branch_takes_no_push(shop: Shop) -> None:
@@ -249,13 +267,13 @@ def test_a_protected_branch_takes_no_push(shop: Shop) -> None:
 # -- pull requests
 
 
-def test_the_forge_says_what_it_is(client: Github, shop: Shop) -> None:
+def test_the_forge_says_what_it_is(client: Github, unchanged: Shop) -> None:
     assert client.get_user().login == "lab-forge"
     assert client.get_rate_limit().rate.remaining > 0
     assert client.requester.requestJsonAndCheck("GET", "/meta")[1]["installed_version"]
-    assert shop.api.full_name == shop.name
-    assert shop.api.default_branch == "main"
-    assert shop.api.clone_url == shop.url
+    assert unchanged.api.full_name == unchanged.name
+    assert unchanged.api.default_branch == "main"
+    assert unchanged.api.clone_url == unchanged.url
 
 
 def test_a_pull_request_is_opened_as_a_draft_and_found(shop: Shop) -> None:
@@ -504,7 +522,7 @@ def test_a_configuration_of_checks_is_read_or_refused(content: bytes) -> None:
         commands = configured(content)
     except ToolError:
         return
-    assert all(command.name is not None and command.argv for command in commands)
+    assert all(command.argv for command in commands)
 
 
 # -- what goes wrong
@@ -523,39 +541,39 @@ def test_a_configuration_of_checks_is_read_or_refused(content: bytes) -> None:
     ],
 )
 def test_requests_fail_as_often_as_they_are_told(
-    shop: Shop, rule: Rule, status: int, message: str
+    unchanged: Shop, rule: Rule, status: int, message: str
 ) -> None:
-    path = f"/api/v3/repos/{shop.name}/pulls*"
+    path = f"/api/v3/repos/{unchanged.name}/pulls*"
     wanted = {"method": "GET", "path": path, "times": 2, "status": rule.status}
     wanted |= {"message": rule.message, "retry_after": rule.retry_after}
-    token = f"Bearer {shop.forge.token}"
+    token = f"Bearer {unchanged.forge.token}"
     body = json.dumps(wanted).encode()
-    assert ask(shop.forge, "POST", "/lab/faults", body, Authorization=token)[0] == 200
+    assert ask(unchanged.forge, "POST", "/lab/faults", body, Authorization=token)[0] == 200
     for _ in range(2):
-        error = refused(lambda: list(shop.api.get_pulls()))
+        error = refused(lambda: list(unchanged.api.get_pulls()))
         assert error.status == status
         assert message in json.dumps(error.data)
         if rule.retry_after:
             headers = {name.lower(): value for name, value in (error.headers or {}).items()}
             assert headers["retry-after"] == "7"
             assert (headers["x-ratelimit-remaining"] == "0") == (status == 429)
-    assert not list(shop.api.get_pulls())
+    assert not list(unchanged.api.get_pulls())
 
 
-def test_bad_credentials_and_bad_bodies_are_refused(shop: Shop) -> None:
-    with closing(client_of(shop.forge, "wrong")) as stranger:
+def test_bad_credentials_and_bad_bodies_are_refused(unchanged: Shop) -> None:
+    with closing(client_of(unchanged.forge, "wrong")) as stranger:
         error = refused(lambda: stranger.get_user().login)
     assert (error.status, error.data["message"]) == (401, "Bad credentials")
-    token = f"Bearer {shop.forge.token}"
-    path = f"/api/v3/repos/{shop.name}/pulls"
-    assert ask(shop.forge, "GET", path)[0] == 401
-    assert ask(shop.forge, "POST", path, b"{", Authorization=token)[0] == 400
-    assert ask(shop.forge, "POST", path, b"[]", Authorization=token)[0] == 400
-    assert ask(shop.forge, "POST", path, b" " * (2 << 20), Authorization=token)[0] == 413
-    assert ask(shop.forge, "GET", "/api/v3/nothing", Authorization=token)[0] == 404
-    assert ask(shop.forge, "GET", path, Authorization=token, Host="evil.example")[0] == 403
+    token = f"Bearer {unchanged.forge.token}"
+    path = f"/api/v3/repos/{unchanged.name}/pulls"
+    assert ask(unchanged.forge, "GET", path)[0] == 401
+    assert ask(unchanged.forge, "POST", path, b"{", Authorization=token)[0] == 400
+    assert ask(unchanged.forge, "POST", path, b"[]", Authorization=token)[0] == 400
+    assert ask(unchanged.forge, "POST", path, b" " * (2 << 20), Authorization=token)[0] == 413
+    assert ask(unchanged.forge, "GET", "/api/v3/nothing", Authorization=token)[0] == 404
+    assert ask(unchanged.forge, "GET", path, Authorization=token, Host="evil.example")[0] == 403
     origin = "https://evil.example"
-    assert ask(shop.forge, "GET", path, Authorization=token, Origin=origin)[0] == 403
+    assert ask(unchanged.forge, "GET", path, Authorization=token, Origin=origin)[0] == 403
 
 
 def test_the_network_is_cut_after_a_push_that_arrived(shop: Shop) -> None:

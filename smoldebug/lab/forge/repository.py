@@ -107,7 +107,7 @@ class Bare:
         """The commit that a branch, a tag or a (short) hash names; "" for none."""
         names = [f"refs/heads/{name}", f"refs/tags/{name}"]
         if re.fullmatch(r"[0-9a-f]{7,40}", name):
-            names.append(name)
+            names.insert(0 if len(name) == 40 else 2, name)
         for candidate in names:
             arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
             found = self._try(*arguments, f"{candidate}^{{commit}}")
@@ -154,15 +154,16 @@ class Bare:
 
     def changed(self, old: str, new: str) -> list[Changed]:
         """What `new` changes since it left `old` (`old...new`)."""
-        arguments = ("diff", "--no-renames", "-z", f"{old}...{new}")
-        words = {"A": "added", "D": "removed"}
-        fields = self._run(*arguments, "--name-status").split("\0")
-        status = dict(zip(fields[1::2], fields[::2], strict=False))
-        rows = (row.split("\t") for row in self._run(*arguments, "--numstat").split("\0") if row)
-        return [
-            Changed(path, words.get(status[path], "modified"), _count(added), _count(deleted))
-            for added, deleted, path in rows
-        ]
+        arguments = ("diff", "--no-renames", "--raw", "--numstat", "-z", f"{old}...{new}")
+        words, status, found = {"A": "added", "D": "removed"}, dict[str, str](), list[Changed]()
+        fields = iter(self._run(*arguments).split("\0"))
+        for field in fields:  # first ":MODES HASHES STATUS", PATH of each; then the counts of each
+            if field.startswith(":"):
+                status[next(fields)] = words.get(field[-1], "modified")
+            elif field:
+                added, deleted, path = field.split("\t", 2)
+                found.append(Changed(path, status[path], _count(added), _count(deleted)))
+        return found
 
     def diff(self, old: str, new: str, path: str) -> str:
         return self._run("diff", "--no-renames", f"{old}...{new}", "--", f":(literal){path}")
