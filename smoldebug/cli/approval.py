@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 from smoldebug.change import Approver
 from smoldebug.cli.changing import who
 from smoldebug.clock import Clock, SystemClock, duration
-from smoldebug.records import Answer, Card, ChangeKind, Decision, ObjectRef
+from smoldebug.records import IN_GIT, Answer, Card, ChangeKind, Decision, ObjectRef
 from smoldebug.untrusted import one_line
 from smoldebug.view import View
 
@@ -24,7 +24,7 @@ HELP = """\
 y  apply exactly the change shown above; what undoes it is recorded first
 n  do not apply it; your reason is told to the model
 e  show the evidence it rests on
-d  show the diff of the whole object
+d  show the whole diff: of the object, or of every file with the pull request's text
 s  (or p) suggest only: refuse this change and every later one of this run
 a  where it is offered: apply it, and every later one of just this kind without asking
 """
@@ -108,8 +108,7 @@ class _Asker:
         question = f"{KEYS}\n"
         if _reach(card) is not None:
             question += f"[a] yes for this run: {_words(card)}\n"
-        what = one_line(f"{card.id} {card.change.kind} {card.change.target}", 1000)
-        what = f"{what} on {one_line(card.context, 300) or 'no cluster'}\n"
+        what = f"{_named(card)}\n"
         self._say(f"{what}{question}" if card.diff.count("\n") > SHORT else question)
         while typed := self._choice(until):
             if decision := self._answer(card, typed, until):
@@ -181,10 +180,19 @@ def _remaining(seconds: float) -> str:
     return f"auto-no {minutes}:{rest:02d}"
 
 
+def _named(card: Card) -> str:
+    """`C1 scale Deployment/shop/auth on prod-eu`; a pull request that follows, too."""
+    change = card.change
+    what = one_line(f"{card.id} {change.kind} {change.target}", 1000)
+    if change.kind in IN_GIT:
+        return f"{what}, then {change.then.kind}" if change.then else what
+    return f"{what} on {one_line(card.context, 300) or 'no cluster'}"
+
+
 def _reach(card: Card) -> Reach | None:
     """What a yes for this run would cover; None where each one must be asked for."""
     change = card.change
-    if change.no_undo or card.warnings:
+    if change.no_undo or card.warnings or change.kind in IN_GIT:  # a yes is to one diff
         return None
     return change.kind, change.target.kind, change.target.namespace
 

@@ -4,6 +4,7 @@
 `cause.confidence`, follow from it and from the quotes (`Hypothesis.certainty`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +34,9 @@ def document(events: Iterable[Stamped]) -> dict[str, Json]:
         "cause": {"confidence": word.lower(), "hypotheses": [item.id for item in found]},
         "hypotheses": _plain(told.hypotheses),
         "evidence": [_evidence(step) for step in told.steps if step.answer.evidence],
+        "pull_request": _pull_request(told),
+        "edited": MASKS.json(_plain(told.drafted.edited)) if told.drafted else [],
+        "problems": list(told.drafted.problems) if told.drafted else [],
         "changes": [_change(told, change) for change in told.changes.values()],
         "gaps": _plain(told.gaps),
         "usage": _plain(told.usage),
@@ -67,9 +71,17 @@ def _started(told: Story) -> Mapping[str, Json]:
             for at, what in told.continued
         ],
         "namespaces": list(start.namespaces) if start else [],
+        "repository": start.repository if start else "",
         "mode": start.mode if start else "",
         "model": start.model if start else "",
     }
+
+
+def _pull_request(told: Story) -> Json:
+    if not (url := told.pull_request):
+        return None
+    number = re.search(r"/(\d{1,15})/?$", url)
+    return {"url": url, **({"number": int(number[1])} if number else {})}
 
 
 def _goal(told: Story) -> Mapping[str, Json]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from smoldebug.coverage import counted
 from smoldebug.events import Stamped
 from smoldebug.ledger import Entry
-from smoldebug.report.sections import gaps, next_steps, ruled_out
+from smoldebug.report.sections import gaps, next_steps, ruled_out, uncovered
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     BLOCKED,
@@ -15,6 +16,7 @@ from smoldebug.report.words import (
     cited,
     copyable,
     goal_words,
+    goes_with_branch,
     refusal,
     show_command,
     state_words,
@@ -36,6 +38,7 @@ def handover(events: Iterable[Stamped]) -> str:
     """Plain text, one fact per line."""
     told = story(events)
     lines = [_headline(told), *_cause(told), *_some("ruled out", ruled_out(told)), *_changes(told)]
+    lines += _coverage(told)
     lines += [*_proposed(told), *_some("not seen", gaps(told))]
     lines += _some("open", [line for line in next_steps(told) if not line.startswith("$ ")])
     return "\n".join(lines[:LIMIT]) + "\n"
@@ -50,6 +53,8 @@ def _headline(told: Story) -> str:
 
 def _cause(told: Story) -> list[str]:
     word, found = cause(told)
+    if told.patch and not found:
+        return []
     claims = [f"{item.claim} {cited(item.supports)}" for item in found] or ["not found"]
     return _some(f"cause {word}", claims[:1])
 
@@ -78,7 +83,16 @@ def _proposed(told: Story) -> list[str]:
     return [one_line(words, WIDTH), *map(_whole, commands)]
 
 
+def _coverage(told: Story) -> list[str]:
+    lines = [f"pull request: {told.pull_request}"] if told.pull_request else []
+    if told.drafted:
+        lines.append(one_line(f"coverage: {counted(told.drafted.edited)}", WIDTH))
+    return [*lines, *_some("not covered", uncovered(told))]
+
+
 def _take_back(told: Story, change: Entry) -> list[str]:
+    if goes_with_branch(told, change):
+        return []
     if undo := undo_command(told, change) or undo_by_hand(told, change):
         return [_whole(f"undo: {_command(told, undo)}")]
     blocked = change.detail.splitlines()[:EACH] if change.state == BLOCKED else []

@@ -48,6 +48,7 @@ def _facts(told: Story) -> str:
         "began": f"{told.began:%Y-%m-%d %H:%M:%S} UTC",
         "playbook": f"{start.playbook} {start.revision or '(not from a Git repository)'}",
         "cluster": start.context or "none",
+        "repository": start.repository,
         "namespaces": ", ".join(start.namespaces) or "none",
         "goal": start.goal,
         "model": start.model,

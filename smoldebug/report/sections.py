@@ -5,10 +5,19 @@ A line that starts with `$ ` is a command to copy. Text from the world is plain 
 
 from collections.abc import Iterable
 
+from smoldebug.coverage import (
+    MOST_FINE,
+    MOST_OPEN,
+    counted,
+    fine_rows,
+    open_rows,
+    outcome,
+    place,
+)
 from smoldebug.events import Stamped
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.ledger import Entry
-from smoldebug.records import Outcome, Section
+from smoldebug.records import ChangeKind, Outcome, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     BLOCKED,
@@ -22,6 +31,7 @@ from smoldebug.report.words import (
     cited,
     copyable,
     goal_words,
+    goes_with_branch,
     in_lines,
     moment,
     refusal,
@@ -55,6 +65,8 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("VERDICT", _verdict(told)),
             ("CAUSE", _cause(told)),
             ("CHANGED", changed(told)),
+            ("COVERAGE", _coverage(told)),
+            ("UNCOVERED", uncovered(told)),
             ("PROPOSED", proposed(told)),
             ("NOT SEEN", gaps(told)),
             ("RULED OUT", ruled_out(told)),
@@ -87,7 +99,8 @@ def _safe(line: str) -> str:
 
 
 def _verdict(told: Story) -> list[str]:
-    lines = [f"{verdict_words(told)} · {cause_words(told)}"]
+    about = "" if told.patch and not told.hypotheses else f" · {cause_words(told)}"
+    lines = [f"{verdict_words(told)}{about}"]
     if told.ended and told.ended.reason:
         lines.append(told.ended.reason)
     if told.verdict:
@@ -104,8 +117,9 @@ def _verdict(told: Story) -> list[str]:
 
 def _cause(told: Story) -> list[str]:
     word, found = cause(told)
-    if not found and not told.changes and told.status is ExitStatus.MET:
-        return []  # nothing was wrong: there is no cause to be unsure of
+    nothing_wrong = not told.changes and told.status is ExitStatus.MET
+    if not found and (nothing_wrong or told.patch):
+        return []  # there is no cause to be unsure of
     if not found:
         return ["UNKNOWN: no hypothesis is backed by a quote from the evidence"]
     lines = []
@@ -126,7 +140,7 @@ def changed(told: Story) -> list[str]:
     for change in told.applied:
         lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
         lines.append(audit_words(told, change))
-        if change.state != "verified":
+        if change.state != "verified" or change.card.change.kind is ChangeKind.PULL_REQUEST:
             lines += plain(change.detail).splitlines()
         if change.stands:
             lines += _take_back(told, change)
@@ -136,10 +150,37 @@ def changed(told: Story) -> list[str]:
 def _take_back(told: Story, change: Entry) -> list[str]:
     if reason := change.card.change.no_undo:
         return [f"cannot be taken back: {reason}"]
+    if goes_with_branch(told, change):
+        return ["it is taken back with its branch"]
     undo, back = undo_command(told, change), undo_by_hand(told, change)
     lines = ["to take it back:", f"$ {undo}"] if undo else []
     if back:
         lines += ["or by hand:" if undo else "to take it back by hand:", *_command(told, back)]
+    return lines
+
+
+def _coverage(told: Story) -> list[str]:
+    """What an edit reached, of many objects the first."""
+    if (draft := told.drafted) is None:
+        return []
+    rows = fine_rows(draft.edited)
+    lines = [f"{counted(draft.edited)} in {draft.repository}: {draft.base} → {draft.branch}"]
+    lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in rows[:MOST_FINE]]
+    more = len(rows) - MOST_FINE
+    return [*lines, f"… and {more} more"] if more > 0 else lines
+
+
+def uncovered(told: Story) -> list[str]:
+    """What an edit did not reach, and what lives where no manifest describes it."""
+    lines: list[str] = []
+    if draft := told.drafted:
+        lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in open_rows(draft.edited)]
+        lines += draft.problems
+    more = len(lines) - MOST_OPEN
+    lines = [*lines[:MOST_OPEN], f"… and {more} more"] if more > 0 else lines
+    for result in told.verdict.results if told.verdict else ():
+        if result.kind == "covers_cluster":  # `12 of 13 live have one; only in the cluster: x`
+            lines += result.says.split("; ")[1:]
     return lines
 
 
@@ -212,6 +253,8 @@ def _next_for(told: Story, change: Entry) -> list[str]:
     if change.state in ("undo failed", "cannot be undone"):
         return [f"put {target} back by hand: {change.detail}"]
     made = change.card.change
+    if told.status is ExitStatus.MET and made.kind is ChangeKind.PULL_REQUEST and change.stands:
+        return [f"review and merge {told.pull_request}"] if told.pull_request else []
     lasts = told.status is ExitStatus.MET and change.stands and not told.demo
     if lasts and made.after and made.kind in KUBE_KINDS:
         lasting = wanted(made)
@@ -222,6 +265,8 @@ def _next_for(told: Story, change: Entry) -> list[str]:
 def checked(told: Story) -> list[str]:
     """What code checked of what was claimed, and what reads as if it was written to a machine."""
     quotes = told.quotes
+    if told.patch and not quotes and not told.flagged:
+        return []
     found = sum(quote.verified for quote in quotes)
     lines = [f"{found} of {len(quotes)} quotes found word for word in the evidence"]
     if not quotes:

@@ -10,6 +10,7 @@ from smoldebug.events import (
     ChangeProposed,
     ChangeSettled,
     Continued,
+    Drafted,
     EvidenceRecorded,
     FirstCard,
     GoalChecked,
@@ -24,6 +25,7 @@ from smoldebug.events import (
 )
 from smoldebug.ledger import Entry, Ledger
 from smoldebug.records import (
+    ChangeKind,
     Decision,
     Gap,
     Hypothesis,
@@ -35,6 +37,7 @@ from smoldebug.records import (
     Who,
 )
 from smoldebug.status import ExitStatus
+from smoldebug.untrusted import web_address
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Story:
     seconds: float = 0.0  # elapsed at the last event
     started: RunStarted | None = None
     first: FirstCard | None = None
+    drafted: Drafted | None = None  # the last edits of manifests
     baseline: Verdict | None = None
     verdict: Verdict | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -104,6 +108,23 @@ class Story:
     def demo(self) -> bool:
         """Was it a demo? Its cluster was gone when it was told."""
         return self.started is not None and self.started.command == "demo"
+
+    @property
+    def patch(self) -> bool:
+        """Was it about a pull request, and not about an incident?"""
+        return self.started is not None and self.started.command == "patch"
+
+    @property
+    def pull_request(self) -> str:
+        """Its http(s) address; "" where none is known."""
+        told = [
+            change.detail.rpartition(" ")[2]
+            for change in self.applied
+            if change.card.change.kind is ChangeKind.PULL_REQUEST and change.stands
+        ]
+        results = self.verdict.results if self.verdict else ()
+        told += [each.route for each in results if each.kind == "pull_request"]
+        return next(filter(None, map(web_address, told)), "")
 
     @property
     def closed(self) -> bool:
@@ -174,6 +195,8 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
     match event:
         case RunStarted():
             told.started = event
+        case Drafted():
+            told.drafted = event
         case GoalChecked():
             _goal(told, event, stamped.elapsed)
         case TurnStarted(usage=usage):

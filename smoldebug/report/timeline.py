@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
+from smoldebug.coverage import counted
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
     Continued,
+    Drafted,
     FirstCard,
     GoalChecked,
     Note,
@@ -64,6 +66,8 @@ def _words(event: AnyEvent) -> Iterator[str]:
 
 def _change(event: AnyEvent) -> Iterator[str]:
     match event:
+        case Drafted():
+            yield f"edited: {counted(event.edited)} in {event.repository}"
         case ChangeProposed(card=card):
             yield f"{card.id} proposed: {summary(card.change)}"
         case ChangeDecided(decision=decision):

@@ -1,16 +1,27 @@
 """The words every report shares: verdicts, changes, durations, how to take a change back."""
 
 import json
+import re
 import shlex
 import textwrap
 from dataclasses import replace
 from datetime import datetime
 
 from smoldebug.clock import duration
-from smoldebug.kubectl import KUBE_KINDS, kubectl_command, revisions
+from smoldebug.kubectl import KUBE_KINDS, in_git, kubectl_command, revisions
 from smoldebug.ledger import Entry
 from smoldebug.pointers import dotted
-from smoldebug.records import Answer, Change, Hypothesis, Json, Outcome, Quote, Verdict
+from smoldebug.records import (
+    IN_GIT,
+    Answer,
+    Change,
+    ChangeKind,
+    Hypothesis,
+    Json,
+    Outcome,
+    Quote,
+    Verdict,
+)
 from smoldebug.redact import Redactor
 from smoldebug.report.story import Step, Story
 from smoldebug.status import ExitStatus
@@ -35,7 +46,26 @@ _STATUS = {
 
 def verdict_words(told: Story) -> str:
     """`Fixed and verified; C1 undone later by anna at 09:12:03 UTC`."""
-    return "; ".join([_verdict(told), *(later_words(told, card) for card in told.later)])
+    words = _verdict(told)
+    if told.patch:
+        words = re.sub("Not fixed|Fixed and verified", _patched(told), words)
+    return "; ".join([words, *(later_words(told, card) for card in told.later)])
+
+
+def _patched(told: Story) -> str:
+    """`Pull request open, checks passed`: how far a patch got, by what stands of it."""
+    kinds = {change.card.change.kind for change in told.applied if change.stands}
+    if ChangeKind.PULL_REQUEST not in kinds:
+        pushed = ChangeKind.GIT_COMMIT in kinds
+        return "Branch pushed, no pull request" if pushed else "No pull request"
+    results = told.verdict.results if told.verdict else ()
+    checks = [result for result in results if result.kind == "pull_request"]
+    if any(result.pending for result in checks):
+        return "Pull request open, checks not finished"
+    if any(result.outcome is not Outcome.MET for result in checks):
+        return "Pull request open, checks not passed"
+    passed = any(result.value for result in checks)  # how many; there may be none
+    return f"Pull request open{', checks passed' if passed else ''}"
 
 
 def later_words(told: Story, card: str) -> str:
@@ -101,7 +131,7 @@ def cited(quotes: tuple[Quote, ...]) -> str:
 def fields(change: Change) -> str:
     """`spec.replicas 1 → 3`, comma-separated; of long values only that they differ, of a rollback
     its revisions."""
-    if told := revisions(change):
+    if told := revisions(change) or in_git(change):
         return told
     paths = dict.fromkeys((*change.before, *change.after))
     return ", ".join(_field(change, path) for path in paths)
@@ -136,7 +166,7 @@ def _value(values: Json, path: str) -> str:
 
 
 def summary(change: Change) -> str:
-    touched = fields(change) if change.kind in KUBE_KINDS else ""
+    touched = fields(change) if change.kind in (*KUBE_KINDS, *IN_GIT) else ""
     return f"{change.kind} {change.target}" + (f": {touched}" if touched else "")
 
 
@@ -211,9 +241,16 @@ def undo_command(told: Story, change: Entry) -> str:
     """What takes it back and proves it; "" where nothing does, or it would be refused."""
     if change.card.change.no_undo or change.state == BLOCKED or told.closed:
         return ""
-    others = sum(other.stands for other in told.changes.values()) > 1
-    only = ["--change", change.card.id] if others else []
+    standing = [other for other in told.changes.values() if other.stands]
+    together = all(other.card.change.kind in IN_GIT for other in standing)
+    only = [] if together or len(standing) == 1 else ["--change", change.card.id]
     return ours("undo", told.run, *only)
+
+
+def goes_with_branch(told: Story, change: Entry) -> bool:
+    """Is it a pull request that the undo of its branch takes back too?"""
+    kinds = (other.card.change.kind for other in told.applied if other.stands)
+    return change.card.change.kind is ChangeKind.PULL_REQUEST and ChangeKind.GIT_COMMIT in kinds
 
 
 def undo_by_hand(told: Story, change: Entry) -> str:

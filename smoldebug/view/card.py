@@ -7,17 +7,18 @@ from rich.text import Text
 
 from smoldebug.records import Card
 from smoldebug.untrusted import one_line
-from smoldebug.view.phrases import WARNS, WHOLE, card_rows, diff_lines, dry_run
+from smoldebug.view.phrases import WARNS, WHOLE, card_diff, card_rows, diff_lines, dry_run, where
+from smoldebug.view.unified import FILE
 
-_DIFF = {"-": "red", "+": "green", "@": "cyan"}
+_DIFF = {"-": "red", "+": "green", "@": "cyan", FILE: "bold", "…": "dim"}
 
 
-def approval_card(card: Card, goal: Text) -> RenderableType:
+def approval_card(card: Card, goal: Text, repository: str) -> RenderableType:
     """Without the equivalent command: in a box nobody could copy it."""
     change = card.change
     head = Text(one_line(f"{change.kind} {change.target}", WHOLE), style="bold", overflow="fold")
-    cluster = one_line(card.context, 300) or "no cluster"
-    where = Text.assemble("on ", (cluster, "bold yellow"), f" · {dry_run(card)}", overflow="fold")
+    on, name = where(card, repository).split(" ", 1)
+    place = Text.assemble(f"{on} ", (name, "bold yellow"), f" · {dry_run(card)}", overflow="fold")
     rows = Table.grid(padding=(0, 1))
     rows.add_column(no_wrap=True, min_width=9)
     rows.add_column(overflow="fold")
@@ -27,7 +28,7 @@ def approval_card(card: Card, goal: Text) -> RenderableType:
         if name == "expect":
             rows.add_row(Text("goal", style="dim"), goal)
     return Panel(
-        Group(head, where, Diff(card.diff), rows),
+        Group(head, place, Diff(card_diff(card)), rows),
         title=Text(one_line(f" PROPOSED CHANGE {card.id} ")),
         title_align="left",
         subtitle=Text(one_line(f" hash {card.digest} ", 80)),

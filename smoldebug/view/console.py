@@ -20,6 +20,7 @@ from smoldebug.events import (
     ChangeProposed,
     ChangeSettled,
     Continued,
+    Drafted,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -43,10 +44,15 @@ from smoldebug.view.phrases import (
     command,
     continued,
     count,
+    coverage,
+    covered,
     curves,
+    drafted,
     ended,
+    following,
     is_note,
     measured,
+    progress,
     result,
     settled,
     whole_command,
@@ -58,6 +64,12 @@ from smoldebug.view.stream import drawn_on
 FACTS = 6  # lines of the first card of one kind
 CURVES = 3
 EQUALS = " equals  "
+_EDITED = {
+    "changed": ("✓", "green"),
+    "already so": ("·", ""),
+    "refused": ("✗", "red"),
+    "": ("", ""),  # more of the line above
+}
 _SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "info": ("·", "")}
 
 
@@ -70,6 +82,7 @@ class ConsoleView:
         self._pinned = Pinned(clock)
         self._live: Live | None = None
         self._held = False  # until a change is decided
+        self._card: Card | None = None  # the last one
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
@@ -173,12 +186,15 @@ class ConsoleView:
             self._row("⚠", "bold red", Text(words, style="bold red"))
         if event.policies:
             self._row("", "", Text(one_line(f"policy {', '.join(event.policies)}", 400)))
+        if event.repository:
+            self._row("", "", Text(one_line(f"repository {event.repository}", 400)))
         self._start()
 
     def _checked(self, event: GoalChecked, stamped: Stamped) -> None:
         state = goal_state(event.verdict)
-        if state.plain != self._goal:  # the same again is only an age, and that is pinned
-            self._goal = state.plain
+        known = f"{state.plain} {progress(event.verdict)}"
+        if known != self._goal:  # the same again is only an age, and that is pinned
+            self._goal = known
             held = event.verdict.sample is Outcome.MET is not event.verdict.outcome
             says = "" if held else measured(event.verdict)
             self._row("goal", "bold", Text.assemble(state, "  ", says))
@@ -239,6 +255,14 @@ class ConsoleView:
     def _indented(self, text: str, style: str) -> None:
         self._row("", "", Text(text, style=style))
 
+    def _drafted(self, event: Drafted, stamped: Stamped) -> None:
+        what, onto = drafted(event)
+        self._print(Text.assemble((" EDITED", "bold"), f"  {what}", overflow="fold"))
+        self._row("", "", Text(onto, style="dim"))
+        for state, line in coverage(event):
+            symbol, style = _EDITED.get(state, ("⚠", "yellow"))
+            self._row(symbol, style, Text(line, style="" if state else "dim"))
+
     def _hypothesis(self, event: HypothesesChanged, stamped: Stamped) -> None:
         for item in event.hypotheses:
             word = item.certainty
@@ -251,10 +275,14 @@ class ConsoleView:
                 self._row(symbol, style, Text(words, style=style))
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> None:
+        card, before, self._card = event.card, self._card, event.card
+        if before and covered(card, before):
+            self._row("▸", "bold", Text(following(card, before.id)))
+            return
         self._held = self._live is not None
         self._stop()  # the panel would push the card's head off a small screen
-        self._print(approval_card(event.card, self._pinned.goal))
-        shown = command(event.card, EQUALS, self._console.width)
+        self._print(approval_card(card, self._pinned.goal, self._pinned.repository))
+        shown = command(card, EQUALS, self._console.width)
         self._command(EQUALS, shown.removeprefix(EQUALS))
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> None:
@@ -302,6 +330,7 @@ _SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
     GoalChecked: ConsoleView._checked,
     FirstCard: ConsoleView._first,
     Thought: ConsoleView._thought,
+    Drafted: ConsoleView._drafted,
     ToolAnswered: ConsoleView._answered,
     HypothesesChanged: ConsoleView._hypothesis,
     ChangeProposed: ConsoleView._proposed,

@@ -6,18 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from smoldebug.clock import duration
+from smoldebug.coverage import MOST_FINE, MOST_OPEN, counted, files, fine_rows, open_rows, place
 from smoldebug.events import (
     AnyEvent,
     ChangeSettled,
     Continued,
+    Drafted,
     EvidenceRecorded,
     ToolAnswered,
     ToolCalled,
 )
 from smoldebug.pointers import dotted
-from smoldebug.records import Card, Change, ChangeKind, Fact, Json, Outcome, Quote, Usage, Verdict
+from smoldebug.records import (
+    IN_GIT,
+    Card,
+    Change,
+    ChangeKind,
+    Fact,
+    Json,
+    Outcome,
+    Quote,
+    Usage,
+    Verdict,
+)
 from smoldebug.redact import Redactor
 from smoldebug.untrusted import clip, one_line, plain
+from smoldebug.view import unified
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
 WARNS = "⚠"
@@ -68,10 +82,18 @@ def _cut(line: str, limit: int) -> str:
 
 
 def goal_word(verdict: Verdict) -> str:
-    """`MET`, `NOT MET`, `INCONCLUSIVE`; `NOT MET YET` while the window fills."""
+    """`MET`, `NOT MET`, `INCONCLUSIVE`; `NOT MET YET` while the window fills, `WAITING` for what
+    will be known later."""
+    if verdict.outcome is Outcome.INCONCLUSIVE and progress(verdict):
+        return "WAITING"
     if verdict.outcome is Outcome.NOT_MET and verdict.sample is Outcome.MET:
         return "NOT MET YET"
     return verdict.outcome.value.upper()
+
+
+def progress(verdict: Verdict) -> str:
+    """`1 of 3 checks passed; running: validate`: how far that is which is waited for."""
+    return " · ".join(item.says for item in verdict.results if item.pending)
 
 
 def window(verdict: Verdict) -> str:
@@ -194,13 +216,60 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
     rows = [(f"{WARNS} WARNING", text) for text in card.warnings]
     if card.managed and not any(card.managed.owner in text for text in card.warnings):
         rows += [("managed", f"by {card.managed}; it may put its own value back")]
-    rows += [
-        ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
-        ("expect", change.expects or "nothing was said of the goal"),
-        undo,
-        ("limits", card.limits),
-    ]
-    return [(name, one_line(text, WHOLE)) for name, text in rows]
+    if change.kind in IN_GIT:  # it rests on its diff, and changes nothing that runs
+        rows += [*_follows(change), ("why", change.why)]
+    else:
+        rows += [
+            ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
+            ("expect", change.expects or "nothing was said of the goal"),
+        ]
+    rows += [undo, ("limits", card.limits)]
+    return [(name, one_line(text, WHOLE)) for name, text in rows if text]
+
+
+def _follows(change: Change) -> Iterator[tuple[str, str]]:
+    """The pull request that an approval of a commit covers too."""
+    if change.then is None:
+        return
+    asked = change.then.after
+    draft = "draft " if asked.get("/draft") else ""
+    yield "then", f"{draft}pull request into {asked.get('/base')}: {asked.get('/title')}"
+    for name in ("labels", "reviewers", "assignees"):
+        if isinstance(named := asked.get(f"/{name}"), list | tuple):
+            yield name, ", ".join(map(str, named))
+
+
+def where(card: Card, repository: str) -> str:
+    """`on prod-eu`; of what is changed in Git `in shop/manifests on github.com, main -> fix`."""
+    if card.change.kind in IN_GIT:
+        return f"in {one_line(repository, 300) or 'its repository'}"
+    return f"on {one_line(card.context, 300) or 'no cluster'}"
+
+
+def covered(card: Card, by: Card | None) -> bool:
+    """Whether an approver has seen all of it on an earlier card, which says that it follows."""
+    if by is None or by.change.then is None:
+        return False
+    return card.change == by.change.then and set(card.warnings) <= set(by.warnings)
+
+
+def following(card: Card, by: str) -> str:
+    """`C2 pull-request PullRequest/fix, as C1 says`."""
+    return one_line(f"{card.id} {card.change.kind} {card.change.target}, as {by} says", WHOLE)
+
+
+def card_diff(card: Card) -> str:
+    """All of it; of a commit, or of a pull request's text, what a card has room for."""
+    if card.change.kind is ChangeKind.GIT_COMMIT:
+        return unified.shortened(card.diff)
+    if card.change.kind is ChangeKind.PULL_REQUEST:
+        return unified.head(_quoted(card.diff))
+    return card.diff
+
+
+def _quoted(text: str) -> list[str]:
+    """Lines that nobody takes for those of a diff, or for a row."""
+    return [f"  {line}" for line in unified.lines(text)]
 
 
 def dry_run(card: Card) -> str:
@@ -237,12 +306,22 @@ def diff_lines(text: str, width: int) -> Iterator[str]:
 
 
 def _chopped(line: str, width: int) -> list[str]:
+    if len(line) <= width and line.isascii():
+        return [line]
     from rich.cells import chop_cells  # measuring a goal draws nothing
 
     return chop_cells(line, max(width, 8)) or [""]
 
 
 def whole_diff(card: Card) -> str:
+    """Also of the text of a pull request, where one follows."""
+    if card.change.kind is ChangeKind.PULL_REQUEST:
+        return "\n".join(_quoted(card.diff))
+    if card.change.kind is ChangeKind.GIT_COMMIT:
+        asked = card.change.then.after if card.change.then else {}
+        text = [f"{asked.get('/title')}", "", *f"{asked.get('/body')}".split("\n")]
+        follows = ["pull request:", *_quoted("\n".join(text))] if asked else []
+        return "\n".join([*unified.lines(card.diff), *follows])
     return card.full_diff or f"{card.diff}\n(there is no diff of more than that)"
 
 
@@ -252,12 +331,41 @@ def settled(event: ChangeSettled) -> list[str]:
     return [one_line(head, WHOLE), *(one_line(line, WHOLE) for line in details)]
 
 
+def drafted(event: Drafted) -> tuple[str, str]:
+    """`12 changed, 1 refused in 12 files of shop/manifests`, and from where to where."""
+    what = f"{counted(event.edited)} in {count(files(event.edited), 'file')} of {event.repository}"
+    made = f"{event.branch} {event.commit[:7]}" if event.commit else "nothing to commit"
+    onto = one_line(f"{event.base} → {made}", WHOLE)
+    return one_line(what, WHOLE), f"{onto}  ({duration(event.seconds)})"
+
+
+def coverage(event: Drafted) -> Iterator[tuple[str, str]]:
+    """State and line of each object, first what a person must look at; "" for what belongs to the
+    line above, and for how many more there are."""
+    unmet, fine = open_rows(event.edited), fine_rows(event.edited)
+    rows = [*unmet[:MOST_OPEN], *fine[:MOST_FINE]]
+    for problem in event.problems[:MOST_OPEN]:
+        yield "refused", one_line(problem, WHOLE)
+    names = [(one_line(place(row), 300), one_line(str(row.ref), 300)) for row in rows]
+    wide, wider = (min(40, max((len(name[n]) for name in names), default=0)) for n in (0, 1))
+    for row, (at, ref) in zip(rows, names, strict=True):
+        via = f" ({one_line(row.via, 300)})" if row.via else ""
+        yield row.state, f"{at:{wide}}  {ref:{wider}}  {one_line(row.state)}{via}"
+        if row.detail:
+            yield "", f"  {one_line(row.detail, WHOLE)}"
+    more = len(event.edited) - len(rows) + max(0, len(event.problems) - MOST_OPEN)
+    if more:
+        yield "", f"… and {more} more"
+
+
 def continued(event: Continued, at: datetime) -> str:
     return one_line(f"{event.command} by {event.who} at {at:%Y-%m-%d %H:%M:%S} UTC", 300)
 
 
 def back_to(change: Change) -> str:
     """What an undo writes: `spec.replicas = 1`."""
+    if change.kind in IN_GIT:
+        return _taken_back(change)
     if change.from_revision and change.kind is ChangeKind.ROLLBACK:
         return f"the template of revision {change.from_revision}"
     parts, before = [], Redactor().fields(change.before)
@@ -269,6 +377,14 @@ def back_to(change: Change) -> str:
         value = f"= {json.dumps(before[path], default=str)}" if path in before else "removed"
         parts.append(f"{name} {one_line(value, 80)}")
     return one_line(", ".join(parts) or "as before", 300)
+
+
+def _taken_back(change: Change) -> str:
+    if change.kind is ChangeKind.PULL_REQUEST:
+        return f"the pull request is {'as before' if change.before else 'closed'}"
+    tip = one_line(str(change.before.get("/tip") or ""))[:7]
+    back = f"the branch goes back to {tip}" if tip else "the branch is deleted"
+    return f"{back}, {_taken_back(change.then)}" if change.then else back
 
 
 def curves(data: Json, width: int = 24) -> Iterator[str]:

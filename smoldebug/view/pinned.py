@@ -30,7 +30,7 @@ from smoldebug.events import (
 )
 from smoldebug.records import Hypothesis, Outcome, Usage, Verdict
 from smoldebug.untrusted import one_line
-from smoldebug.view.phrases import arguments, cited, goal_word, limits, measured, window
+from smoldebug.view.phrases import arguments, cited, goal_word, limits, measured, progress, window
 
 GOAL = {
     Outcome.MET: ("✓", "bold green"),
@@ -52,7 +52,8 @@ OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this 
 def goal_state(verdict: Verdict) -> Text:
     """`✗ NOT MET  ●○○ 1/3`."""
     symbol, style = GOAL[verdict.outcome]
-    if verdict.outcome is not Outcome.MET and verdict.sample is Outcome.MET:
+    hopeful = verdict.sample is Outcome.MET or progress(verdict)
+    if verdict.outcome is not Outcome.MET and hopeful:
         symbol, style = "▸", "bold yellow"
     filled = window(verdict)
     return Text.assemble((f"{symbol} {goal_word(verdict)}", style), "  " if filled else "", filled)
@@ -94,6 +95,10 @@ class Pinned:
         self._since += seconds
 
     @property
+    def repository(self) -> str:
+        return self._started.repository if self._started else ""
+
+    @property
     def goal(self) -> Text:
         """The goal as it stood when it was measured last, for places where this panel is not."""
         words = Text(one_line(self._started.goal, 300) + "\n" if self._started else "")
@@ -119,6 +124,7 @@ class Pinned:
         command, playbook = (start.command, start.playbook) if start else ("", "")
         names = [command, *([playbook] if playbook != command else []), f"run {self._run}"]
         where = "/".join(filter(None, (start.context, *start.namespaces))) if start else ""
+        where = where or self.repository.partition(" ")[0]
         mode = f" · {one_line(start.mode)}" if start else ""
         left = Text(f"── {one_line(' · '.join(names))} ", style="dim")
         right = Text.assemble(

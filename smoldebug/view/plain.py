@@ -11,6 +11,7 @@ from smoldebug.events import (
     ChangeProposed,
     ChangeSettled,
     Continued,
+    Drafted,
     FirstCard,
     GoalChecked,
     HypothesesChanged,
@@ -31,18 +32,25 @@ from smoldebug.view.phrases import (
     Recorded,
     age,
     arguments,
+    card_diff,
     card_rows,
     cited,
     command,
     continued,
+    coverage,
+    covered,
     diff_lines,
+    drafted,
     dry_run,
     ended,
+    following,
     goal_word,
     is_note,
     measured,
+    progress,
     result,
     settled,
+    where,
     whole_command,
     whole_diff,
     window,
@@ -56,6 +64,8 @@ class PlainView:
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal, self._measured = "", "not measured yet"
+        self._repository = ""
+        self._card: Card | None = None  # the last one
 
     def show(self, stamped: Stamped) -> None:
         for line in self._lines(stamped):
@@ -107,11 +117,14 @@ class PlainView:
 
     def _started(self, event: RunStarted, stamped: Stamped) -> Iterator[str]:
         yield f"smoldebug {event.command}  {event.playbook}  run {stamped.run}"
-        where = f"cluster {event.context}" if event.context else "no cluster"
+        cluster = f"cluster {event.context}" if event.context else "no cluster"
         names = f", namespaces {', '.join(event.namespaces)}" if event.namespaces else ""
         mode = MODES.get(event.mode, event.mode)
-        yield f"where   {one_line(f'{where}{names}; {mode}; model {event.model}', 300)}"
+        yield f"where   {one_line(f'{cluster}{names}; {mode}; model {event.model}', 300)}"
         yield f"goal    {one_line(event.goal, 300)}"
+        self._repository = event.repository
+        if event.repository:
+            yield f"repo    {one_line(event.repository, 300)}"
         for policy in event.policies:
             yield f"policy  {one_line(policy, 300)}"
         if event.break_glass:
@@ -121,8 +134,8 @@ class PlainView:
         verdict = event.verdict
         state = f"{goal_word(verdict)} {window(verdict)}".rstrip()
         self._measured = f"{state}: {measured(verdict)}"
-        if state != self._goal:
-            self._goal = state
+        if (known := f"{state} {progress(verdict)}") != self._goal:
+            self._goal = known
             yield f"goal    {self._measured}  ({duration(stamped.elapsed)})"
 
     def _first(self, event: FirstCard, stamped: Stamped) -> Iterator[str]:
@@ -156,6 +169,11 @@ class PlainView:
         for line in event.flags:
             yield f"  warning: reads like an instruction to an AI, kept as data: {one_line(line)}"
 
+    def _drafted(self, event: Drafted, stamped: Stamped) -> Iterator[str]:
+        what, onto = drafted(event)
+        yield f"edited  {what}; {onto}"
+        yield from (f"  {line}" for _, line in coverage(event))
+
     def _hypothesis(self, event: HypothesesChanged, stamped: Stamped) -> Iterator[str]:
         for item in event.hypotheses:
             if self._hypotheses.get(item.id) != item.certainty:
@@ -165,10 +183,14 @@ class PlainView:
 
     def _proposed(self, event: ChangeProposed, stamped: Stamped) -> Iterator[str]:
         card, change = event.card, event.card.change
+        before, self._card = self._card, card
+        if before and covered(card, before):
+            yield f"change  {following(card, before.id)}"
+            return
         what = one_line(f"{card.id} {change.kind} {change.target}", WHOLE)
-        yield f"change  {what} on {one_line(card.context, 300) or 'no cluster'}"
+        yield f"change  {what} {where(card, self._repository)}"
         yield f"  {dry_run(card)}"
-        yield from self._diff(card.diff)
+        yield from self._diff(card_diff(card))
         for name, text in (*card_rows(card), ("goal", self._measured)):
             yield f"  {name:9} {text}"
         yield f"  hash      {one_line(card.digest)}"
@@ -208,6 +230,7 @@ _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     GoalChecked: PlainView._checked,
     FirstCard: PlainView._first,
     Thought: PlainView._thought,
+    Drafted: PlainView._drafted,
     ToolAnswered: PlainView._answered,
     HypothesesChanged: PlainView._hypothesis,
     ChangeProposed: PlainView._proposed,
