@@ -9,25 +9,25 @@ import os
 import re
 import tempfile
 import threading
-from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
-from smoldebug.errors import ChangeRefused, Conflict, NotFound, UsageError
+from smoldebug.errors import ChangeRefused, NotFound, SmoldebugError, UsageError
 from smoldebug.records import FileChange
 from smoldebug.sources import gitorigin, giturl
 from smoldebug.sources.gitcommand import (
     HOOKS,
-    NETWORK,
     Answer,
     GitCommand,
     Settings,
     check_version,
     words_of,
 )
+from smoldebug.sources.githooks import Hooks
 from smoldebug.sources.gitorigin import Origin
+from smoldebug.sources.gitremote import HEADS, Remote
 from smoldebug.sources.gittree import CommitTree
 from smoldebug.untrusted import one_line, plain
 
@@ -56,7 +56,7 @@ _OURS = (
 _ATTRIBUTES = "* -text -ident -filter -working-tree-encoding !diff\n"
 _AUTHOR = re.compile(r"[^<>\x00-\x1f]+ <[^<>\s\x00-\x1f]+>")
 _ID = re.compile(r"[0-9a-f]{40}")
-_HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "pre-push")
+_STATUS = {"A": "added", "D": "deleted"}
 _DIFF = ("-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 
 
@@ -88,18 +88,20 @@ def open_clone(
     UnreachableError.
     """
     giturl.check_branch(git.branch)
+    giturl.check_branch(git.remote, "remote")
     if git.base:
         giturl.check_branch(git.base)
     if git.author and not _AUTHOR.fullmatch(git.author):
         raise UsageError(f"an author is written `Name <mail@example.com>`: {one_line(git.author)}")
+    address = giturl.parse(repo) if giturl.is_url(repo) else None
     at = folder / "clone"
     at.mkdir(parents=True, exist_ok=True)
-    place = {"GIT_DIR": str(at / ".git"), "GIT_WORK_TREE": str(at)}
-    empty = GitCommand(at, one_line(repo), place)
-    check_version(empty)
-    empty.run("init", "--quiet", "--template=", "--object-format=sha1")
-    if giturl.is_url(repo):
-        origin = gitorigin.from_url(repo, empty)
+    check_version()
+    empty = GitCommand(at, one_line(repo), _place(at))
+    first = f"--initial-branch={git.branch}"  # what hooks take for the current one
+    empty.run("init", "--quiet", "--template=", "--object-format=sha1", first)
+    if address:
+        origin = gitorigin.from_address(address, empty)
     else:
         origin = gitorigin.from_folder(Path(repo).resolve(), git.remote)
     clone = Clone(at, origin, git, token)
@@ -113,95 +115,83 @@ class Clone:
     def __init__(
         self, folder: Path, origin: Origin, git: GitSettings, token: Callable[[str], str]
     ) -> None:
-        self.name, self.branch, self.base, self.proposed = origin.name, git.branch, git.base, ""
-        self.url = origin.address.shown if origin.address else ""
-        self._folder, self._origin, self._wanted, self._token = folder, origin, git, token
+        address = origin.address
+        self.name, self.url = origin.name, address.shown if address else ""
+        self.base, self.branch, self.proposed = git.base, git.branch, ""
+        self._folder, self._origin, self._wanted = folder / ".git", origin, git
         self._base_commit = ""
+        self._seen: set[str] = set()  # commits that are here
         self._lock = threading.RLock()
-        place = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
         self._git = GitCommand(
             folder,
             self.url or self.name,
-            {**_ENV, **place, **_ssh(origin.settings)},
-            (*origin.settings, *_OURS, *_remote(origin)),
+            {**_ENV, **_place(folder), **_ssh(origin.settings)},
+            (*origin.settings, *_OURS, *([("remote.origin.url", address.url)] if address else [])),
         )
+        self._remote = Remote(self._git, address, token) if address else None
 
     def close(self) -> None:
         self._git.close()
+
+    @property
+    def _ref(self) -> str:
+        return HEADS + self.branch
 
     # --- opening ------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Raises as `open_clone`."""
         self._borrow()
-        if self._origin.address:
-            default, heads = self._heads("HEAD", self._ref(self.base), self._ref(self.branch))
+        named = [self._ref, *([HEADS + self.base] if self.base else [])]
+        if self._remote:
+            default, heads = self._remote.heads("HEAD", *named)
         else:
             default, heads = gitorigin.branches(self._origin.folder or self._folder)
-        self.base = self.base or default.removeprefix("refs/heads/")
+        self.base = self.base or default.removeprefix(HEADS)
         if not self.base:
             raise UsageError(f"{self.name} has no default branch: name one, tools.git.base")
-        if self.branch in (self.base, default.removeprefix("refs/heads/")):
+        if self._ref in (HEADS + self.base, default):
             raise UsageError(f"a patch is never made on the base branch itself: {self.branch}")
-        if self._ref(self.base) not in heads:
-            raise UsageError(f"no branch {self.base} in {self.name}; it has: {self._names(heads)}")
-        if self._origin.address:
-            self._fetch(*(ref for ref in heads if ref in (self._ref(self.base), self._ref())))
-        self._base_commit = heads[self._ref(self.base)]
+        if self._remote and HEADS + self.base not in heads:
+            heads |= self._remote.heads(HEADS + "*")[1]  # the default branch, or for the message
+        if HEADS + self.base not in heads:
+            names = one_line(", ".join(ref.removeprefix(HEADS) for ref in heads)) or "none"
+            raise UsageError(f"no branch {self.base} in {self.name}; it has: {names}")
+        self._base_commit = heads[HEADS + self.base]
+        if self._remote:
+            self._fetch(heads)
+            fetched = f"refs/remotes/origin/{self.base}"  # it may have moved in between
+            self._base_commit = self._git.run("rev-parse", "--verify", fetched).strip()
 
     def _borrow(self) -> None:
         """What is written into the clone itself; all else is passed along."""
-        inside = self._folder / ".git"
         for name in ("info", "objects/info"):
-            (inside / name).mkdir(parents=True, exist_ok=True)
-        (inside / "info" / "attributes").write_text(_ATTRIBUTES, "ascii")
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        (self._folder / "info/attributes").write_text(_ATTRIBUTES, "ascii")
         if self._origin.objects:
-            (inside / "objects/info/alternates").write_bytes(
-                os.fsencode(self._origin.objects) + b"\n"
-            )
-        if self._origin.shallow and not (inside / "shallow").exists():
-            (inside / "shallow").write_bytes(self._origin.shallow)
+            path = os.fsencode(self._origin.objects)
+            (self._folder / "objects/info/alternates").write_bytes(path + b"\n")
+        if self._origin.shallow and not (self._folder / "shallow").exists():
+            (self._folder / "shallow").write_bytes(self._origin.shallow)
 
-    def _heads(self, *refs: str) -> tuple[str, dict[str, str]]:
-        """The remote's default branch ("" where it has none) and where its branches stand, now."""
-        said = self._net("ls-remote", "--symref", "--", "origin", *(ref for ref in refs if ref))
-        default, heads = "", {}
-        for line in said.splitlines():
-            commit, _, ref = line.partition("\t")
-            if commit.startswith("ref: ") and ref == "HEAD":
-                default = commit.removeprefix("ref: ")
-            elif ref.startswith("refs/heads/") and _ID.fullmatch(commit):
-                heads[ref] = commit
-        if default and default not in heads:
-            heads |= self._heads(default)[1]
-        return default, heads
+    def _fetch(self, heads: Collection[str], *, history: bool = False) -> None:
+        """Those of the base and the run's branch that are there. Where no local repository has the
+        history, only the newest commit of each, unless it is asked for."""
+        if self._remote:
+            ours = [ref for ref in (HEADS + self.base, self._ref) if ref in heads]
+            self._remote.fetch(ours, newest=not history and not self._origin.objects)
 
-    def _names(self, heads: Mapping[str, str]) -> str:
-        if self._origin.address:
-            heads = self._heads("refs/heads/*")[1]
-        return one_line(", ".join(ref.removeprefix("refs/heads/") for ref in heads)) or "none"
-
-    def _ref(self, branch: str | None = None) -> str:
-        branch = self.branch if branch is None else branch
-        return f"refs/heads/{branch}" if branch else ""
-
-    def _fetch(self, *refs: str, deep: bool = False) -> None:
-        """Into refs/remotes/origin, where hooks look for it. Without a local history only the
-        newest commit of each; `deep` gets the rest."""
-        cut = (self._folder / ".git" / "shallow").exists()
-        alone = not self._origin.objects
-        depth = ["--unshallow"] if deep and cut else ["--depth=1"] if alone and not deep else []
-        quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-        specs = (f"+{ref}:{ref.replace('heads', 'remotes/origin', 1)}" for ref in refs)
-        self._net("fetch", *quiet, *depth, "--", "origin", *specs)
+    def _fetch_again(self, *, history: bool) -> None:
+        if self._remote:
+            heads = self._remote.heads(HEADS + self.base, self._ref)[1]
+            self._fetch(heads, history=history)
 
     # --- reading ------------------------------------------------------------------------------
-
     def base_commit(self) -> str:
         return self._base_commit
 
     def tip(self) -> str:
-        return self._heads(self._ref())[1].get(self._ref(), "") if self._origin.address else ""
+        return self._remote.heads(self._ref)[1].get(self._ref, "") if self._remote else ""
 
     def start(self) -> str:
         tip = self.tip()
@@ -212,84 +202,80 @@ class Clone:
 
     def files_changed(self, old: str, new: str) -> tuple[FileChange, ...]:
         """`containers` is for the caller to fill in."""
-        said = self._git.run(
-            *("diff-tree", "-z", "--raw", "--numstat", *_DIFF),
-            *("--end-of-options", self._known(old), self._known(new)),
-        )
-        words = iter(said.split("\0")[:-1])
+        ids = self._known(old), self._known(new)
+        words = ("diff-tree", "-z", "--raw", "--numstat", *_DIFF, "--end-of-options", *ids)
+        parts = iter(self._git.run(*words).split("\0")[:-1])
         status: dict[str, str] = {}
         changes = []
-        for word in words:
-            if word.startswith(":"):
-                status[next(words)] = word[-1]
+        for part in parts:
+            if part.startswith(":"):  # all of these come first
+                status[next(parts)] = _STATUS.get(part[-1], "modified")
             else:
-                added, removed, path = word.split("\t", 2)
-                what = {"A": "added", "D": "deleted"}.get(status[path], "modified")
-                changes.append(FileChange(path, _count(added), _count(removed), status=what))
+                added, removed, path = part.split("\t", 2)
+                changes.append(FileChange(path, _lines(added), _lines(removed), 0, status[path]))
         return tuple(changes)
 
     def diff(self, old: str, new: str) -> str:
-        words = ("diff-tree", "-p", *_DIFF, "--end-of-options", self._known(old), self._known(new))
-        answer = self._git.ask(*words)
+        ids = self._known(old), self._known(new)
+        answer = self._git.ask("diff-tree", "-p", *_DIFF, "--end-of-options", *ids)
         if answer.code:
             raise self._git.failure(answer)
         return answer.out.decode("utf-8", "replace")
 
     def within(self, ancestor: str, commit: str) -> bool:
-        ids = (_checked(ancestor), self._known(commit))
+        ids = _checked(ancestor), self._known(commit)
         words = ("merge-base", "--is-ancestor", "--end-of-options", *ids)
         answer = self._git.ask(*words)
-        if answer.code and self._cut():
-            self._deepen()
+        if answer.code and self._remote and self._remote.is_cut:
+            self._fetch_again(history=True)
             answer = self._git.ask(*words)
         return not answer.code
 
     def format_patches(self, old: str, new: str, folder: Path) -> list[Path]:
-        span = f"{self._known(old)}..{self._known(new)}"
+        ids = f"{self._known(old)}..{self._known(new)}"
+        plainly = ("--no-signature", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
         into = f"--output-directory={folder.resolve()}"
-        quiet = ("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--no-signature")
-        said = self._git.run("format-patch", *quiet, into, "--end-of-options", span)
+        said = self._git.run("format-patch", *plainly, into, "--end-of-options", ids)
         return [Path(line) for line in said.splitlines()]
 
     def _known(self, commit: str) -> str:
-        """The id of a commit that is in the clone; if need be the run's branch is fetched for it.
-        Raises NotFound."""
-        if not self._has(commit) and self._origin.address:
-            if self._ref() in self._heads(self._ref())[1]:
-                self._fetch(self._ref())
-            if not self._has(commit) and self._cut():
-                self._deepen()
+        """The id of a commit that is in the clone, fetched if need be. Raises NotFound."""
+        for history in (False, True):
+            if self._has(commit):
+                return commit
+            self._fetch_again(history=history)
         if not self._has(commit):
             raise NotFound(f"no such commit in {self.name}: {commit}")
         return commit
 
     def _has(self, commit: str) -> bool:
-        return not self._git.ask("cat-file", "-e", f"{_checked(commit)}^{{commit}}").code
+        if commit not in self._seen and _checked(commit):
+            if self._git.ask("cat-file", "-e", f"{commit}^{{commit}}").code:
+                return False
+            self._seen.add(commit)
+        return True
 
-    def _cut(self) -> bool:
-        return bool(self._origin.address) and (self._folder / ".git" / "shallow").exists()
+    # --- committing and pushing ---------------------------------------------------------------
 
-    def _deepen(self) -> None:
-        heads = self._heads(self._ref(self.base), self._ref())[1]
-        self._fetch(
-            *(ref for ref in heads if ref in (self._ref(self.base), self._ref())), deep=True
-        )
-
-    # --- committing ---------------------------------------------------------------------------
+    @cached_property
+    def hooks(self) -> Hooks:
+        files = self.tree(self._base_commit).files()
+        return Hooks(self._origin, files, skip=self._wanted.hooks == "skip")
 
     def commit(self, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """Hooks find all files of the commit checked out; what they `git add` is in it."""
         with self._lock:
             self._stage(self.tree(parent), files)
-            self._git.run("symbolic-ref", "HEAD", self._ref())
-            self._git.run("update-ref", self._ref(), parent)
-            text = self._folder / ".git" / "message"
+            if not self._git.ask("diff-index", "--cached", "--quiet", parent).code:
+                raise ChangeRefused("nothing to commit: the files are as they were")
+            self._git.run("update-ref", self._ref, parent)
+            text = self._folder / "message"
             text.write_text(plain(message), "utf-8", "replace")
             answer = self._git.ask(
                 *("commit", "--quiet", "--cleanup=whitespace", f"--file={text}"),
                 *([f"--author={self._wanted.author}"] if self._wanted.author else []),
                 *(["--signoff"] if self._wanted.sign_off else []),
-                settings=(*self._identity(), *self._hooked()),
+                settings=(*self._committer(), *self.hooks.settings()),
                 seconds=HOOKS,
             )
             if answer.code:
@@ -300,146 +286,74 @@ class Clone:
     def _stage(self, tree: CommitTree, files: Mapping[str, bytes]) -> None:
         """The index holds the parent's files with these in their place. Their bytes go straight
         into blobs: no file is written at a path that a repository may have made a link."""
-        modes = {path: tree.mode_for(path) for path in files}
-        with tempfile.TemporaryDirectory(dir=self._folder / ".git") as scratch:
-            paths = [Path(scratch) / str(number) for number in range(len(files))]
+        modes = [tree.mode_for(path) for path in files]
+        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+            paths = [Path(scratch, str(number)) for number in range(len(files))]
             for path, data in zip(paths, files.values(), strict=True):
                 path.write_bytes(data)
-            listed = "".join(f"{path}\n" for path in paths)
+            listed = os.fsencode("".join(f"{path}\n" for path in paths))
             words = ("hash-object", "-w", "--no-filters", "--stdin-paths")
-            blobs = self._git.run(*words, stdin=os.fsencode(listed)).split()
-        entries = (
-            f"{modes[path]} {blob}\t{path}\0" for path, blob in zip(files, blobs, strict=True)
+            blobs = self._git.run(*words, stdin=listed).split()
+        entries = "".join(
+            f"{mode} {blob}\t{path}\0" for mode, blob, path in zip(modes, blobs, files, strict=True)
         )
         self._check_out(tree.commit)
-        self._git.run("update-index", "-z", "--index-info", stdin=os.fsencode("".join(entries)))
-        if self.hooks:
+        self._git.run("update-index", "-z", "--index-info", stdin=os.fsencode(entries))
+        if self.hooks.run:
             names = os.fsencode("".join(f"{path}\0" for path in files))
             self._git.run("checkout-index", "--force", "-z", "--stdin", stdin=names)
 
     def _check_out(self, commit: str) -> None:
-        """Into the index; into the work tree too where hooks may look at it."""
-        update = ["-u"] if self.hooks and self._wanted.hooks != "skip" else []
-        self._git.run("read-tree", "--reset", *update, commit)
+        """Into the index; into the work tree too where hooks will look at it."""
+        self._git.run("read-tree", "--reset", *(["-u"] if self.hooks.run else []), commit)
 
-    def _identity(self) -> Settings:
-        """The committer is the author where Git knows nobody else, as in CI."""
-        known = dict(self._origin.settings)
-        if not self._wanted.author or "user.email" in known or "committer.email" in known:
+    def _committer(self) -> Settings:
+        """The author, where Git knows nobody else: as in CI."""
+        known = {key for key, _ in self._origin.settings}
+        if not self._wanted.author or {"user.email", "committer.email"} & known:
             return ()
         name, _, mail = self._wanted.author.rpartition(" ")
         return (("committer.name", name), ("committer.email", mail.strip("<>")))
 
-    def _not_committed(self, answer: Answer) -> Exception:
-        words = words_of(f"{answer.err}\n{self._git.redactor.text(answer.text)}")
+    def _not_committed(self, answer: Answer) -> SmoldebugError:
+        words = words_of(answer.err)
         if "Please tell me who you are" in answer.err:
             return UsageError(
                 "Git does not know who commits",
                 "git config --global user.name NAME, user.email MAIL; or set tools.git.author",
             )
-        if answer.code == 1 and self.hooks and self._wanted.hooks != "skip":
-            return ChangeRefused(f"a hook refused the commit: {words}")
-        if "gpg failed to sign" in answer.err or "signing" in answer.err:
+        if "failed to write commit object" in answer.err:
             return ChangeRefused(f"the commit could not be signed: {words}")
+        if answer.code == 1 and self.hooks.run:
+            return ChangeRefused(f"a hook refused the commit: {words}")
         return self._git.failure(answer)
-
-    # --- hooks --------------------------------------------------------------------------------
-
-    @cached_property
-    def hooks(self) -> tuple[str, ...]:
-        """Names of the user's hooks that a commit or a push runs (or skips, where told to)."""
-        tracked = self._tracked_hooks()
-        if tracked:
-            return tuple(name for name in _HOOKS if name in tracked)
-        folder = Path(self._hooks_path())
-        return tuple(name for name in _HOOKS if os.access(folder / name, os.X_OK))
-
-    def _tracked_hooks(self) -> set[str]:
-        """Hooks that are files of the repository, like those of `core.hooksPath=.husky`."""
-        path = self._origin.hooks
-        if not path or path.startswith(("/", "~")):
-            return set()
-        inside = PurePosixPath(path)
-        tree = self.tree(self._base_commit)
-        return {name for name in _HOOKS if str(inside / name) in tree.files()}
-
-    def _hooks_path(self) -> str:
-        path = Path(self._origin.hooks or os.devnull).expanduser()
-        if path.is_absolute():
-            return str(path)
-        if self._tracked_hooks() or self._origin.folder is None:
-            return str(self._folder / path)
-        return str(gitorigin.work_tree(self._origin.folder) / path)
-
-    def _hooked(self) -> Settings:
-        if not self.hooks or self._wanted.hooks == "skip":
-            return ()
-        return (("core.hooksPath", self._hooks_path()),)
-
-    # --- pushing ------------------------------------------------------------------------------
 
     def push(self, commit: str, expected: str, *, dry_run: bool = False) -> None:
         """Nothing is ever rewritten: the branch goes on, or back to where it was, or away. The
-        pre-push hook is asked when it goes on."""
-        if not self._origin.address:
+        pre-push hook is asked when it really goes on."""
+        if not self._remote:
             raise ChangeRefused(f"there is no remote to push to: {self.name}")
-        onward = bool(commit) and (not expected or self.within(expected, self._known(commit)))
-        if commit and not onward and not self.within(commit, expected):
-            raise ChangeRefused(f"that would take commits off the branch {self.branch}: {commit}")
-        asked = onward and not dry_run
-        if asked and self.hooks:
+        onward = bool(commit) and self._goes_on(commit, expected)
+        hooks: Settings = ()
+        if onward and not dry_run and self.hooks.run:
             self._check_out(commit)
-        answer = self._git.ask(
-            *("push", "--porcelain", f"--force-with-lease={self._ref()}:{expected}"),
-            *(["--dry-run"] if dry_run else []),
-            *([] if asked else ["--no-verify"]),
-            *("--", "origin", f"{commit}:{self._ref()}"),
-            settings=(*self._credentials(), *(self._hooked() if asked else ())),
-            seconds=HOOKS,
-        )
-        if answer.code:
-            raise self._not_pushed(answer)
+            hooks = self.hooks.settings()
+        expected = expected and _checked(expected)
+        self._remote.push(commit, self._ref, expected, hooks=hooks, dry_run=dry_run)
 
-    def _not_pushed(self, answer: Answer) -> Exception:
-        found = re.search(r"^!\t[^\t]*\t\[(remote )?rejected\] (.*)$", answer.text, re.MULTILINE)
-        if not found:
-            if answer.code == 1:
-                return ChangeRefused(f"the pre-push hook refused: {words_of(answer.err)}")
-            return self._git.failure(answer)
-        reason = self._git.redactor.text(found[2])
-        if not found[1] or re.search("cannot lock ref|failed to update ref|already exists", reason):
-            text = f"branch {self.branch} of {self.name} stands elsewhere: {one_line(reason)}"
-            return Conflict(text)
-        words = words_of(f"{reason}\n{answer.err}")
-        return ChangeRefused(f"{self.name} refused the push to {self.branch}: {words}")
-
-    # --- the network --------------------------------------------------------------------------
-
-    def _net(self, *words: str) -> str:
-        return self._git.run(*words, settings=self._credentials(), seconds=NETWORK)
-
-    def _credentials(self) -> Settings:
-        """A token as a header for exactly its host, and then no other credentials: a push must not
-        turn out to be somebody else's. It follows no redirect."""
-        address = self._origin.address
-        token = self._token(address.host) if address and address.scheme != "ssh" else ""
-        if not address or not token:
-            return ()
-        if not token.isascii() or not token.isprintable():
-            raise UsageError(f"the token for {address.host} holds characters that no token has")
-        basic = b64encode(f"x-access-token:{token}".encode()).decode()
-        self._git.redactor.learn((token, basic))
-        header = f"http.{address.site}/{address.path}.extraHeader"
-        return (
-            (header, ""),  # those of the user's settings for this host are not sent too
-            (header, f"Authorization: Basic {basic}"),
-            ("credential.helper", ""),
-            ("http.followRedirects", "false"),
-        )
+    def _goes_on(self, commit: str, expected: str) -> bool:
+        """False: it goes back. Raises ChangeRefused when it does neither."""
+        self._known(commit)
+        if not expected or self.within(expected, commit):
+            return True
+        if not self.within(commit, expected):
+            raise ChangeRefused(f"commits would be lost on {self.branch}: {expected} is not kept")
+        return False
 
 
-def _remote(origin: Origin) -> Settings:
-    return (("remote.origin.url", origin.address.url),) if origin.address else ()
+def _place(folder: Path) -> dict[str, str]:
+    """Said outright, so that Git never looks for a repository further up: that is the user's."""
+    return {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
 
 
 def _ssh(settings: Settings) -> dict[str, str]:
@@ -450,11 +364,11 @@ def _ssh(settings: Settings) -> dict[str, str]:
     return {} if theirs else {"GIT_SSH_COMMAND": _SSH}
 
 
-def _count(lines: str) -> int:
-    return 0 if lines == "-" else int(lines)  # of a binary file
-
-
 def _checked(commit: str) -> str:
     if not _ID.fullmatch(commit):
         raise NotFound(f"not the id of a commit: {one_line(commit, 60)}")
     return commit
+
+
+def _lines(count: str) -> int:
+    return 0 if count == "-" else int(count)  # of a binary file

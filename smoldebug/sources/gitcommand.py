@@ -4,10 +4,12 @@ GitPython lets options through wherever it is given words, so whoever calls this
 nothing that came from outside: object ids, full ref names, and `--option=` before what is free.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from smoldebug.errors import (
@@ -47,6 +49,7 @@ class GitCommand:
         self._exc = gitpython().exc
         self.git = gitpython().Git(folder)
         self.git.update_environment(GIT_TERMINAL_PROMPT="0", **env)
+        self.env = env
         self.where, self.settings = where, tuple(settings)
         self.redactor = Redactor(classes=())
 
@@ -104,10 +107,13 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**env, "GIT_CONFIG_COUNT": str(count)} if count else {}
 
 
-def check_version(git: GitCommand) -> None:
-    found = re.search(r"(\d+)\.(\d+)", git.run("version"))
+@cache
+def check_version() -> None:
+    said = GitCommand(Path(os.curdir), "this machine", {}).run("version")
+    found = re.search(r"(\d+)\.(\d+)", said)
     if not found or (int(found[1]), int(found[2])) < _OLDEST:
-        raise UsageError(f"Git {'.'.join(map(str, _OLDEST))} or newer is needed, this is another")
+        oldest = ".".join(map(str, _OLDEST))
+        raise UsageError(f"Git {oldest} or newer is needed, this is: {one_line(said)}")
 
 
 def words_of(text: str, limit: int = 300) -> str:

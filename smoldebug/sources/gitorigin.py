@@ -40,18 +40,18 @@ class Origin:
     shallow: bytes = b""  # where that history is cut off
 
 
-def from_url(url: str, empty: GitCommand) -> Origin:
+def from_address(address: Address, empty: GitCommand) -> Origin:
     """`empty` is the clone: what Git reads there are the settings of the user and the machine."""
-    if giturl.parse(url).password:
+    if address.password:
         raise UsageError("the repository's address holds a password", "pass it as a secret instead")
-    address = giturl.parse(empty.run("ls-remote", "--get-url", url).strip())  # insteadOf applied
+    rewritten = empty.run("ls-remote", "--get-url", "--", address.url)  # as insteadOf says
+    address = giturl.parse(rewritten.strip())
     pairs = _settings(empty)
     return Origin(address, address.name, _carried(pairs), _value(pairs, "core.hookspath"))
 
 
 def from_folder(folder: Path, remote: str) -> Origin:
     """Raises UsageError for what is no repository or lacks the remote; one without any is good."""
-    giturl.check_branch(remote, "remote")
     if astray := next((name for name in _ELSEWHERE if name in os.environ), ""):
         raise UsageError(f"Git is pointed at another repository: unset {astray}")
     if not folder.is_dir():

@@ -28,16 +28,17 @@ class CommitTree:
             return bytes(self._git.git.get_object_data(blob)[3])
 
     def mode_for(self, path: str) -> str:
-        """Of a file to write: its own, or that of a plain new file. Raises UsageError where no
-        file can be: below a link, or at a path that leaves the repository."""
+        """Of a file to write: its own, or that of a plain new file. Raises UsageError where none
+        can be: below a link, in place of a folder, outside the repository."""
         if path in self.files():
             return self._object(path)[0]
         pure = PurePosixPath(path)
         odd = str(pure) != path or pure.is_absolute() or path != plain(path) or "\n" in path
         if odd or any(part == ".." or part.lower() == ".git" for part in pure.parts):
             raise UsageError(f"not a path for a new file: {one_line(path)}")
-        if any(str(parent) in self.files() for parent in pure.parents):
-            raise UsageError(f"not a folder of the repository: {one_line(str(pure.parent))}")
+        above = {str(parent) for parent in pure.parents}
+        if any(name in above or name.startswith(f"{path}/") for name in self.files()):
+            raise UsageError(f"a file here would take the place of another one: {one_line(path)}")
         return "100644"
 
     def _object(self, path: str) -> tuple[str, str]:
