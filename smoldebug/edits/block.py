@@ -19,19 +19,20 @@ class Block:
         self._text = text
         self._root = root
         self._usual: tuple[int, int] | None = None
+        self._keys = '"' if all(each.style == '"' for each in root.keys) else ""  # their quotes
 
     def lines(self, value: Json, column: int, quotes: Quotes = _NONE) -> list[str]:
         """A list or map that is not empty."""
         if isinstance(value, list):
             return [line for each in value for line in self.item(each, column, "- ", quotes)]
         pairs = ((key, each, {"": quotes.get(key, "")}) for key, each in value.items())
-        return [line for k, v, quote in pairs for line in self.pair(written(k), v, column, quote)]
+        return [line for key, v, quote in pairs for line in self.pair(key, v, column, quote)]
 
     def pair(
         self, key: str, value: Json, column: int, quotes: Quotes, beside: Node | None = None
     ) -> list[str]:
         """An entry of a map; `beside` others whose indentation it should have."""
-        head = f"{' ' * column}{key}:"
+        head = f"{' ' * column}{written(key, self._keys)}:"
         if not isinstance(value, dict | list) or not value:
             return [f"{head} {written(value, quotes.get('', ''))}"]
         return [head, *self.lines(value, column + self.depth(value, beside))]

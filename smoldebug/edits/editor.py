@@ -52,6 +52,7 @@ class Editor:
         self._block = Block(self._text, root)
         self._aliases = aliases
         self._finals: dict[int, Json] = {}  # what nodes with an anchor will hold
+        self.unfinished = False  # the text must be read again, and edited once more
 
     def change(self, node: Node, new: Json) -> None:
         """Make a node hold a value. Raises ChangeRefused where more than that would change."""
@@ -145,9 +146,10 @@ class Editor:
     def _between_brackets(
         self, node: Node, gone: Sequence[int], added: Sequence[tuple[str | None, Json]]
     ) -> None:
-        """Takes out first, and adds in a second round: both change the same commas."""
+        """Takes out first, and adds another time: both change the same commas."""
         for start, end in flow.remove(self.splices, node, gone):
             self._removes(start, end)
+        self.unfinished |= bool(added and gone)
         if added and not gone:
             quotes = (
                 _quotes(node)
@@ -177,8 +179,9 @@ class Editor:
         above = lines.comments_above(begin, column)
         if not _COMMENTED_ITEM.search(self._text[above:begin]):
             begin = above
-        if lines.blank_before(begin) >= 0 and (at == len(node.items) - 1 or lines.blank(end)):
-            while (above := lines.blank_before(begin)) >= 0:
+        over = lines.line_end(node.items[at - 1].end) if at else 0  # the one before
+        if lines.blank_before(begin) >= over and (at == len(node.items) - 1 or lines.blank(end)):
+            while (above := lines.blank_before(begin)) >= over:
                 begin = above
         elif at == 0:
             while below := lines.blank(end):
@@ -209,10 +212,8 @@ class Editor:
     def _new_key(self, node: Node, name: str, value: Json) -> None:
         column = self.splices.column(node.keys[0].start)
         at = self.splices.after(node.items[_predecessor(node, name)].end, column)
-        all_quoted = all(each.style == '"' for each in node.keys)
-        text = written(name, '"' if all_quoted else "")
         quotes = {"": _usual_quote(node)}
-        self.splices.insert_lines(at, self._block.pair(text, value, column, quotes, node))
+        self.splices.insert_lines(at, self._block.pair(name, value, column, quotes, node))
 
     # --- one value for another -------------------------------------------------------------
 

@@ -10,10 +10,9 @@ from smoldebug.edits.editor import Editor
 from smoldebug.edits.intended import carry_out
 from smoldebug.edits.marks import File, exact, parse
 from smoldebug.edits.operations import Operation
+from smoldebug.edits.splices import Splices
 from smoldebug.errors import ChangeRefused
 from smoldebug.records import Json
-
-_ROUNDS = 3  # what is between brackets is taken out in one round and put in in the next
 
 
 def documents(data: bytes) -> list[tuple[int, Json]]:
@@ -48,26 +47,24 @@ def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
         line = file.line(file.documents[index].start)
         raise ChangeRefused(f"line {line}: {refusal}") from refusal
     wanted[index] = exact(value)
-    line = 0
-    for _ in range(_ROUNDS):
-        file, line = _round(file, index, value)
-        if not line:
+    while True:
+        root = file.documents[index]
+        editor = Editor(file.text, root, file.aliases[index])
+        editor.change(root, value)
+        if not editor.splices:
             return data
-        if [exact(each.value) for each in file.documents] == wanted:
-            return file.encode()
-    raise ChangeRefused(f"line {line}: more than the edit would change here: edit it by hand")
+        line = file.line(editor.splices.first)
+        file = _reread(file, editor.splices, line)
+        if not editor.unfinished:
+            break
+    if [exact(each.value) for each in file.documents] != wanted:
+        raise ChangeRefused(f"line {line}: more than the edit would change: edit it by hand")
+    return file.encode()
 
 
-def _round(file: File, index: int, value: Json) -> tuple[File, int]:
-    """The file read again after one round of replacements, and the line of the first, 0 if there
-    was none."""
-    editor = Editor(file.text, file.documents[index], file.aliases[index])
-    editor.change(file.documents[index], value)
-    if not editor.splices:
-        return file, 0
-    line = file.line(editor.splices.first)
+def _reread(file: File, splices: Splices, line: int) -> File:
     try:
-        return parse(file.encode(editor.splices.applied())), line
+        return parse(file.encode(splices.applied()))
     except (ChangeRefused, UnicodeEncodeError) as error:
         raise ChangeRefused(
             f"line {line}: the edit cannot be written in the style of this place: edit it by hand"
