@@ -11,13 +11,13 @@ import json
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from smoldebug.clock import FakeClock
@@ -33,12 +33,14 @@ from smoldebug.sources.forge.site import Token
 
 TOKEN = "tok-Zx81-of-the-tests"
 REPOSITORY = "shop/manifests"
+Kind = Literal["auto", "github", "gitlab", "gitea"]
 
 
 class Bench(ABC):
     """A forge with the repository shop/manifests; alice and bob have accounts, ghost has none."""
 
     kind: str
+    named: Kind = "auto"
     url: str
     token: str = TOKEN
     faults: Faults
@@ -49,7 +51,10 @@ class Bench(ABC):
     def open(self, token: str | None = None) -> BaseForge:
         given = Token(self.token if token is None else token, "SHOP_TOKEN")
         forge = open_forge(
-            PullRequestTool(), f"{self.url}/{REPOSITORY}.git", lambda kind, host: given, self.clock
+            PullRequestTool(forge=self.named),
+            f"{self.url}/{REPOSITORY}.git",
+            lambda kind, host: given,
+            self.clock,
         )
         assert isinstance(forge, BaseForge)
         return forge
@@ -177,6 +182,7 @@ class SmallForge(Bench):
     prefix: str
     routes: list[tuple[str, str, str]]  # method, pattern, name of the method that answers
     users = {"alice": 2, "bob": 3, "robot": 9}
+    headers: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -533,6 +539,9 @@ class GiteaServer(SmallForge):
         }
 
 
+Small = TypeVar("Small", bound=SmallForge)
+
+
 class _Server(LoopbackServer):
     def __init__(self, forge: SmallForge) -> None:
         self.forge = forge
@@ -563,25 +572,22 @@ class _Handler(LoopbackHandler):
     do_POST = do_PUT = do_PATCH = do_GET
 
     def _send(self, status: int, answer: Any, retry_after: int) -> None:
-        text = isinstance(answer, bytes)
-        content = answer if text else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if text else "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        kind = "text/plain" if isinstance(answer, bytes) else "application/json"
+        headers = {"Content-Type": kind, **self.server.forge.headers}
         if retry_after:
-            self.send_header("Retry-After", str(retry_after))
+            headers["Retry-After"] = str(retry_after)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
 
 
 @contextmanager
-def bench(kind: str, folder: Path) -> Iterator[Bench]:
-    if kind == "github":
-        with serve_forge(folder / "forge") as lab:
-            yield LabBench(lab, folder)
-        return
-    forge = GitLabServer() if kind == "gitlab" else GiteaServer()
+def serving(forge: Small) -> Iterator[Small]:
     server = _Server(forge)
     forge.url = server.url
     thread = server.start()
@@ -591,6 +597,30 @@ def bench(kind: str, folder: Path) -> Iterator[Bench]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def bench(kind: str, folder: Path) -> Iterator[Bench]:
+    if kind == "github":
+        with serve_forge(folder / "forge") as lab:
+            yield LabBench(lab, folder)
+    else:
+        with serving(GitLabServer() if kind == "gitlab" else GiteaServer()) as small:
+            yield small
+
+
+class OddServer(SmallForge):
+    """Answers everything alike, as a login page or a proxy does."""
+
+    prefix, routes = "", []
+
+    def __init__(self, kind: Kind, status: int, body: bytes, **headers: str) -> None:
+        super().__init__()
+        self.named, self.reply, self.headers = kind, (status, body), headers
+
+    def answer(self, method: str, target: str, token: str, body: bytes) -> tuple[int, Any]:
+        self.requests.append(f"{method} {target} {token}")
+        return self.reply
 
 
 def _now() -> str:

@@ -15,7 +15,7 @@ from smoldebug.errors import (
     SmoldebugError,
     UnreachableError,
 )
-from smoldebug.sources.forge.site import Site
+from smoldebug.sources.forge.site import NAMES, Site
 from smoldebug.untrusted import one_line
 
 LONGEST_WAIT = 60.0  # seconds, all pauses of one operation together
@@ -125,6 +125,8 @@ def refused(answer: Answer, asked: Asked, site: Site, now: datetime) -> Smoldebu
         return UnreachableError(f"{site.host}: {says}")
     if answer.limited:
         return UnreachableError(f"{site.host} allows no more requests{_until(answer, now)}")
+    if answer.status < 300:
+        return UnreachableError(f"{site.host} does not answer as {NAMES[site.kind]} does{because}")
     if answer.status < 400:
         return UnreachableError(f"{site.host} sends us elsewhere (HTTP {answer.status}){because}")
     if answer.status in (401, 403, 404) and not site.token:

@@ -6,10 +6,12 @@ from itertools import islice
 from typing import Any
 
 import requests
-from github import Auth, Github
+from github import Auth
 from github.CheckRun import CheckRun as Run
 from github.GithubException import BadAttributeException, GithubException, UnknownObjectException
 from github.PullRequest import PullRequest as Pull
+from github.Repository import Repository
+from github.Requester import Requester
 from urllib3.util import Retry
 
 from smoldebug.clock import Clock
@@ -22,6 +24,8 @@ from smoldebug.sources.repository import PullRequestText
 from smoldebug.untrusted import one_line, plain
 
 _ANNOTATIONS = 20
+# PyGithub would wait for ever for what comes later, and take what is elsewhere for nothing
+_NOT_NOW = (202, 302, 303, 307, 308)
 _RUNS = {"success": "passed", "neutral": "skipped", "skipped": "skipped"}
 _STATUSES = {"success": "passed", "pending": "pending"}
 
@@ -35,25 +39,26 @@ class GitHub(BaseForge):
 
     def __init__(self, site: Site, clock: Clock) -> None:
         super().__init__(site, clock)
-        self._client = Github(
+        self._requester = _Requester(
             auth=Auth.Token(site.token) if site.token else None,
             base_url=site.api,
             timeout=int(READ),  # it takes one limit, for connecting too
-            # It never waits by itself, nor for a 202, which it would ask again for ever
-            retry=Retry(total=0, status_forcelist=(202,), respect_retry_after_header=False),
-            seconds_between_requests=None,
-            seconds_between_writes=None,
             user_agent="smoldebug",
             per_page=100,
+            verify=True,
+            retry=Retry(0, status_forcelist=_NOT_NOW, allowed_methods=None),
+            pool_size=None,
             lazy=True,
         )
-        weakref.finalize(self, self._client.close)
-        self._repository = self._client.get_repo(site.path)
+        weakref.finalize(self, self._requester.close)
+        self._repository = Repository(self._requester, url=f"/repos/{site.path}")
 
     def _answer(self, error: Exception) -> Answer:
         if isinstance(error, GithubException):
             headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}
             return Answer(error.status, words(error.data), headers)
+        if isinstance(error, requests.exceptions.RetryError):
+            return Answer(0, "it sends us elsewhere, or asks us to come back later")
         return Answer(0, why(error))
 
     def _pulls(self, branch: str) -> Iterator[PullRequest]:
@@ -118,7 +123,7 @@ class GitHub(BaseForge):
         found = self._repository.get_commit(commit)
         runs = islice(found.get_check_runs(), MOST)
         yield from map(_run, sorted(runs, key=lambda run: run.id, reverse=True))
-        _, combined = self._client.requester.requestJsonAndCheck(  # 100 at once: PyGithub has 30
+        _, combined = self._requester.requestJsonAndCheck(  # 100 at once: PyGithub has 30
             "GET", f"{found.url}/status", {"per_page": 100}
         )
         yield from map(_status, combined["statuses"])
@@ -140,6 +145,15 @@ class GitHub(BaseForge):
             return False
 
 
+class _Requester(Requester):
+    def requestJsonAndCheck(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        """Raises ValueError for a page: PyGithub takes it for an object without fields."""
+        headers, data = super().requestJsonAndCheck(verb, *args, **kwargs)
+        if "json" not in headers.get("content-type", "") and (data is not None or verb == "GET"):
+            raise ValueError("no JSON")
+        return headers, data
+
+
 def _organization(site: Site) -> str:
     return site.path.partition("/")[0].lower()
 
@@ -147,7 +161,7 @@ def _organization(site: Site) -> str:
 def _record(pull: Pull) -> PullRequest:
     state = "merged" if pull.merged_at else str(pull.state)
     return PullRequest(
-        pull.number,
+        int(pull.number),
         link(pull.html_url),
         state,
         str(pull.head.sha),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 from gitlab import Gitlab
-from gitlab.exceptions import GitlabError, GitlabGetError
+from gitlab.exceptions import GitlabError, GitlabGetError, RedirectError
 
 from smoldebug.clock import Clock
 from smoldebug.records import CheckRun, PullRequest
@@ -53,8 +53,8 @@ class GitLab(BaseForge):
     def _answer(self, error: Exception) -> Answer:
         if isinstance(error, GitlabError):
             headers = {name.lower(): value for name, value in self._session.headers_seen.items()}
-            status = error.response_code or 0
-            return Answer(status, words(_decoded(error)), headers if status else {})
+            status = error.response_code or (302 if isinstance(error, RedirectError) else 200)
+            return Answer(status, words(error.args[0]), headers)
         return Answer(0, why(error))
 
     def _pulls(self, branch: str) -> Iterator[PullRequest]:
@@ -210,11 +210,6 @@ class _Session(requests.Session):
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _decoded(error: GitlabError) -> Any:
-    """What it says, as it was before the client made a string of it."""
-    return error.args[0] if error.args else ""
 
 
 def _state(status: str, may_fail: bool) -> str:

@@ -56,6 +56,8 @@ def _of_url(url: str) -> Remote | None:
     except ValueError:
         raise UsageError(f"not the URL of a repository: {url!r}") from None
     scheme = _SCHEMES.get(parts.scheme.lower())
+    if scheme and (parts.query or parts.fragment):
+        raise UsageError(f"not the URL of a repository: {url!r}")
     return _remote(scheme, host, port, parts.path) if scheme else None
 
 
