@@ -33,7 +33,7 @@ _IGNORED = {
     "apiVersion", "kind", "metadata", "configMapGenerator", "secretGenerator", "generatorOptions",
     "crds", "validators", "sortOptions", "buildMetadata",
 }  # fmt: skip
-_CLUSTER = {kind.kind for kind in kinds.KINDS if not kind.namespaced} | {
+CLUSTER = {kind.kind for kind in kinds.KINDS if not kind.namespaced} | {
     "APIService",
     "CustomResourceDefinition",
     "MutatingWebhookConfiguration",
@@ -455,7 +455,7 @@ def merges_items(whole: Json) -> bool:
 
 
 def _namespaced(folder: str, spec: Kustomization, built: Built) -> Built:
-    if not spec.namespace or built.kind in _CLUSTER - {"Namespace"}:
+    if not spec.namespace or built.kind in CLUSTER - {"Namespace"}:
         return built
     key = "name" if built.kind == "Namespace" else "namespace"
     changed = _put(built.object, ("metadata",), {key: spec.namespace})
@@ -594,8 +594,12 @@ def split_image(image: str) -> tuple[str, str, str]:
     return f"{folder}{slash}{name}", tag, digest
 
 
+def join_image(name: str, tag: str, digest: str) -> str:
+    return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
 def _image(image: str, entry: Image) -> str:
     name, tag, digest = split_image(image)
     if entry.new_tag or entry.digest:
         tag, digest = entry.new_tag, entry.digest
-    return (entry.new_name or name) + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+    return join_image(entry.new_name or name, tag, digest)

@@ -243,13 +243,11 @@ class _Edits:
     def _new_patch(self, folder: str, operations: list[Operation]) -> Iterator[Placed]:
         layer, came = self.overlays.layers[folder], _entering(self.built, folder)
         name = self._patch_name(folder, came)
-        meta = {
-            key: came["metadata"][key] for key in ("name", "namespace") if came["metadata"].get(key)
-        }
-        head = [Operation("/kind", came["kind"])]
-        head += [Operation(child("/metadata", key), value) for key, value in meta.items()]
-        start = [Operation("/apiVersion", came["apiVersion"]), *head, *operations]
-        yield Placed(layer.joined(name), content=text.edited(b"", 0, start))
+        meta = ((key, came["metadata"].get(key)) for key in ("name", "namespace"))
+        head = [Operation(f"/{key}", came[key]) for key in ("apiVersion", "kind")]
+        head += [Operation(child("/metadata", key), value) for key, value in meta if value]
+        content = text.edited(b"apiVersion: v1\n", 0, [*head, *operations])
+        yield Placed(layer.joined(name), content=content)
         yield Placed(layer.path, 0, (_entry(layer, name),))
 
     def _patch_name(self, folder: str, came: Json) -> str:
@@ -350,5 +348,5 @@ def _image_edits(source: str, entry: Json, operation: Operation) -> Iterator[Ope
 def _entry(layer: Layer, name: str) -> Operation:
     """The entry of a new patch file in its kustomization, in the list that is used there."""
     if layer.raw.get("patchesStrategicMerge") and not layer.raw.get("patches"):
-        return Operation(f"/patchesStrategicMerge/{len(layer.raw['patchesStrategicMerge'])}", name)
+        return Operation("/patchesStrategicMerge/-", name)
     return Operation(item("/patches", path=name), {"path": name})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from smoldebug.edits.documents import Found
+from smoldebug.edits.helm import charts
 from smoldebug.edits.kustomize import Built, Kustomizations
 from smoldebug.edits.overlays import Overlays
 from smoldebug.edits.rendered import Rendered, Rendering
@@ -36,7 +37,9 @@ def render(tree: Tree, found: Found) -> Rendering:
         )
         for via, built in made
     ]
-    return Rendering((*plain, *built_ones), tuple(dict.fromkeys(kustomizations.problems)))
+    installed, problems = charts(tree, found)
+    problems = [*kustomizations.problems, *problems]
+    return Rendering((*plain, *built_ones, *installed), tuple(dict.fromkeys(problems)))
 
 
 def _ways(folder: str, objects: tuple[Built, ...]) -> Iterator[tuple[str, Built]]:
