@@ -190,12 +190,13 @@ def verdict(outcome: Outcome, pull: str) -> Verdict:
     manifests = "12 of 13 lack it" if outcome is Outcome.NOT_MET else "14 of 14 have it"
     live = "13 of 14 live have one; only in the cluster: legacy"
     pending = outcome is Outcome.INCONCLUSIVE
+    route = "" if pull.startswith("no pull request") else URL
     value = 3.0 if outcome is Outcome.MET else None
     results = (
         CheckResult("manifests", "manifests", edited, manifests),
         CheckResult("a manifest for every live Deployment", "covers_cluster", Outcome.MET, live),
         CheckResult(
-            "pull request", "pull_request", outcome, pull, value, route=URL, pending=pending
+            "pull request", "pull_request", outcome, pull, value, route=route, pending=pending
         ),
     )
     return Verdict(outcome, outcome, results)
