@@ -89,6 +89,15 @@ def test_a_long_diff_does_not_push_what_is_asked_about_off_the_screen(capsys):
     assert capsys.readouterr().err.startswith("C1 scale Deployment/shop/auth on lab\n[y] apply")
 
 
+def test_a_push_is_named_with_the_pull_request_that_follows(capsys):
+    request = card(kind=ChangeKind.PULL_REQUEST).change
+    push = replace(card(kind=ChangeKind.GIT_COMMIT, then=request), diff="-a\n" * 20, context="")
+    assert asker("y\n")(push).answer is Answer.YES
+    asked = capsys.readouterr().err
+    assert asked.startswith("C1 git-commit Deployment/shop/auth, then pull-request\n[y] apply")
+    assert "yes for this run" not in asked, "each diff is asked for"
+
+
 def test_who_is_interrupted_has_not_answered(capsys):
     decision = ask(None)
     assert (decision.answer, decision.reason) == (Answer.NO, "interrupted before an answer")

@@ -255,3 +255,22 @@ def test_the_summary_is_short():
     assert summary(known) == "Deployment/shop/auth rollback revision 3 → 2"
     mixed = change({"/x": {"a": 1}, "/y": 1}, {"/x": 2, "/y": 3})
     assert summary(mixed) == "Deployment/shop/auth y 1→3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "words"),
+    [
+        (ChangeKind.GIT_COMMIT, {}, {"/tip": "9ab12cd4e5"}, "new, at 9ab12cd"),
+        (ChangeKind.GIT_COMMIT, {"/tip": "3f2a1c9aa"}, {"/tip": "9ab12cd4e5"}, "3f2a1c9 → 9ab12cd"),
+        (ChangeKind.GIT_COMMIT, {"/tip": "9ab12cd4e5"}, {}, "deleted, was at 9ab12cd"),
+        (ChangeKind.PULL_REQUEST, {}, {"/title": "Set A", "/body": "long"}, "asked for: Set A"),
+        (ChangeKind.PULL_REQUEST, {"/title": "Set A"}, {}, "closed"),
+        (ChangeKind.PULL_REQUEST, {}, {"/comment": "failed"}, "commented on"),
+        (ChangeKind.PULL_REQUEST, {"/comment": "failed"}, {}, "comment withdrawn"),
+    ],
+)
+def test_the_summary_of_a_branch_and_of_a_pull_request(
+    kind: ChangeKind, before: dict[str, Any], after: dict[str, Any], words: str
+):
+    made = replace(change(before, after, kind=kind), target=ObjectRef("Branch", "", "fix"))
+    assert summary(made) == f"Branch/fix {words}"
