@@ -272,6 +272,30 @@ def test_a_connection_that_is_always_cut(forges: Bench, forge: BaseForge) -> Non
         forge.find(forges.branch()[0])
 
 
+# --- GitHub's own ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("running", ["github"], indirect=True)
+class TestGitHub:
+    def test_a_repository_without_drafts(self, forges: Bench, forge: BaseForge) -> None:
+        says = "Draft pull requests are not supported in this repository."
+        forges.faults.add(Rule("POST", "*/pulls", status=422, message=says))
+        assert not forge.open(text(forges.branch()[0])).draft
+        assert "has no drafts" in forge.notes[0]
+
+    def test_a_secondary_limit(self, forges: Bench, forge: BaseForge) -> None:
+        forges.faults.add(Rule("POST", "*/pulls", status=403, retry_after=30))
+        began = forges.clock.elapsed
+        assert forge.open(text(forges.branch()[0])).state == "open"
+        assert forges.clock.elapsed - began == 30
+
+    def test_nobody_is_asked_twice(self, forges: Bench, forge: BaseForge) -> None:
+        branch, _ = forges.branch()
+        number = forge.open(text(branch, reviewers=("alice", "shop/platform"))).number
+        forges.faults.add(Rule("POST", "*/requested_reviewers", status=500))
+        forge.update(number, text(branch, reviewers=("Alice", "shop/platform")))
+
+
 # --- GitLab's own ---------------------------------------------------------------------------
 
 

@@ -152,8 +152,10 @@ def no_token(site: Site, asked: Asked) -> AccessDenied:
 
 
 def _forbidden(answer: Answer, asked: Asked, site: Site, because: str) -> AccessDenied:
-    told = answer.headers.get("x-accepted-github-permissions", "")  # pull_requests=write
-    needs = one_line(told.replace("=", ": ").replace(";", ","), 80) or asked.needs
+    told = answer.headers.get("x-accepted-github-permissions", "")  # a=write,b=read;c=write
+    for sign, word in (("=", ": "), (",", " and "), (";", " or ")):
+        told = told.replace(sign, word)
+    needs = one_line(told, 120) or asked.needs
     return AccessDenied(
         f"the token in {site.variable} may not {asked.doing} in {site.path}, "
         f"it needs {needs}{because}",
