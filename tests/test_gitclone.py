@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -14,12 +15,14 @@ from smoldebug.errors import (
     ChangeRefused,
     Conflict,
     NotFound,
+    ToolError,
     UnreachableError,
     UsageError,
 )
 from smoldebug.playbook.patches import GitTool
 from smoldebug.sources import giturl
 from smoldebug.sources.gitclone import open_clone
+from smoldebug.sources.gitcommand import GitCommand
 
 AUTH = "deploy/auth.yaml"
 FILES = {
@@ -171,6 +174,26 @@ def test_a_later_part_of_the_run_finds_the_clone_or_makes_it_anew(local, opened,
     assert (again.start(), again.tree(new).read(AUTH)) == (new, CHANGED[AUTH])
     again.push("", new)
     assert again.tip() == ""
+
+
+def test_what_a_killed_process_leaves_is_in_nobodys_way(alone, opened, tmp_path):
+    opened(alone)
+    for name in ("index.lock", "refs/heads/smoldebug/patch.lock"):
+        (tmp_path / "run/clone/.git" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run/clone/.git" / name).touch()
+    clone = opened(alone)
+    new = committed(clone)
+    for pack in (tmp_path / "run/clone/.git/objects").glob("??/*"):
+        pack.unlink()
+    with pytest.raises(ToolError):
+        clone.tree(new).read(AUTH)
+    assert clone.tree(clone.base_commit()).read(AUTH) == FILES[AUTH]
+
+
+def test_a_folder_that_cannot_be_written_is_told(alone, opened, tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(ToolError, match="the run's clone cannot be written: "):
+        opened(alone)
 
 
 def test_a_branch_whose_commits_are_all_in_the_base_starts_over(local, opened, bare):
@@ -494,7 +517,8 @@ def test_missing_and_wrong_credentials(local, opened, host):
 def test_without_a_token_the_users_own_helper_is_asked(local, opened, host, home):
     host.token = TOKEN
     script(home / "helper", f"echo username=x-access-token; echo password={TOKEN}")
-    git(local, "config", "credential.helper", str(home / "helper"))
+    for name in ("credential.helper", f"credential.{host.url}.helper"):
+        git(local, "config", name, str(home / "helper"))
     clone = opened(local)
     assert pushed(clone) == clone.tip()
     with pytest.raises(AccessDenied):  # a push is never somebody else's than the token says
@@ -539,6 +563,13 @@ def test_a_server_that_is_not_there(local, opened, host):
     with pytest.raises(UnreachableError, match="http://127.0.0.1:9/shop/manifests.git cannot be"):
         opened(local)
     assert clone.base_commit()
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a/b"
+        with pytest.raises(UnreachableError, match="did not complete in 0.2 secs"):
+            GitCommand(tmp_path, url, {}).run("ls-remote", "--", url, seconds=0.2)
 
 
 # --- other kinds of repositories ----------------------------------------------------------------

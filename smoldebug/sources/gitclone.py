@@ -24,6 +24,7 @@ from smoldebug.sources.gitcommand import (
     Settings,
     check_version,
     words_of,
+    written_to_disk,
 )
 from smoldebug.sources.githooks import Hooks
 from smoldebug.sources.gitorigin import Origin
@@ -40,7 +41,9 @@ _ENV = {
     "GIT_EDITOR": ":",
     "GIT_NO_LAZY_FETCH": "1",
 }
-_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15"
+# With these set, Git is about another repository than the one in a folder.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15"
 _OURS = (
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
@@ -87,16 +90,14 @@ def open_clone(
     host alone, over https (http on this machine). Raises UsageError, AccessDenied,
     UnreachableError.
     """
-    giturl.check_branch(git.branch)
-    giturl.check_branch(git.remote, "remote")
-    if git.base:
-        giturl.check_branch(git.base)
-    if git.author and not _AUTHOR.fullmatch(git.author):
-        raise UsageError(f"an author is written `Name <mail@example.com>`: {one_line(git.author)}")
+    _check(git, repo)
     address = giturl.parse(repo) if giturl.is_url(repo) else None
-    at = folder / "clone"
-    at.mkdir(parents=True, exist_ok=True)
     check_version()
+    at = folder / "clone"
+    with written_to_disk():
+        at.mkdir(parents=True, exist_ok=True)
+        for stale in (at / ".git").rglob("*.lock"):  # of a process that was killed
+            stale.unlink()
     empty = GitCommand(at, one_line(repo), _place(at))
     first = f"--initial-branch={git.branch}"  # what hooks take for the current one
     empty.run("init", "--quiet", "--template=", "--object-format=sha1", first)
@@ -150,6 +151,7 @@ class Clone:
         self.base = self.base or default.removeprefix(HEADS)
         if not self.base:
             raise UsageError(f"{self.name} has no default branch: name one, tools.git.base")
+        giturl.check_branch(self.base)  # it may be the server that says so
         if self._ref in (HEADS + self.base, default):
             raise UsageError(f"a patch is never made on the base branch itself: {self.branch}")
         if self._remote and HEADS + self.base not in heads:
@@ -163,6 +165,7 @@ class Clone:
             fetched = f"refs/remotes/origin/{self.base}"  # it may have moved in between
             self._base_commit = self._git.run("rev-parse", "--verify", fetched).strip()
 
+    @written_to_disk()
     def _borrow(self) -> None:
         """What is written into the clone itself; all else is passed along."""
         for name in ("info", "objects/info"):
@@ -283,6 +286,7 @@ class Clone:
             self.proposed = self._git.run("rev-parse", "HEAD").strip()
             return self.proposed
 
+    @written_to_disk()
     def _stage(self, tree: CommitTree, files: Mapping[str, bytes]) -> None:
         """The index holds the parent's files with these in their place. Their bytes go straight
         into blobs: no file is written at a path that a repository may have made a link."""
@@ -349,6 +353,20 @@ class Clone:
         if not self.within(commit, expected):
             raise ChangeRefused(f"commits would be lost on {self.branch}: {expected} is not kept")
         return False
+
+
+def _check(git: GitSettings, repo: str) -> None:
+    """Before any of it reaches Git."""
+    if astray := next((name for name in _ELSEWHERE if name in os.environ), ""):
+        raise UsageError(f"Git is pointed at another repository: unset {astray}")
+    giturl.check_branch(git.branch)
+    giturl.check_branch(git.remote, "remote")
+    if git.base:
+        giturl.check_branch(git.base)
+    if git.author and (not _AUTHOR.fullmatch(git.author) or git.author != plain(git.author)):
+        raise UsageError(f"an author is written `Name <mail@example.com>`: {one_line(git.author)}")
+    if repo != plain(repo):
+        raise UsageError(f"not a repository: {one_line(repo)}")
 
 
 def _place(folder: Path) -> dict[str, str]:

@@ -4,10 +4,11 @@ GitPython lets options through wherever it is given words, so whoever calls this
 nothing that came from outside: object ids, full ref names, and `--option=` before what is free.
 """
 
+import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,7 @@ class GitCommand:
         self, *words: str, stdin: bytes = b"", settings: Settings = (), seconds: float = LOCAL
     ) -> Answer:
         """The verb, then its arguments; `settings` are those of this call, in the environment."""
-        with tempfile.TemporaryFile() as file:
+        with written_to_disk(), tempfile.TemporaryFile() as file:
             file.write(stdin)
             file.seek(0)
             try:
@@ -73,8 +74,6 @@ class GitCommand:
                 )
             except self._exc.GitCommandNotFound:
                 raise UsageError("git is not installed", "install Git 2.32 or newer") from None
-            except OSError as error:
-                raise ToolError(f"git cannot be run: {error.strerror}") from None
         return Answer(code, out, self.redactor.text(err))
 
     def run(
@@ -97,6 +96,15 @@ class GitCommand:
 
     def close(self) -> None:
         self.git.clear_cache()
+
+
+@contextlib.contextmanager
+def written_to_disk() -> Iterator[None]:
+    """Raises ToolError where that fails: a full disk, a folder without permission."""
+    try:
+        yield
+    except OSError as error:
+        raise ToolError(f"the run's clone cannot be written: {error.strerror or error}") from None
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -161,7 +169,7 @@ _CAUSES: tuple[tuple[str, type[SmoldebugError], str, str], ...] = (
         _RIGHTS,
         AccessDenied,
         "the credentials for {where} do not allow this: {words}",
-        "the token needs write access to the repository's contents",
+        "the token must be one that may read and write the repository's contents",
     ),
     (
         "error: 404|[Rr]epository .*not found|does not appear to be a git repository",

@@ -5,7 +5,6 @@ server is reached, and nothing that makes Git run something else (filters, alias
 They are read where the user would commit, so `includeIf` and local settings count.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from smoldebug.sources.gitcommand import GitCommand
 from smoldebug.sources.giturl import Address
 from smoldebug.untrusted import one_line
 
-# With these set, Git in a folder is about another repository than the one in that folder.
-_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 _CARRIED = re.compile(
     r"(?:author|committer|credential|gpg|hooks|http|i18n|lfs|ssh|trailer|user)\..+"
     r"|commit\.gpgsign|core\.sshcommand",
@@ -52,8 +49,6 @@ def from_address(address: Address, empty: GitCommand) -> Origin:
 
 def from_folder(folder: Path, remote: str) -> Origin:
     """Raises UsageError for what is no repository or lacks the remote; one without any is good."""
-    if astray := next((name for name in _ELSEWHERE if name in os.environ), ""):
-        raise UsageError(f"Git is pointed at another repository: unset {astray}")
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
     git = GitCommand(folder, str(folder), {})

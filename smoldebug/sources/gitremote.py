@@ -90,10 +90,10 @@ class Remote:
             raise UsageError(f"the token holds characters that no token has: for {host}")
         basic = b64encode(f"x-access-token:{token}".encode()).decode()
         self._git.redactor.learn((token, basic))
-        header = f"http.{self.address.shown}.extraHeader"
+        here = self.address.shown  # no setting is more specific than one for a whole address
         return (
-            (header, ""),  # what the user's settings send there is not sent too
-            (header, f"Authorization: Basic {basic}"),
-            ("credential.helper", ""),
-            ("http.followRedirects", "false"),
+            (f"http.{here}.extraHeader", ""),  # what the user's settings send is not sent too
+            (f"http.{here}.extraHeader", f"Authorization: Basic {basic}"),
+            (f"http.{here}.followRedirects", "false"),
+            (f"credential.{here}.helper", ""),
         )

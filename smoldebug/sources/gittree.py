@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from smoldebug.errors import NotFound, UsageError
+from smoldebug.errors import NotFound, ToolError, UsageError
 from smoldebug.sources.gitcommand import GitCommand
 from smoldebug.sources.repository import TreeEntry
 from smoldebug.untrusted import one_line, plain
@@ -25,7 +25,11 @@ class CommitTree:
     def read(self, path: str) -> bytes:
         _, blob = self._object(path)
         with self._lock:  # of that process
-            return bytes(self._git.git.get_object_data(blob)[3])
+            try:
+                return bytes(self._git.git.get_object_data(blob)[3])
+            except (ValueError, OSError):
+                self._git.close()
+                raise ToolError(f"the run's clone is damaged: {one_line(path)}") from None
 
     def mode_for(self, path: str) -> str:
         """Of a file to write: its own, or that of a plain new file. Raises UsageError where none
