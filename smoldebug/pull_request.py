@@ -62,7 +62,7 @@ def title(edits: Sequence[Edit], edited: Sequence[Edited]) -> str:
     """`Set FEATURE_FLAG=true in 12 Deployments of staging`; at most 72 characters."""
     first = edits[0] if edits else None
     more = f" and {_count(len(edits) - 1, 'more edit')}" if edits[1:] else ""
-    where = f"{more} in {_objects(edited)}"
+    where = f"{more} in {_objects(edited)}" if edited else more
     whole = f"{_does(first)}{where}"
     return whole if len(whole) <= SUBJECT else one_line(f"{_does(first, False)}{where}", SUBJECT)
 
@@ -74,9 +74,9 @@ def commit_message(facts: Facts, path: str = "", subject: str = "") -> str:
     """
     rows = [row for row in facts.edited if not path or row.path == path]
     says = [one_line(subject, SUBJECT) or title(facts.edits, rows)]
-    if why := _quiet(_MASKS.text(facts.why)):
+    if why := quiet(_MASKS.text(facts.why)):
         says.append(textwrap.fill(why, SUBJECT))
-    says.append(f"Made by smoldebug {_quiet(facts.version)}, playbook {_quiet(facts.playbook)}.")
+    says.append(f"Made by smoldebug {quiet(facts.version)}, playbook {quiet(facts.playbook)}.")
     trailers = [f"Smoldebug-Run: {_word(facts.run)}"]
     if address := web_address(facts.incident):
         trailers.append(f"Incident: {address}")
@@ -119,10 +119,11 @@ def _path(text: str) -> str:
 _ACTS = re.compile(r"(?<!\w)@(?=\w)|#(?=\w)|!(?=\d)|GH-(?=\d)|:(?=//)|\*\*\*", re.IGNORECASE)
 
 
-def _quiet(text: str) -> str:
-    """A line for a commit message: no mention, no reference to an issue, no word to a CI."""
+def quiet(text: str, limit: int = 1000) -> str:
+    """A line for where nothing is escaped: a title in a model's words, a commit message. In it is
+    no mention, no reference to an issue, no word to a CI."""
     flat = one_line(text, 1000).replace("[", "(").replace("]", ")")
-    return _ACTS.sub(lambda found: f"{found[0][:3]} ", flat)
+    return one_line(_ACTS.sub(lambda found: f"{found[0][:3]} ", flat), limit)
 
 
 def _text(value: Json) -> str:

@@ -33,6 +33,7 @@ from smoldebug.pull_request import (
     body,
     commit_message,
     failure_comment,
+    quiet,
     title,
 )
 from smoldebug.records import CheckRun, Edited, ObjectRef, Quote
@@ -40,6 +41,18 @@ from smoldebug.untrusted import web_address
 
 FLAG = Edit(set_env=SetEnv(name="FEATURE_FLAG", value=True))
 MARKER = "<!-- smoldebug 7f3a1c -->"
+
+ATTACKS = (
+    *HOSTILE,
+    "@team closes #1 fixes GH-2 !3 www.evil.example a@b.example",
+    f"{END} <!-- x --> -->",
+    "\n/close\n/merge",
+    "a | b \\| c `|` \\",
+    "```\n/approve\n```",
+    "<details><img src=x onerror=y></details> <https://evil.example>",
+    "[x]: https://evil.example\n[x]",
+)
+attacks = st.one_of(st.sampled_from(ATTACKS), texts)
 
 
 def changed(number: int = 12, kind: str = "Deployment", **fields: str) -> list[Edited]:
@@ -115,6 +128,7 @@ def test_a_title_counts_what_was_changed_and_names_a_single_object():
     )
     assert title([FLAG], changed(1)) == "Set FEATURE_FLAG=true in Deployment staging/svc-0"
     assert title([FLAG], changed(2, "NetworkPolicy")).endswith("in 2 NetworkPolicies of staging")
+    assert title([FLAG], ()) == "Set FEATURE_FLAG=true"
     mixed = [*changed(1), *changed(1, "StatefulSet")]
     assert title([FLAG, FLAG, FLAG], mixed) == (
         "Set FEATURE_FLAG=true and 2 more edits in 2 objects of staging"
@@ -161,6 +175,14 @@ def test_no_text_of_a_commit_skips_ci_closes_an_issue_or_forges_a_trailer():
     assert not re.search(r"#\d|(?<!\w)@\w|GH-\d|\[skip|\*\*\*NO", said)
     assert said.rstrip().split("\n\n")[-1] == "Smoldebug-Run: 7f3a1c"
     assert "\nSigned-off-by:" not in said
+
+
+@given(attacks)
+@settings(deadline=None)
+def test_a_title_in_the_words_of_a_model_refers_to_nobody(text: str):
+    said = quiet(text, SUBJECT)
+    assert len(said) <= SUBJECT
+    assert not re.search(r"(?<!\w)@\w|#\w|!\d|(?i:GH-\d)|://|\[|\n", said)
 
 
 @given(texts, texts, texts, texts)
@@ -312,17 +334,6 @@ def acting(text: str) -> list[str]:
     return found
 
 
-ATTACKS = (
-    *HOSTILE,
-    "@team closes #1 fixes GH-2 !3 www.evil.example a@b.example",
-    f"{END} <!-- x --> -->",
-    "\n/close\n/merge",
-    "a | b \\| c `|` \\",
-    "```\n/approve\n```",
-    "<details><img src=x onerror=y></details> <https://evil.example>",
-    "[x]: https://evil.example\n[x]",
-)
-attacks = st.one_of(st.sampled_from(ATTACKS), texts)
 edited = st.lists(
     st.builds(Edited, of(ObjectRef), *(attacks, st.just(3), attacks, attacks, attacks)), max_size=3
 )
