@@ -9,18 +9,33 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from smoldebug import __version__, pull_request
 from smoldebug.appliers.branches import COMMENT, TIP, marker
 from smoldebug.change import CHANGED, Executor, Outcome
 from smoldebug.coverage import counted
+from smoldebug.edits.documents import find, selected
 from smoldebug.edits.draft import Draft, draft
+from smoldebug.edits.render import render
+from smoldebug.edits.rendered import Rendering
 from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError
 from smoldebug.events import AnyEvent, Drafted, Note
-from smoldebug.goal.covers_cluster import coverage
+from smoldebug.goal.covers_cluster import coverage, in_scope
+from smoldebug.playbook.fieldpath import pointer_of
 from smoldebug.playbook.models import RunPlan
-from smoldebug.playbook.patches import GitTool, ManifestsCheck
+from smoldebug.playbook.patches import (
+    Edit,
+    GitTool,
+    ManifestsCheck,
+    RemovePath,
+    Select,
+    SetPath,
+)
+from smoldebug.playbook.patchrules import fixed
 from smoldebug.playbook.rules import checks_of
+from smoldebug.pointers import child
 from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
 from smoldebug.sources.forge import codeowners
 from smoldebug.sources.forge.open import compare_url
@@ -97,12 +112,49 @@ class Patch:
 
     # --- what tools and code propose ----------------------------------------------------------
 
+    def described(self, kind: str, name: str, namespace: str) -> Rendering:
+        tree = self.workspace.tree
+        found = find(tree, ["**"])
+        made = render(tree, found)
+        chosen = [
+            each
+            for each in made.objects
+            if selected(each, Select(kind=kind or each.ref.kind, name=name, namespace=namespace))
+        ]
+        return Rendering(tuple(chosen), (*found.problems, *made.problems))
+
+    def edited(self, target: ObjectRef, field: str, value: Json, *, remove: bool) -> list[Edited]:
+        select = Select(kind=target.kind, name=target.name, namespace=target.namespace)
+        edit = Edit(select=select, paths=["**"])
+        if remove:
+            edit = msgspec.structs.replace(edit, remove=RemovePath(path=field))
+        else:
+            edit = msgspec.structs.replace(edit, set=SetPath(path=field, value=value))
+        pointer = pointer_of(field)
+        if problem := fixed(pointer):
+            raise ToolError(f"{field} {problem}")
+        done = draft(self.workspace.tree, [edit], None, self.plan.playbook.scope.paths)
+        refused = [each for each in done.edited if each.state == "refused"]
+        if refused or not done.edited:
+            why = refused[0].detail if refused else f"no manifest describes {target}"
+            raise ToolError(why)
+        self.workspace.put(done.files)
+        for each in done.edited:
+            if not remove and each.state == "changed":
+                known = self.workspace.set_by_model.setdefault(str(each.ref), {})
+                known[pointer] = value
+        return list(done.edited)
+
     def pushed(self, why: str) -> Change:
         """Of what a model drafted: without a pull request, which it proposes by itself."""
         if not self.workspace.files:
             raise ToolError("nothing is drafted: patch_k8s_manifest drafts an edit")
         change = self._push(self._committed(), why)
-        wanted = {f"/set/{name}": dict(values) for name, values in self._set_by_model()}
+        wanted = {
+            f"{child('/set', name)}{pointer}": value
+            for name, values in sorted(self.workspace.set_by_model.items())
+            for pointer, value in values.items()
+        }
         return replace(change, then=None, after={**change.after, **wanted})
 
     def requested(self, title: str, summary: str) -> Change:
@@ -179,9 +231,6 @@ class Patch:
         target = ObjectRef(of, "", self._git.branch)
         return Change(kind, target, before, after, why, settle=0.0, notes=tuple(notes))
 
-    def _set_by_model(self) -> list[tuple[str, dict[str, Json]]]:
-        return sorted(self.workspace.set_by_model.items())
-
     def _why(self) -> str:
         return self.plan.playbook.description or pull_request.title(self.plan.playbook.edits, ())
 
@@ -223,10 +272,11 @@ class Patch:
         if check is None or self._check is None:
             return [], [], []
         try:
-            seen = coverage(self.world, check, self._check)
+            seen = coverage(self.world, in_scope(check, self.plan.playbook), self._check)
         except SmoldebugError as error:
             return [], [], [f"the cluster: {error}"]
-        return [str(each) for each in seen.only_live], [str(each) for each in seen.drift], []
+        only_live, drift = map(str, seen.only_live), map(str, seen.drift)
+        return [*only_live], [*drift], [f"not in the cluster: {each.ref}" for each in seen.not_live]
 
     def _reviewers(self) -> list[str]:
         repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request

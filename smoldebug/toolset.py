@@ -31,11 +31,21 @@ from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
+from smoldebug.edits.rendered import Rendering
 from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError, UsageError
 from smoldebug.events import encode, plainest
 from smoldebug.evidence import EvidenceStore
-from smoldebug.records import Change, ChangeKind, Effect, Evidence, Json, Observation
+from smoldebug.records import (
+    Change,
+    ChangeKind,
+    Edited,
+    Effect,
+    Evidence,
+    Json,
+    ObjectRef,
+    Observation,
+)
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
 from smoldebug.untrusted import clip, instruction_like, one_line, plain, whole
@@ -52,6 +62,14 @@ class Patching(Protocol):
 
     @property
     def workspace(self) -> Workspace: ...
+
+    def described(self, kind: str, name: str, namespace: str) -> Rendering:
+        """What of the repository would be applied; "" for any."""
+        ...
+
+    def edited(self, target: ObjectRef, field: str, value: Json, *, remove: bool) -> list[Edited]:
+        """Draft one edit of one object. Raises ToolError where it cannot be made."""
+        ...
 
     def pushed(self, why: str) -> Change:
         """Commit what is drafted, and the change that pushes the branch. Raises ToolError when

@@ -101,7 +101,7 @@ def test_no_promise_rests_on_assert() -> None:
 def test_tools_are_strangers_and_know_a_few_modules_only() -> None:
     """They are the examples that users copy."""
     allowed = {"toolset", "proposals", "records", "errors", "evidence", "signals", "sources"}
-    allowed |= {"pointers"}
+    allowed |= {"edits", "pointers"}
     siblings = {path.stem for path in TOOLS.glob("*.py")}
     wrong = {
         (name, module)

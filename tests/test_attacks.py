@@ -97,6 +97,8 @@ AT = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def filled(hint: Any, text: str, name: str = "") -> Any:
+    if name == "then":  # a change after this one would have one after it
+        return None
     if hint is Any or name == "data":
         return {"text": text, text: [text, 1]}
     if hint is str:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from smoldebug.records import ObjectRef, Observation
 from smoldebug.signals.objects import condition, containers, meta, ref, spec, status, template
 from smoldebug.signals.tables import columns, pairs, pod_state, table, trimmed, unready_first
@@ -17,8 +15,6 @@ from smoldebug.toolset import ToolContext, tool
 
 OBJECTS = 200  # of one answer
 EVENTS = 20
-NAMES = 60  # of one kind in an overview
-OVERVIEW = ("Deployment", "StatefulSet", "DaemonSet", "Pod", "Service", "HorizontalPodAutoscaler")
 
 Object = Mapping[str, Any]
 
@@ -116,43 +112,6 @@ def rollout_status(ctx: ToolContext, target: str, namespace: str = "") -> Observ
     return Observation(text, data, "object", str(where))
 
 
-@tool(effect="read")
-def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") -> Observation:
-    """Names only: of one kind, or of the main kinds when none is given.
-
-    Args:
-        kind: Kind, plural or short name; empty for an overview.
-        namespace: Empty for the run's namespace, all for every namespace.
-    """
-    kinds = [kind_name(kind)] if kind else OVERVIEW
-    found = {
-        each: [
-            str(item["metadata"]["name"])
-            for item in ctx.world.cluster.list(each, _namespace(ctx, each, namespace))
-        ]
-        for each in kinds
-    }
-    lines = [f"{each} ({len(names)}): {_some(names)}" for each, names in found.items()]
-    return Observation("\n".join(lines), {"names": found}, "object", namespace or ctx.namespace)
-
-
-@tool(effect="read")
-def fetch_k8s_manifest(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
-    """The YAML of one object, without status. Values of Secrets are never shown.
-
-    Args:
-        kind: Kind, plural or short name.
-        name: Its name.
-        namespace: Empty for the run's namespace.
-    """
-    kind = kind_name(kind)
-    where = ObjectRef(kind, _namespace(ctx, kind, namespace), name)
-    item = trimmed(ctx.world.cluster.get(where))
-    item.pop("status", None)
-    text = yaml.safe_dump(item, sort_keys=False, allow_unicode=True)
-    return Observation(text, {"object": item}, "object", str(where))
-
-
 # --- helpers ----------------------------------------------------------------------------------
 
 
@@ -161,11 +120,6 @@ def _namespace(ctx: ToolContext, kind: str, namespace: str) -> str:
     if namespace == "all" or (known is not None and not known.namespaced):
         return ""
     return namespace or ctx.namespace
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", ... {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return (", ".join(names[:NAMES]) or "none") + more
 
 
 def _events_of(ctx: ToolContext, about: ObjectRef) -> list[Object]:

@@ -11,6 +11,7 @@ from smoldebug.sources.world import World
 
 __all__ = [
     "Applier",
+    "BranchApplier",
     "CommandApplier",
     "KubeApplier",
     "Preview",

@@ -6,6 +6,7 @@ closes the pull request.
 """
 
 from smoldebug.appliers.protocol import Preview
+from smoldebug.edits.documents import find
 from smoldebug.edits.fields import containers_changed
 from smoldebug.errors import ChangeRefused, NotFound
 from smoldebug.records import Change, FileChange, PullRequest, Surroundings
@@ -31,7 +32,9 @@ class BranchApplier:
             _counted(each, repository.tree(old), repository.tree(new))
             for each in repository.files_changed(old, new)
         )
-        return Surroundings(files=files)
+        model_set_some = any(pointer != TIP for pointer in change.after)
+        known = find(repository.tree(old), ["**"]).documents if model_set_some else ()
+        return Surroundings(files=files, typed=tuple(each.object for each in known))
 
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
         repository, (old, new) = self._world.repository, self._range(change)

@@ -13,7 +13,7 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.guard import ScopedCluster
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
-from smoldebug.records import Effect, Json
+from smoldebug.records import IN_GIT, Effect, Json
 from smoldebug.redact import Redactor
 from smoldebug.shipped import shipped
 from smoldebug.sources.world import World
@@ -80,7 +80,11 @@ def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:
     """
     if spec.family == "metrics":
         return metrics
-    change = playbook.tools.change
+    change, git = playbook.tools.change, playbook.tools.git
+    if spec.family == "manifests":  # of the one or the other
+        return playbook.tools.kubectl is not None or git is not None
+    if spec.changes in IN_GIT:
+        return git is not None and getattr(playbook.tools, spec.family) is not None
     if spec.changes is not None:
         writable = playbook.scope.cluster != "read-only"
         return change is not None and writable and spec.changes in change.allow

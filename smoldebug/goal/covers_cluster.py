@@ -14,6 +14,7 @@ from smoldebug.fieldvalues import contains, same
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.objects import dig, ref_of
 from smoldebug.goal.renderings import proposed, rendering
+from smoldebug.playbook.models import Playbook
 from smoldebug.playbook.patches import CoversClusterCheck, ManifestsCheck, Select
 from smoldebug.playbook.patchrules import manifests_of
 from smoldebug.playbook.rules import checks_of
@@ -66,6 +67,14 @@ def covers_cluster(check: CoversClusterCheck, setting: Setting) -> Check:
     label += f" of {check.namespace}" if check.namespace else ""
     measure = partial(_measure, check, beside[0], setting.world)
     return Check(label, "covers_cluster", measure, one_line(check.labels, 40))
+
+
+def in_scope(check: CoversClusterCheck, playbook: Playbook) -> CoversClusterCheck:
+    """With the only namespace in scope, where it names none."""
+    namespaces = playbook.scope.namespaces
+    if check.namespace or len(namespaces) != 1:
+        return check
+    return msgspec.structs.replace(check, namespace=namespaces[0])
 
 
 def coverage(world: World, check: CoversClusterCheck, manifests: ManifestsCheck) -> Coverage:

@@ -36,7 +36,8 @@ def over(around: Surroundings, limits: Limits) -> Iterator[str]:
     if len(around.files) > limits.files:
         yield f"it would change {len(around.files)} files, limits.files is {limits.files}"
     most = limits.changed_lines_per_container
-    for each in around.files if most else ():
+    edited = (each for each in around.files if each.status != "added")  # a new one is all new
+    for each in edited if most else ():
         if most and _lines(each) > most * max(each.containers, 1):
             yield (
                 f"{one_line(each.path, 200)} changes {_lines(each)} lines in "

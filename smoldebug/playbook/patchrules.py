@@ -92,14 +92,19 @@ def _probe(edit: SetProbe, report: Report) -> None:
         report("to", "needs a field of the probe")
 
 
+def fixed(pointer: str) -> str:
+    """Why no edit touches a field, or ""."""
+    return "tells which object it is, or how it is, and stays" if _IDENTITY.fullmatch(pointer) else ""
+
+
 def _path(edit: SetPath | RemovePath | AddItem | RemoveItem, report: Report) -> None:
     try:
         pointer = pointer_of(edit.path)
     except UsageError as error:
         report("path", str(error))
         return
-    if _IDENTITY.fullmatch(pointer):
-        report("path", f"tells which object it is, or how it is, and stays: {edit.path}")
+    if problem := fixed(pointer):
+        report("path", f"{problem}: {edit.path}")
     if isinstance(edit, SetPath) and edit.value is None:
         report("value", "null is no value: `remove` takes a field away")
 
