@@ -103,6 +103,7 @@ class _Edits:
     pointers: set[str]
     files: dict[tuple[str, int], list[Operation]] = field(default_factory=dict)
     patches: dict[str, list[Operation]] = field(default_factory=dict)  # new ones, by folder
+    inline: dict[tuple[str, str, int], list[Operation]] = field(default_factory=dict)
 
     def place(self, operation: Operation) -> None:
         set_by = self._set_by(operation.pointer)
@@ -116,11 +117,23 @@ class _Edits:
     def placed(self) -> Iterator[Placed]:
         for (path, index), operations in self.files.items():
             yield Placed(path, index, tuple(operations))
+        for (folder, pointer, index), operations in self.inline.items():
+            layer = self.overlays.layers[folder]
+            said = text.edited(lookup(layer.raw, pointer).encode(), index, operations).decode()
+            yield Placed(layer.path, 0, (Operation(pointer, said),))
         for folder, operations in self.patches.items():
             yield from self._new_patch(folder, operations)
 
     def _add(self, path: str, index: int, *operations: Operation) -> None:
         self.files.setdefault((path, index), []).extend(operations)
+
+    def _add_to(self, patch: Patch, folder: str, operation: Operation) -> None:
+        if patch.path:
+            self._add(patch.path, patch.index, operation)
+        else:
+            written = isinstance(lookup(self.overlays.layers[folder].raw, patch.entry), str)
+            pointer = patch.entry if written else f"{patch.entry}/patch"
+            self.inline.setdefault((folder, pointer, patch.index), []).append(operation)
 
     def _set_by(self, pointer: str) -> int:
         """The last step that rules a field, or brings the list item it is in; -1: none."""
@@ -135,7 +148,7 @@ class _Edits:
             return False
         path, patch = self.overlays.layers[step.folder].path, step.patch
         if patch is not None:
-            return bool(patch.path) and self._in_patch(patch, step, operation)
+            return self._in_patch(patch, step, operation)
         if step.source.startswith("/replicas/") and not operation.remove:
             self._add(path, 0, Operation(f"{step.source}/count", operation.value))
             return True
@@ -150,11 +163,12 @@ class _Edits:
             found = _json_patch_place(patch.content, step.before, operation.pointer)
             if found is None or operation.remove:
                 return False
-            self._add(patch.path, patch.index, Operation(found, operation.value))
-        elif operation.remove and lookup(step.before, operation.pointer) is None:
-            self._add(patch.path, patch.index, operation)
-        else:
-            self._add(patch.path, patch.index, _strategic(step.before, operation))
+            operation = Operation(found, operation.value)
+        elif merges_items(step.before) and (
+            not operation.remove or lookup(step.before, operation.pointer) is not None
+        ):
+            operation = _strategic(step.before, operation)
+        self._add_to(patch, step.folder, operation)
         return True
 
     # --- where nothing sets it yet
@@ -182,28 +196,27 @@ class _Edits:
         )
 
     def _in_folder(self, folder: str, set_by: int, operation: Operation) -> None:
-        layer, came = self.overlays.layers[folder], _entering(self.built, folder)
+        layer = self.overlays.layers[folder]
         if entry := self._image_entry(folder, operation) or self._count_entry(folder, operation):
             self._add(layer.path, 0, entry)
             return
-        selects = "[" in operation.pointer and not merges_items(self.built.object)
-        if selects:
+        if "/[" in operation.pointer and not merges_items(self.built.object):
             raise ChangeRefused(
                 f"{layer.path}:1: a patch would replace the lists of a {self.built.kind} as a "
                 f"whole, edit it by hand: {dotted(operation.pointer)}"
             )
-        operation = _strategic(came, operation)
+        operation = _strategic(_leaving(self.built, folder), operation)
         if own := self._own_patch(folder, set_by):
-            self._add(own.path, own.index, operation)
+            self._add_to(own, folder, operation)
         else:
             self.patches.setdefault(folder, []).append(operation)
 
     def _own_patch(self, folder: str, set_by: int) -> Patch | None:
-        """The layer's last patch file for this object alone, after the step that sets the field."""
+        """The layer's last patch for this object alone, after the step that sets the field."""
         own = [
             step.patch
             for step in self.built.steps[set_by + 1 :]
-            if step.folder == folder and step.patch and step.patch.path
+            if step.folder == folder and step.patch
             and isinstance(step.patch.content, dict)
             and self.overlays.only(step, self.built, self.wanted)
         ]  # fmt: skip
@@ -281,7 +294,8 @@ def _sets(step: Step, pointer: str) -> bool:
     content = step.patch.content if step.patch else None
     if isinstance(content, list):
         return _json_patch_place(content, step.before, pointer) is not None
-    return lookup(content, pointer) is not None
+    whole_list = not merges_items(step.before) and pointer.partition("/[")[0]
+    return lookup(content, whole_list or pointer) is not None
 
 
 def _list_item(pointer: str) -> str:
