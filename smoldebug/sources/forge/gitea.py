@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 from pyforgejo import PyforgejoApi
@@ -158,7 +158,8 @@ class Gitea(BaseForge):
         for status in sorted(_paged(statuses), key=lambda each: each.id, reverse=True):
             state = _STATES.get(status.status, "failed")
             said = ending(status.description or "") if state == "failed" else ""
-            yield CheckRun(one_line(status.context), state, link(status.target_url), said)
+            url = urljoin(self.site.web, status.target_url) if status.target_url else ""
+            yield CheckRun(one_line(status.context), state, link(url), said)  # Actions: relative
 
     def _comments(self, number: int) -> Iterator[tuple[int, str]]:
         found: Any = self._issues.get_comments(*self._at, number, request_options=_ONCE)
