@@ -35,7 +35,7 @@ _MAY_MEAN_MORE = frozenset("yYnNtTfFoO~+-.0123456789")
 
 # Subsets of what may stand without quotes: in block style, and between brackets
 _PLAIN = re.compile(r"(?:[\w./$^(<+;~=]|-(?=\S))(?:[^\S\n]?[^\s:#]|:(?=\S)|(?<=\S)#)*")
-_BARE = re.compile(r"[\w./$(-][\w./$()@=+;~-]*")
+_BARE = re.compile(r"(?:[\w./$(]|--?(?=\w))[\w./$()@=+;~-]*")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\xa0\xad\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _WIDTH = re.compile(r"[|>][-+]?\d")  # an indentation indicator
 _OTHERS: Any = yaml.resolver.Resolver()  # YAML 1.1 to the letter

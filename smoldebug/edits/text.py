@@ -40,11 +40,11 @@ def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
         raise ChangeRefused(f"line 1: the file has no document {index + 1}")
     wanted = [exact(each.value) for each in file.documents]
     value = file.documents[index].value
+    line = file.line(file.documents[index].start)
     try:
         for each in operations:
             carry_out(value, each)
     except ChangeRefused as refusal:
-        line = file.line(file.documents[index].start)
         raise ChangeRefused(f"line {line}: {refusal}") from refusal
     wanted[index] = exact(value)
     while True:
@@ -52,7 +52,7 @@ def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
         editor = Editor(file.text, root, file.aliases[index])
         editor.change(root, value)
         if not editor.splices:
-            return data
+            break
         line = file.line(editor.splices.first)
         file = _reread(file, editor.splices, line)
         if not editor.unfinished:
