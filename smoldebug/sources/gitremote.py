@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from smoldebug.errors import ChangeRefused, Conflict, SmoldebugError, UsageError
+from smoldebug.errors import ChangeRefused, Conflict, SmoldebugError, ToolError, UsageError
 from smoldebug.sources.gitcommand import HOOKS, NETWORK, Answer, GitCommand, Settings, words_of
 from smoldebug.sources.giturl import Address
 from smoldebug.untrusted import one_line
@@ -61,12 +61,13 @@ class Remote:
             seconds=HOOKS,
         )
         if answer.code:
-            raise self._not_pushed(answer, ref.removeprefix(HEADS))
+            error = self._not_pushed(answer, ref.removeprefix(HEADS))
+            if hooks and type(error) is ToolError:  # nothing that is known to go wrong besides
+                raise ChangeRefused(f"the pre-push hook refused: {words_of(answer.err)}")
+            raise error
 
     def _not_pushed(self, answer: Answer, branch: str) -> SmoldebugError:
         found = _REJECTED.search(answer.text)
-        if not found and answer.code == 1:
-            return ChangeRefused(f"the pre-push hook refused: {words_of(answer.err)}")
         if not found:
             return self._git.failure(answer)
         by_server, reason = found.groups()
