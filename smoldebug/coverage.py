@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from smoldebug.records import Edited
 
+EDITED = ("changed", "differs")  # what a commit brings; differs: over another value
 FINE = ("changed", "already so")
+_SAID = {"differs": "replaces another value"}
 _ORDER = ("refused", "differs", "skipped", *FINE)  # first what somebody must look at
 MOST_OPEN, MOST_FINE = 50, 20  # rows of either kind that are shown
 
@@ -15,12 +17,13 @@ def counted(edited: Sequence[Edited]) -> str:
     found = Counter(row.state for row in edited)
     known = [state for state in (*FINE, *_ORDER[:3]) if state in found]
     others = sorted(found.keys() - set(known))
-    return ", ".join(f"{found[state]} {state}" for state in (*known, *others)) or "no object found"
+    told = (f"{found[state]} {_SAID.get(state, state)}" for state in (*known, *others))
+    return ", ".join(told) or "no object found"
 
 
 def files(edited: Sequence[Edited]) -> int:
-    """How many were changed."""
-    return len({row.path for row in edited if row.state == "changed"})
+    """How many are edited."""
+    return len({row.path for row in edited if row.state in EDITED})
 
 
 def by_need(edited: Sequence[Edited]) -> list[Edited]:
@@ -28,13 +31,19 @@ def by_need(edited: Sequence[Edited]) -> list[Edited]:
     return sorted(edited, key=lambda row: _ORDER.index(row.state) if row.state in _ORDER else 0)
 
 
-def open_rows(edited: Sequence[Edited]) -> list[Edited]:
-    """What the edit did not reach, or found to be otherwise."""
-    return [row for row in by_need(edited) if row.state not in FINE]
+def reached(edited: Sequence[Edited]) -> list[Edited]:
+    return [row for row in by_need(edited) if row.state in (*EDITED, *FINE)]
 
 
-def fine_rows(edited: Sequence[Edited]) -> list[Edited]:
-    return [row for row in by_need(edited) if row.state in FINE]
+def left_out(edited: Sequence[Edited]) -> list[Edited]:
+    return [row for row in by_need(edited) if row.state not in (*EDITED, *FINE)]
+
+
+def bounded(edited: Sequence[Edited]) -> list[Edited]:
+    """As many as fit a screen, first those that somebody must look at."""
+    ordered = by_need(edited)
+    unmet = [row for row in ordered if row.state not in FINE]
+    return [*unmet[:MOST_OPEN], *ordered[len(unmet) :][:MOST_FINE]]
 
 
 def place(row: Edited) -> str:
@@ -42,7 +51,12 @@ def place(row: Edited) -> str:
     return f"{row.path}:{row.line}" if row.line else row.path
 
 
-def outcome(row: Edited) -> str:
-    """`refused: the template takes it from nowhere (helm charts/x)`."""
-    said = f"{row.state}: {row.detail}" if row.detail else row.state
+def state(row: Edited) -> str:
+    """`refused (helm charts/x)`."""
+    said = _SAID.get(row.state, row.state)
     return f"{said} ({row.via})" if row.via else said
+
+
+def outcome(row: Edited) -> str:
+    """`refused (helm charts/x): the template takes it from nowhere`."""
+    return f"{state(row)}: {row.detail}" if row.detail else state(row)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from smoldebug.coverage import by_need, counted, outcome, place
+from smoldebug.coverage import EDITED, by_need, counted, place, state
 from smoldebug.playbook.patches import Edit
 from smoldebug.records import CheckRun, Edited, Json, Quote
 from smoldebug.redact import Redactor
@@ -85,7 +85,7 @@ def commit_message(facts: Facts, path: str = "", subject: str = "") -> str:
 
 def _objects(edited: Sequence[Edited]) -> str:
     """`12 Deployments of staging`; of a single one its name."""
-    refs = {row.ref for row in edited if row.state == "changed"}
+    refs = {row.ref for row in edited if row.state in EDITED}
     kinds, namespaces = {ref.kind for ref in refs}, {ref.namespace for ref in refs}
     kind = _word(kinds.pop(), "") if len(kinds) == 1 else ""
     namespace = _word(namespaces.pop(), "") if len(namespaces) == 1 else ""
@@ -251,8 +251,7 @@ class _Text:
         return f"{head}\n{_bounded(by_need(edited), self._row, room - len(head) - 60, chr(10))}"
 
     def _row(self, row: Edited) -> str:
-        detail = outcome(row).removeprefix(row.state).removeprefix(": ").strip()
-        result = self.line(row.state, 40) + (f" {self._cell(detail)}" if detail else "")
+        result = self.line(state(row)) + (f": {self._cell(row.detail)}" if row.detail else "")
         return f"| {self._cell(str(row.ref))} | {self._cell(place(row))} | {result} |"
 
     def _cell(self, text: str) -> str:

@@ -128,6 +128,9 @@ def test_a_title_counts_what_was_changed_and_names_a_single_object():
     )
     assert title([FLAG], changed(1)) == "Set FEATURE_FLAG=true in Deployment staging/svc-0"
     assert title([FLAG], changed(2, "NetworkPolicy")).endswith("in 2 NetworkPolicies of staging")
+    over = [replace(row, state="differs", detail="sets it to false") for row in changed(2)]
+    assert title([FLAG], over) == "Set FEATURE_FLAG=true in 2 Deployments of staging"
+    assert "| replaces another value: `sets it to false` |" in body(replace(FACTS, edited=over))
     assert title([FLAG], ()) == "Set FEATURE_FLAG=true"
     mixed = [*changed(1), *changed(1, "StatefulSet")]
     assert title([FLAG, FLAG, FLAG], mixed) == (
@@ -237,7 +240,7 @@ def test_the_body_tells_a_reviewer_all_there_is_to_know():
         "Incident: <https://incidents.example/INC-4711>",
         "2 changed, 1 refused",
         "| `Deployment/staging/svc-0` | `deploy/svc-0.yaml:14` | changed |",
-        "| refused `no template takes it (helm charts/x)` |",
+        "| refused (helm charts/x): `no template takes it` |",
         "- Deployment/staging/legacy",
         "replicas 3, its manifest says 2",
         "deploy/broken.yaml:3: tab",
@@ -249,7 +252,7 @@ def test_the_body_tells_a_reviewer_all_there_is_to_know():
     ):
         assert words in told
     assert "never said" not in told
-    assert told.index("refused `no") < told.index("svc-0")
+    assert told.index("refused (helm") < told.index("svc-0")
 
 
 def test_that_a_model_chose_edits_is_not_kept_back():
@@ -310,7 +313,7 @@ def test_a_body_is_never_longer_than_a_forge_takes(template: str):
 def test_a_table_that_does_not_fit_is_cut_after_what_somebody_must_look_at():
     refused = replace(changed(1)[0], state="refused", detail="duplicate key")
     told = body(replace(FACTS, edited=[*changed(1000), refused]))
-    assert "refused `duplicate key`" in told
+    assert "refused: `duplicate key`" in told
     assert (found := re.search(r"\n\n… and (\d+) more\n", told))
     assert told.count("| changed |") + int(found[1]) == 1000
 

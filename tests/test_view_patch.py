@@ -101,12 +101,14 @@ def test_what_somebody_must_look_at_comes_first_and_the_rest_is_counted():
     many = (*rows("changed", 200), *rows("differs", 2, "is false"), *rows("refused", 40, "anchor"))
     _, err = plain([drafted(*many, problems=("deploy/a.yaml:3: a tab",))])
     lines = err.splitlines()
-    assert lines[0].startswith("edited  200 changed, 40 refused, 2 differs in 200 files of shop/")
+    assert lines[0].startswith(
+        "edited  200 changed, 40 refused, 2 replaces another value in 202 files of"
+    )
     assert lines[1] == "  deploy/a.yaml:3: a tab"
     assert lines[2] == "  deploy/refused-0.yaml:3   Deployment/staging/x  refused"
     assert lines[3] == "    anchor"
-    states = [line.split()[-1] for line in lines[2:] if "Deployment/" in line]
-    assert states == ["refused"] * 40 + ["differs"] * 2 + ["changed"] * 20
+    states = [line.split()[2] for line in lines[2:] if "Deployment/" in line]
+    assert states == ["refused"] * 40 + ["replaces"] * 2 + ["changed"] * 20
     assert lines[-1] == "  … and 180 more"
 
 

@@ -5,15 +5,7 @@ A line that starts with `$ ` is a command to copy. Text from the world is plain 
 
 from collections.abc import Iterable
 
-from smoldebug.coverage import (
-    MOST_FINE,
-    MOST_OPEN,
-    counted,
-    fine_rows,
-    open_rows,
-    outcome,
-    place,
-)
+from smoldebug.coverage import MOST_OPEN, bounded, counted, left_out, outcome, place, reached
 from smoldebug.events import Stamped
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.ledger import Entry
@@ -163,10 +155,10 @@ def _coverage(told: Story) -> list[str]:
     """What an edit reached, of many objects the first."""
     if (draft := told.drafted) is None:
         return []
-    rows = fine_rows(draft.edited)
+    rows = bounded(found := reached(draft.edited))
     lines = [f"{counted(draft.edited)} in {draft.repository}: {draft.base} → {draft.branch}"]
-    lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in rows[:MOST_FINE]]
-    more = len(rows) - MOST_FINE
+    lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in rows]
+    more = len(found) - len(rows)
     return [*lines, f"… and {more} more"] if more > 0 else lines
 
 
@@ -174,7 +166,7 @@ def uncovered(told: Story) -> list[str]:
     """What an edit did not reach, and what lives where no manifest describes it."""
     lines: list[str] = []
     if draft := told.drafted:
-        lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in open_rows(draft.edited)]
+        lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in left_out(draft.edited)]
         lines += draft.problems
     more = len(lines) - MOST_OPEN
     lines = [*lines[:MOST_OPEN], f"… and {more} more"] if more > 0 else lines

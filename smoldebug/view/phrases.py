@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from smoldebug.clock import duration
-from smoldebug.coverage import MOST_FINE, MOST_OPEN, counted, files, fine_rows, open_rows, place
+from smoldebug.coverage import MOST_OPEN, bounded, counted, files, place, state
 from smoldebug.events import (
     AnyEvent,
     ChangeSettled,
@@ -342,15 +342,13 @@ def drafted(event: Drafted) -> tuple[str, str]:
 def coverage(event: Drafted) -> Iterator[tuple[str, str]]:
     """State and line of each object, first what a person must look at; "" for what belongs to the
     line above, and for how many more there are."""
-    unmet, fine = open_rows(event.edited), fine_rows(event.edited)
-    rows = [*unmet[:MOST_OPEN], *fine[:MOST_FINE]]
+    rows = bounded(event.edited)
     for problem in event.problems[:MOST_OPEN]:
         yield "refused", one_line(problem, WHOLE)
     names = [(one_line(place(row), 300), one_line(str(row.ref), 300)) for row in rows]
     wide, wider = (min(40, max((len(name[n]) for name in names), default=0)) for n in (0, 1))
     for row, (at, ref) in zip(rows, names, strict=True):
-        via = f" ({one_line(row.via, 300)})" if row.via else ""
-        yield row.state, f"{at:{wide}}  {ref:{wider}}  {one_line(row.state)}{via}"
+        yield row.state, f"{at:{wide}}  {ref:{wider}}  {one_line(state(row), 300)}"
         if row.detail:
             yield "", f"  {one_line(row.detail, WHOLE)}"
     more = len(event.edited) - len(rows) + max(0, len(event.problems) - MOST_OPEN)
