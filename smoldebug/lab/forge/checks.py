@@ -81,23 +81,24 @@ class Runner:
         if fault:
             self._closing.wait(fault.delay)
         if fault and fault.status:
-            code, output = 1, fault.message or "told to fail"
-        else:
-            code, output = self._outcome(bare, check)
-        if self._closing.is_set():
+            self._finish(check, 1, fault.message or "told to fail")
             return
-        finish(check, code, output)
-        self._changed()
+        with tempfile.TemporaryDirectory(prefix="forge-", ignore_cleanup_errors=True) as temporary:
+            self._finish(check, *self._outcome(bare, check, Path(temporary)))
 
-    def _outcome(self, bare: Bare, check: Check) -> tuple[int, str]:
-        with tempfile.TemporaryDirectory(prefix="forge-check-") as temporary:
-            folder, printed = Path(temporary, "work"), Path(temporary, "printed")
-            try:
-                bare.check_out(check.sha, folder)
-                code = self._execute(check.argv, folder, printed)
-            except ToolError as error:
-                return 1, str(error)
+    def _finish(self, check: Check, code: int, output: str) -> None:
+        if not self._closing.is_set():
+            finish(check, code, output)
+            self._changed()
+
+    def _outcome(self, bare: Bare, check: Check, temporary: Path) -> tuple[int, str]:
+        folder, printed = temporary / "work", temporary / "printed"
+        try:
+            bare.check_out(check.sha, folder)
+            code = self._execute(check.argv, folder, printed)
             return code, printed.read_text("utf-8", "replace")
+        except (ToolError, OSError) as error:
+            return 1, str(error)
 
     def _execute(self, argv: list[str], folder: Path, printed: Path) -> int:
         """The exit status; negative when a signal ended it."""

@@ -45,8 +45,10 @@ class Hub:
     @contextmanager
     def changing(self) -> Iterator[None]:
         with self.lock:
-            yield
-            self._save()
+            try:
+                yield
+            finally:
+                self._save()
 
     def _save(self) -> None:
         with self.lock:

@@ -14,7 +14,6 @@ from smoldebug.sources.world import Completed
 
 TIMEOUT = 120.0  # seconds a git command may take
 ME = "lab-forge"
-_FILE_LIMIT = 8 << 20  # bytes of a file that are read
 
 # Whoever pushes is told by the server (githttp.py) what is refused. Branch names hold no spaces.
 _PRE_RECEIVE = """\
@@ -92,14 +91,12 @@ class Bare:
 
     def branches(self) -> dict[str, str]:
         """Branch -> commit."""
-        lines = self._run(
-            "for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads"
-        )
-        return {name: sha for sha, _, name in (line.partition(" ") for line in lines.splitlines())}
+        start = "refs/heads/"
+        return {name.removeprefix(start): sha for name, sha in self.refs(start).items()}
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Refs whose name begins with `prefix` ("refs/heads/fix-") -> commit."""
-        lines = self._run("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+        lines = self._text("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
         pairs = (line.partition(" ") for line in lines)
         return {name: sha for sha, _, name in pairs if name.startswith(prefix)}
 
@@ -123,18 +120,16 @@ class Bare:
         self._run("update-ref", "-d", "--end-of-options", ref)
 
     def read(self, commit: str, path: str) -> bytes | None:
-        """A file's first 8 MiB."""
-        argv = ["git", "cat-file", "blob", f"{commit}:{path}"]
-        with spawn(argv, env=self._environment(), stdout=PIPE) as process:
-            content = process.stdout.read(_FILE_LIMIT) if process.stdout else b""
-            if process.stdout:
-                process.stdout.read()
-        return content if process.returncode == 0 else None
+        """A file's bytes; None where there is none."""
+        try:
+            return self._read("cat-file", "blob", f"{commit}:{path}")
+        except ToolError:
+            return None
 
     def entries(self, commit: str, path: str) -> list[tuple[str, str, str]]:
         """(type, hash, path) of what is at `path`, or in it when it ends in a slash."""
         arguments = ["ls-tree", "-z", "--full-tree", "--end-of-options", commit]
-        found = self._run(*arguments, *([f":(literal){path}"] if path else []))
+        found = self._text(*arguments, *([f":(literal){path}"] if path else []))
         rows = (line.partition("\t") for line in found.split("\0") if line)
         return [(*meta.split()[1:3], name) for meta, _, name in rows]  # type: ignore[misc]
 
@@ -143,20 +138,20 @@ class Bare:
 
     def commits(self, old: str, new: str) -> list[str]:
         """In `new` but not in `old`, oldest first."""
-        return self._run("rev-list", "--reverse", f"{old}..{new}").split()
+        return self._text("rev-list", "--reverse", f"{old}..{new}").split()
 
     def describe(self, commit: str) -> dict[str, str]:
         """Its tree, parents, author and message."""
         keys = ("tree", "parents", "name", "email", "date", "message")
         form = "--format=%T%x00%P%x00%an%x00%ae%x00%aI%x00%B"
-        values = self._run("show", "--no-patch", form, "--end-of-options", commit).split("\0")
+        values = self._text("show", "--no-patch", form, "--end-of-options", commit).split("\0")
         return dict(zip(keys, values, strict=True))
 
     def changed(self, old: str, new: str) -> list[Changed]:
         """What `new` changes since it left `old` (`old...new`)."""
         arguments = ("diff", "--no-renames", "--raw", "--numstat", "-z", f"{old}...{new}")
         words, status, found = {"A": "added", "D": "removed"}, dict[str, str](), list[Changed]()
-        fields = iter(self._run(*arguments).split("\0"))
+        fields = iter(self._text(*arguments).split("\0"))
         for field in fields:  # first ":MODES HASHES STATUS", PATH of each; then the counts of each
             if field.startswith(":"):
                 status[next(fields)] = words.get(field[-1], "modified")
@@ -166,7 +161,7 @@ class Bare:
         return found
 
     def diff(self, old: str, new: str, path: str) -> str:
-        return self._run("diff", "--no-renames", f"{old}...{new}", "--", f":(literal){path}")
+        return self._text("diff", "--no-renames", f"{old}...{new}", "--", f":(literal){path}")
 
     def merged_tree(self, base: str, head: str) -> str:
         """The tree of a merge; "" when there are conflicts."""
@@ -185,6 +180,17 @@ class Bare:
 
     def _environment(self) -> dict[str, str]:
         return {**self._env, "GIT_DIR": str(self.path)}
+
+    def _read(self, *arguments: str) -> bytes:
+        """All that git prints, however much that is. Raises ToolError."""
+        with spawn(["git", *arguments], env=self._environment(), stdout=PIPE) as process:
+            printed: bytes = process.communicate()[0]
+        if process.returncode != 0:
+            raise ToolError(f"git {arguments[0]} failed in {self.path.name}")
+        return printed
+
+    def _text(self, *arguments: str) -> str:
+        return self._read(*arguments).decode("utf-8", "replace").rstrip("\n")
 
     def _try(
         self,
