@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
-
 from realkubectl import KUBECTL, needs_kubectl
+
+from smoldebug.edits import text
 from smoldebug.edits.documents import find
-from smoldebug.edits.operations import Operation
+from smoldebug.edits.intended import intended
+from smoldebug.edits.operations import Operation, Placed
 from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.errors import ChangeRefused
+from smoldebug.pointers import lookup
 from smoldebug.sources.fakes import MemoryTree
 
 DEPLOYMENT = """\
@@ -53,7 +56,7 @@ def overlay(name: str, *lines: str) -> dict[str, str]:
 
 
 def rendered(*parts: Mapping[str, str], paths: tuple[str, ...] = ("**",)) -> Rendering:
-    files = {path: text.encode() for part in parts for path, text in part.items()}
+    files = {path: said.encode() for part in parts for path, said in part.items()}
     tree = MemoryTree(files)
     return render(tree, find(tree, paths))
 
@@ -348,7 +351,7 @@ def test_a_list_that_kustomize_would_replace_is_left_to_a_person() -> None:
 def test_a_field_that_the_overlay_sets_for_all_objects_is_left_to_a_person(line: str) -> None:
     found = only(BASE, overlay("staging", line))
 
-    with pytest.raises(ChangeRefused, match=r"its (commonL|l)abels set metadata.labels.team for"):
+    with pytest.raises(ChangeRefused, match=r"its (commonL|l)abels set metadata.labels.team, and"):
         found.place([Operation("/metadata/labels/team", "shop")])
 
 
@@ -358,3 +361,255 @@ def test_a_name_that_is_no_file_name_makes_no_patch_file() -> None:
 
     with pytest.raises(ChangeRefused, match="no name for a patch file"):
         staging.place([FLAG])
+
+
+# --- the same as kustomize ------------------------------------------------------------------------
+
+Object = dict[str, Any]
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job", "Pod", "Rollout", "Service")
+VERSIONS = {"CronJob": "batch/v1", "Job": "batch/v1", "Pod": "v1", "Service": "v1"}
+IMAGES = ("shop/app:1", "shop/app", "reg.example:5000/app:1.2", "shop/side@sha256:0123ab", "x:1")
+
+
+class Some:
+    """A random kustomization over random objects, two overlays of one base, in a folder."""
+
+    def __init__(self, seed: int) -> None:
+        self.random, self.folder = random.Random(seed), f"case{seed}"
+        self.files: dict[str, str] = {}
+        kinds = self.random.sample(KINDS, 3)
+        self.objects = [self.workload(kind, f"n{at}") for at, kind in enumerate(kinds)]
+        self.write("base/all.yaml", yaml.safe_dump_all(self.objects))
+        self.write("base/kustomization.yaml", yaml.safe_dump({"resources": ["all.yaml"]}))
+        for name in ("mid", "one", "two"):
+            below = "../mid" if name == "one" else "../base"
+            spec: Object = {"resources": [below], "namePrefix": f"{self.folder}-{name}-"}
+            for field in self.random.sample(FIELDS, self.random.randint(0, 5)):
+                for key, value in getattr(self, field)(name).items():
+                    spec[key] = spec.get(key, []) + value if isinstance(value, list) else value
+            self.write(f"{name}/kustomization.yaml", yaml.safe_dump(spec))
+
+    def write(self, path: str, said: str) -> None:
+        self.files[f"{self.folder}/{path}"] = said
+
+    def chance(self) -> bool:
+        return self.random.random() < 0.5
+
+    # objects
+
+    def container(self, name: str) -> Object:
+        names = self.random.sample(("ALPHA", "BETA", "GAMMA"), self.random.randint(0, 2))
+        env = [{"name": each, "value": self.random.choice(("1", "no", "é"))} for each in names]
+        found: Object = {"name": name, "image": self.random.choice(IMAGES)}
+        return found | ({"env": env} if env else {})
+
+    def workload(self, kind: str, name: str) -> Object:
+        version = "argoproj.io/v1alpha1" if kind == "Rollout" else VERSIONS.get(kind, "apps/v1")
+        metadata: Object = {"name": name} | ({"labels": {"team": name}} if self.chance() else {})
+        pods: Object = {"containers": [self.container(each) for each in ("app", "side")]}
+        if self.chance():
+            pods["initContainers"] = [self.container("init")]
+        template: Object = {"metadata": {"labels": {"app": name}}, "spec": pods}
+        spec: Object = {"selector": {"matchLabels": {"app": name}}, "template": template}
+        if kind in ("Deployment", "StatefulSet", "Rollout") and self.chance():
+            spec["replicas"] = 2
+        if kind == "CronJob":
+            spec = {"schedule": "@daily", "jobTemplate": {"spec": {"template": template}}}
+        if kind in ("Pod", "Job"):
+            spec = pods if kind == "Pod" else {"template": template}
+        if kind == "Service":
+            spec = {"selector": {"app": name}, "ports": [{"port": 80, "name": "http"}]}
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+    # fields of a kustomization
+
+    def namespace(self, _: str) -> Object:
+        return {"namespace": "eu"}
+
+    def suffix(self, _: str) -> Object:
+        return {"nameSuffix": "-x"}
+
+    def labels(self, _: str) -> Object:
+        how = self.random.choice(({}, {"includeSelectors": True}, {"includeTemplates": True}))
+        return {"labels": [{"pairs": {"tier": "web"}} | how]}
+
+    def common(self, _: str) -> Object:
+        return {"commonLabels": {"site": "b"}, "commonAnnotations": {"note": "1"}}
+
+    def images(self, _: str) -> Object:
+        changes = ({"newTag": "9"}, {"newName": "z/z"}, {"newName": "z:5/z", "digest": "sha256:ff"})
+        names = self.random.sample(("shop/app", "reg.example:5000/app", "x"), 2)
+        return {"images": [{"name": each} | self.random.choice(changes) for each in names]}
+
+    def replicas(self, _: str) -> Object:
+        scaled = [each for each in self.objects if each["kind"] in ("Deployment", "StatefulSet")]
+        named = [{"name": each["metadata"]["name"], "count": 5} for each in scaled]
+        return {"replicas": named} if named else {}
+
+    def patch(self, name: str) -> Object:
+        """A strategic merge of one object, in a file or inside."""
+        item = self.random.choice(self.objects)
+        change = {"name": "app", "env": [{"name": "BETA", "value": "p"}]}
+        delete = {"name": "ALPHA", "$patch": "delete"}
+        if item["kind"] != "Rollout" and self.chance():
+            change["env"].append(delete)  # type: ignore[attr-defined]
+        said: Object = {key: item[key] for key in ("apiVersion", "kind")}
+        said |= {"metadata": {"name": item["metadata"]["name"], "annotations": {"by": "patch"}}}
+        if item["kind"] != "Service":
+            said |= _nested(_pods(item), {"containers": [change]})
+        if self.chance():
+            return {"patches": [{"patch": yaml.safe_dump(said)}]}
+        self.write(f"{name}/patch.yaml", yaml.safe_dump(said))
+        return self.random.choice(
+            ({"patches": [{"path": "patch.yaml"}]}, {"patchesStrategicMerge": ["patch.yaml"]})
+        )
+
+    def broad(self, _: str) -> Object:
+        """Patches of all that a target fits."""
+        target = self.random.choice(({"name": "n.*"}, {"kind": "Deploy.*|Service"}, {"name": "an"}))
+        steps = [{"op": "add", "path": "/metadata/annotations", "value": {"by": "json"}}]
+        merge = {"metadata": {"name": "any", "labels": {"broad": "yes"}}, "kind": "Any"}
+        content = self.random.choice((steps, merge | {"apiVersion": "v1"}))
+        return {"patches": [{"target": target, "patch": yaml.safe_dump(content)}]}
+
+    def json_patch(self, name: str) -> Object:
+        item = self.random.choice([each for each in self.objects if each["kind"] != "Service"])
+        path = f"{_pods(item)}/containers/0/env"
+        self.write(f"{name}/steps.json", json.dumps([_add(path, [{"name": "J", "value": "j"}])]))
+        target = {"kind": item["kind"], "name": item["metadata"]["name"]}
+        return {"patchesJson6902": [{"target": target, "path": "steps.json"}]}
+
+    def component(self, name: str) -> Object:
+        kind = {"kind": "Component", "apiVersion": "kustomize.config.k8s.io/v1alpha1"}
+        spec = kind | self.labels(name) | self.broad(name)
+        self.write("part/kustomization.yaml", yaml.safe_dump(spec))
+        return {"components": ["../part"]}
+
+
+FIELDS = (
+    *("namespace", "suffix", "labels", "common", "images", "replicas"),
+    *("patch", "broad", "json_patch", "component"),
+)
+
+
+def _pods(item: Object) -> str:
+    templates = {"CronJob": "/spec/jobTemplate/spec/template/spec", "Pod": "/spec"}
+    return templates.get(item["kind"], "/spec/template/spec")
+
+
+def _nested(pointer: str, value: Object) -> Object:
+    for key in reversed(pointer.split("/")[1:]):
+        value = {key: value}
+    return value
+
+
+def _add(path: str, value: Any) -> Object:
+    return {"op": "add", "path": path, "value": value}
+
+
+def by_kustomize(files: Mapping[str, bytes], folder: Path) -> dict[str, Object]:
+    """All that the leaves come to, in one call of kubectl."""
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    leaves = sorted({path.split("/")[0] for path in files})
+    resources = [f"{leaf}/{name}" for leaf in leaves for name in ("one", "two")]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": resources}))
+    assert KUBECTL is not None
+    said = subprocess.run(
+        [KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+    return known(yaml.safe_load_all(said.stdout))
+
+
+def known(objects: Any) -> dict[str, Object]:
+    """By kind and name; lists whose items have names in the order of these."""
+    return {f"{each['kind']} {each['metadata']['name']}": _sorted(each) for each in objects}
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items() if each not in ({}, [])}
+    if isinstance(value, list):
+        return sorted((_sorted(each) for each in value), key=lambda each: str(each.get("name")))
+    return value
+
+
+@pytest.fixture(scope="module")
+def some() -> dict[str, bytes]:
+    files = [Some(seed).files for seed in range(30)]
+    return {path: said.encode() for part in files for path, said in part.items()}
+
+
+@needs_kubectl
+@pytest.mark.kubectl
+def test_objects_are_built_as_kubectl_builds_them(some: dict[str, bytes], tmp_path: Path) -> None:
+    tree = MemoryTree(some)
+    whole = render(tree, find(tree, ["**"]))
+    expected = by_kustomize(some, tmp_path)
+
+    assert whole.problems == ()
+    ours = known(each.object for each in whole.objects)
+    assert {name: each for name, each in ours.items() if each != expected.get(name)} == {}
+    assert set(ours) == set(expected)
+
+
+def an_edit(dice: random.Random, item: Object) -> list[Operation]:
+    """Two fields of its container, or a label where it has none."""
+    app = f"{_pods(item)}/containers/[name=app]"
+    if lookup(item, app) is None:
+        return [Operation("/metadata/labels/owner", "me")]
+    choices = [
+        Operation(f"{app}/env/[name=NEW]", {"name": "NEW", "value": "true"}),
+        Operation(f"{app}/resources/limits/memory", "1Gi"),
+        Operation("/metadata/labels/team", "other"),
+    ]
+    if lookup(item, f"{app}/image"):
+        choices.append(Operation(f"{app}/image", "shop/other:7"))
+    if item["kind"] in ("Deployment", "StatefulSet"):
+        choices.append(Operation("/spec/replicas", 9))
+    for name in ("ALPHA", "BETA", "J"):
+        at = f"{app}/env/[name={name}]"
+        if lookup(item, at):
+            pair = (Operation(at, remove=True), Operation(f"{at}/value", "changed"))
+            choices.append(dice.choice(pair))
+    return dice.sample(choices, 2)
+
+
+def carried_out(files: dict[str, bytes], places: dict[str, Placed]) -> None:
+    for each in places.values():
+        if each.content is not None:
+            files[each.path] = each.content
+        else:
+            files[each.path] = text.edited(files[each.path], each.index, each.operations)
+
+
+@needs_kubectl
+@pytest.mark.kubectl
+def test_an_edit_changes_what_kubectl_builds_of_its_object_and_of_no_other(
+    some: dict[str, bytes], tmp_path: Path
+) -> None:
+    """In a third of the cases all objects of the same document get it, else one."""
+    tree, files, dice, refused = MemoryTree(some), dict(some), random.Random(1), 0
+    objects = render(tree, find(tree, ["**"])).objects
+    expected = known(each.object for each in objects)
+    for case in range(30):
+        its = [each for each in objects if each.via.startswith(f"kustomize case{case}/")]
+        chosen, everywhere = dice.choice(its), dice.random() < 0.3
+        alike = [each for each in its if everywhere and each.document == chosen.document]
+        operations = an_edit(dice, chosen.object)
+        wanted = chosen.shared if everywhere else frozenset()
+        try:
+            places = [
+                place for each in alike or [chosen] for place in each.place(operations, wanted)
+            ]
+        except ChangeRefused:
+            refused += 1
+            continue
+        carried_out(files, {repr(each): each for each in places})
+        expected |= known(intended(each.object, operations) for each in alike or [chosen])
+
+    built = by_kustomize(files, tmp_path)
+    assert {name: each for name, each in built.items() if each != expected[name]} == {}
+    assert refused < 10

@@ -440,7 +440,8 @@ def _merged(whole: Json, patch: Json) -> Json:
         return changed
     names = {key: whole["metadata"].get(key) for key in ("name", "namespace")}
     metadata = {**changed["metadata"], **{key: each for key, each in names.items() if each}}
-    return {**changed, "kind": whole["kind"], "metadata": metadata}
+    kept = {key: whole[key] for key in ("apiVersion", "kind")}
+    return {**changed, **kept, "metadata": metadata}
 
 
 def merges_items(whole: Json) -> bool:

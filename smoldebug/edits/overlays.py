@@ -191,8 +191,8 @@ class _Edits:
         folder = step.folder if step else self.built.layers[-1][0]
         entry = step.source.split("/")[1] if step else "resources"
         return ChangeRefused(
-            f"{self.overlays.layers[folder].path}:1: its {entry} set {dotted(operation.pointer)} "
-            "for other objects or fields too, edit it by hand"
+            f"{self.overlays.layers[folder].path}:1: its {entry} set {dotted(operation.pointer)}, "
+            "and nothing could override that for this object alone, edit it by hand"
         )
 
     def _in_folder(self, folder: str, set_by: int, operation: Operation) -> None:
