@@ -319,6 +319,15 @@ def test_a_pull_request_is_edited_and_furnished(shop: Shop) -> None:
     assert not pull.assignees
 
 
+def test_a_pull_request_may_be_huge(shop: Shop) -> None:
+    deep = shop.clone.folder.joinpath(*["d" * 250] * 12)
+    deep.mkdir(parents=True)
+    for number in range(200):  # with their paths, more than a megabyte of `git diff --numstat`
+        (deep / f"{number}.yaml").write_text("a: 1\n")
+    pull = shop.pull("fix")
+    assert (pull.changed_files, pull.additions, pull.deletions) == (201, 201, 1)
+
+
 def test_comments_are_written_listed_and_replaced(shop: Shop) -> None:
     pull = shop.pull()
     comment = pull.create_issue_comment("Checks failed <!-- smoldebug -->")

@@ -18,12 +18,16 @@ Examples:
 
   smoldebug lab forge up --repo shop/manifests=./manifests
 
-  git clone http://127.0.0.1:8418/shop/manifests.git    # any user; the token is the password
+  git clone http://127.0.0.1:8418/shop/manifests.git  # password: token
 
-  smoldebug lab forge up --dir ./lab --port 8418        # the token is in ./lab/forge/token
+  smoldebug lab forge up --dir lab --port 8418  # token: lab/forge/token
 
 Checks run on every commit of a pull request: those of .lab-ci.yaml on its base branch,
 checks: [{name: validate, run: [python3, ci/validate.py]}]
+
+The next request for pulls fails when told so (see smoldebug/lab/forge/faults.py):
+
+  curl -u x:$TOKEN $URL/lab/faults -d '{"path": "*/pulls", "status": 403}'
 """
 DOWN_EXAMPLES = """\
 Examples:

@@ -17,6 +17,7 @@ from smoldebug.sources.process import STDOUT, Process, spawn, terminate
 
 KUBECONFIG, LOG = "kubeconfig", "lab.log"
 START_WITHIN, STOP_WITHIN = 40.0, 10.0  # seconds
+_ANSWER_WITHIN, _IMPORT_WITHIN = 10.0, 120.0  # seconds
 _POLL = 0.02  # seconds
 _started: dict[int, Process] = {}  # the labs this process has to wait for when they end
 
@@ -199,7 +200,8 @@ def _runs(folder: Path) -> bool:
 
 def _ask(info: LabInfo, method: str, path: str, wanted: Any = None) -> Any:
     host = info.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=10)
+    timeout = _ANSWER_WITHIN if wanted is None else _IMPORT_WITHIN
+    connection = http.client.HTTPConnection(host, timeout=timeout)
     try:
         body = None if wanted is None else json.dumps(wanted)
         connection.request(method, path, body, {"Authorization": f"Bearer {info.token}"})
