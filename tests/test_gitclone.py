@@ -516,13 +516,16 @@ def test_missing_and_wrong_credentials(local, opened, host):
 
 def test_without_a_token_the_users_own_helper_is_asked(local, opened, host, home):
     host.token = TOKEN
-    script(home / "helper", f"echo username=x-access-token; echo password={TOKEN}")
+    said = f"echo username=x-access-token; echo password={TOKEN}"
+    script(home / "helper", f"echo $1 >> {home}/asked; {said}")
     for name in ("credential.helper", f"credential.{host.url}.helper"):
         git(local, "config", name, str(home / "helper"))
     clone = opened(local)
     assert pushed(clone) == clone.tip()
-    with pytest.raises(AccessDenied):  # a push is never somebody else's than the token says
+    (home / "asked").unlink()
+    with pytest.raises(AccessDenied):  # nor is it told that what it holds is wrong
         opened(local, token="x" * 40)
+    assert not (home / "asked").exists()
 
 
 def test_a_token_follows_no_redirect(local, opened, host, tmp_path):
@@ -578,6 +581,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path):
 
 def test_a_repository_without_a_remote_becomes_patch_files(alone, opened, tmp_path):
     git(alone, "switch", "-q", "--detach")
+    git(alone, "config", "--global", "format.subjectPrefix", "mine")  # what a person reads is ours
     clone = opened(alone)
     assert (clone.name, clone.url, clone.tip()) == ("work", "", "")
     new = clone.commit(clone.start(), CHANGED, "Set a label")
@@ -585,6 +589,7 @@ def test_a_repository_without_a_remote_becomes_patch_files(alone, opened, tmp_pa
         clone.push(new, "")
     (file,) = clone.format_patches(clone.base_commit(), new, tmp_path)
     assert file == tmp_path / "0001-Set-a-label.patch"
+    assert "Subject: [PATCH] Set a label\n" in file.read_text()
     git(alone, "am", "-q", str(file))
     assert (alone / AUTH).read_bytes() == CHANGED[AUTH]
     with pytest.raises(UsageError, match="no branch prod in work; it has: main"):
@@ -653,6 +658,9 @@ def test_what_is_no_repository_to_patch_is_said(local, opened, tmp_path, monkeyp
         opened(local, base="prod")
     with pytest.raises(NotFound, match="not the id of a commit"):
         opened(local).tree("--output=x")
+    git(local, "config", "remote.origin.pushUrl", f"{host.url}/ada/manifests.git")
+    with pytest.raises(UsageError, match="pushed to another repository"):
+        opened(local)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(UsageError, match="another user owns") as failed:
         opened(local)
