@@ -8,8 +8,9 @@ as written: they get neither a prefix nor a generator's hash.
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jsonpatch
@@ -547,39 +548,51 @@ def _scaled(folder: str, spec: Kustomization, built: Built) -> Built:
 
 
 def _imaged(folder: str, spec: Kustomization, built: Built) -> Built:
+    names = _image_names(built) if spec.images else set()
     for at, entry in enumerate(spec.images):
-        ruled: set[str] = set()
-        changed = _with_image(built.object, "", entry, ruled)
-        if ruled:
+        if entry.name in names:
+            ruled: set[str] = set()
+            changed = _with_images(built.object, "", partial(_renewed, entry, ruled))
             built = built.after(folder, f"/images/{at}", changed, ruled=frozenset(ruled))
+            names = _image_names(built)
     return built
 
 
-def _with_image(value: Json, pointer: str, entry: Image, ruled: set[str]) -> Json:
-    """With the entry applied to every container below; `ruled` gets the pointers of its images."""
+def _image_names(built: Built) -> set[str]:
+    return {split_image(image)[0] for image in images_in(built.object).values()}
+
+
+def _renewed(entry: Image, ruled: set[str], pointer: str, image: str) -> str:
+    name, tag, digest = split_image(image)
+    if name != entry.name:
+        return image
+    ruled.add(pointer)
+    if entry.new_tag or entry.digest:
+        tag, digest = entry.new_tag, entry.digest
+    return join_image(entry.new_name or name, tag, digest)
+
+
+def images_in(whole: Json) -> dict[str, str]:
+    """The images of an object's containers by pointer."""
+    found: dict[str, str] = {}
+    _with_images(whole, "", lambda pointer, image: found.setdefault(pointer, image))
+    return found
+
+
+def _with_images(value: Json, pointer: str, renew: Callable[[str, str], str]) -> Json:
+    """With what `renew` makes of the image, at its pointer, of every container below."""
     if isinstance(value, list):
         return [
-            _with_image(each, _item(pointer, at, each), entry, ruled)
-            for at, each in enumerate(value)
+            _with_images(each, _item(pointer, at, each), renew) for at, each in enumerate(value)
         ]
     if not isinstance(value, dict):
         return value
-    changed = {
-        key: _with_image(each, child(pointer, key), entry, ruled) for key, each in value.items()
-    }
+    changed = {key: _with_images(each, child(pointer, key), renew) for key, each in value.items()}
     image = value.get("image")
     inside = pointer.rpartition("/")[0].endswith(("/containers", "/initContainers"))
-    if inside and isinstance(image, str) and split_image(image)[0] == entry.name:
-        ruled.add(child(pointer, "image"))
-        changed["image"] = _image(image, entry)
+    if inside and isinstance(image, str):
+        changed["image"] = renew(child(pointer, "image"), image)
     return changed
-
-
-def images_of(whole: Json, name: str) -> frozenset[str]:
-    """The pointers of all images of this name in an object."""
-    found: set[str] = set()
-    _with_image(whole, "", Image(name=name), found)
-    return frozenset(found)
 
 
 def _item(pointer: str, at: int, each: Json) -> str:
@@ -597,10 +610,3 @@ def split_image(image: str) -> tuple[str, str, str]:
 
 def join_image(name: str, tag: str, digest: str) -> str:
     return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-
-
-def _image(image: str, entry: Image) -> str:
-    name, tag, digest = split_image(image)
-    if entry.new_tag or entry.digest:
-        tag, digest = entry.new_tag, entry.digest
-    return join_image(entry.new_name or name, tag, digest)

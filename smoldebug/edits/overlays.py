@@ -18,7 +18,7 @@ from smoldebug.edits.kustomize import (
     Layer,
     Patch,
     Step,
-    images_of,
+    images_in,
     merges_items,
     split_image,
 )
@@ -47,11 +47,16 @@ class Overlays:
     made: Sequence[tuple[str, Built]]
 
     def __post_init__(self) -> None:
+        self.files = self.tree.files()
+        self._through: dict[str, list[Built]] = defaultdict(list)
+        self._named: dict[str, dict[str, list[Built]]] = {}
+        self._images: dict[str, dict[str, set[tuple[_Key, str]]]] = {}
         self._ways: dict[tuple[_Key, str], set[str]] = defaultdict(set)
         self._touched: dict[tuple[str, str], set[tuple[_Key, str]]] = defaultdict(set)
         for via, built in self.made:
             for folder in ("", *(folder for folder, _ in built.layers)):
                 self._ways[_key(built), folder].add(via)
+                self._through[folder].append(built)
             for step in built.steps:
                 self._touched[step.folder, step.source].add((_key(built), via))
 
@@ -77,9 +82,25 @@ class Overlays:
         """Whether the object comes through a folder ("": from its document) only as wanted."""
         return self._ways[_key(built), folder] <= set(wanted)
 
-    def through(self, folder: str) -> Iterator[Built]:
-        """Every object that a folder's kustomization makes."""
-        return (built for _, built in self.made if _entering(built, folder) is not None)
+    def named(self, folder: str, name: str) -> list[Built]:
+        """The objects that come to a folder's kustomization under a name."""
+        if folder not in self._named:
+            self._named[folder] = defaultdict(list)
+            for built in self._through[folder]:
+                for called in {called for _, _, called, _ in built.ids}:
+                    self._named[folder][called].append(built)
+        return self._named[folder][name]
+
+    def running(self, folder: str, name: str) -> set[tuple[_Key, str]]:
+        """The documents and pointers of all images of a name in a folder's objects."""
+        if folder not in self._images:
+            self._images[folder] = defaultdict(set)
+            for built in self._through[folder]:
+                for whole in (_entering(built, folder), built.object):
+                    for pointer, image in images_in(whole).items():
+                        used = self._images[folder][split_image(image)[0]]
+                        used.add((_key(built), pointer))
+        return self._images[folder][name]
 
 
 def _entering(built: Built, folder: str) -> Json:
@@ -228,10 +249,9 @@ class _Edits:
         if not _IMAGE.search(operation.pointer) or not isinstance(image, str) or operation.remove:
             return None
         name = split_image(image)[0]
-        for each in self.overlays.through(folder):
-            used = images_of(_entering(each, folder), name) | images_of(each.object, name)
-            if used and (_key(each) != _key(self.built) or not used <= self.pointers):
-                return None
+        own = {(_key(self.built), pointer) for pointer in self.pointers}
+        if not self.overlays.running(folder, name) <= own:
+            return None
         new_name, tag, digest = split_image(str(operation.value))
         entry = {"name": name, "newName": new_name, "newTag": tag, "digest": digest}
         if new_name == name:
@@ -244,11 +264,7 @@ class _Edits:
         if operation.pointer != "/spec/replicas" or not isinstance(operation.value, int):
             return None
         name = _entering(self.built, folder)["metadata"].get("name")
-        same = [
-            each
-            for each in self.overlays.through(folder)
-            if each.kind in SCALED and any(name == called for _, _, called, _ in each.ids)
-        ]
+        same = [each for each in self.overlays.named(folder, name) if each.kind in SCALED]
         if [_key(each) for each in same] != [_key(self.built)]:
             return None
         return Operation(item("/replicas", name=name), {"name": name, "count": operation.value})
@@ -268,16 +284,11 @@ class _Edits:
         kind = str(came.get("kind")).lower()
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(kind):
             raise ChangeRefused(f"{layer.path}:1: no name for a patch file: {name}")
-        others = [
-            each
-            for each in self.overlays.through(folder)
-            if each.has_pods and each.kind != self.built.kind
-            and _entering(each, folder)["metadata"].get("name") == name
-        ]  # fmt: skip
+        alike = self.overlays.named(folder, name)
+        others = [each for each in alike if each.has_pods and each.kind != self.built.kind]
         names = [f"patch-{name}.yaml", f"patch-{kind}-{name}.yaml"]
-        files = self.overlays.tree.files()
         for each in names[1:] if others else names:
-            if layer.joined(each) not in files:
+            if layer.joined(each) not in self.overlays.files:
                 return each
         raise ChangeRefused(f"{layer.path}:1: a file is in the way of a new patch: {names[-1]}")
 
