@@ -262,8 +262,8 @@ class Clone:
 
     @cached_property
     def hooks(self) -> Hooks:
-        files = self.tree(self._base_commit).files()
-        return Hooks(self._origin, files, skip=self._wanted.hooks == "skip")
+        skip = self._wanted.hooks == "skip"
+        return Hooks(self._origin, self.tree(self._base_commit), skip=skip)
 
     def commit(self, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """Hooks find all files of the commit checked out; what they `git add` is in it."""

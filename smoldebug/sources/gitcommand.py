@@ -137,7 +137,7 @@ def _lines(text: str) -> list[str]:
 
 _LOGIN = (
     r"[Aa]uthentication failed|could not read (?:Username|Password)|error: 401"
-    r"|Permission denied \(|Invalid username or|Host key verification failed"
+    r"|Permission denied \(|Invalid username or"
 )
 _RIGHTS = r"error: 403|[Pp]ermission to \S+ denied|[Ww]rite access to \S+ not granted"
 _NETWORK = (
@@ -162,8 +162,14 @@ _CAUSES: tuple[tuple[str, type[SmoldebugError], str, str], ...] = (
     (
         _LOGIN,
         AccessDenied,
-        "no valid credentials for {where}: {words}",
+        "no valid credentials for {where}",
         "pass a token, or set up a credential helper or an ssh agent",
+    ),
+    (
+        "Host key verification failed",
+        AccessDenied,
+        "ssh does not know the host yet, or not by this key: {where}",
+        "connect to it once by hand",
     ),
     (
         _RIGHTS,

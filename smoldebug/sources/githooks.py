@@ -1,28 +1,25 @@
 """The user's hooks: which a commit and a push in a run's clone run, and from where."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from smoldebug.sources.gitcommand import Settings
 from smoldebug.sources.gitorigin import Origin, work_tree
+from smoldebug.sources.repository import Tree
 
 NAMES = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "pre-push")
 
 
 class Hooks:
-    """`files` are the paths of the base commit. A relative `core.hooksPath` (`.husky`) means the
-    hooks that are tracked there, else the ones generated in the user's checkout."""
+    """A relative `core.hooksPath` (`.husky`) means the hooks that are tracked in the base commit,
+    else those that were generated in the user's checkout."""
 
-    def __init__(self, origin: Origin, files: Iterable[str], *, skip: bool) -> None:
+    def __init__(self, origin: Origin, base: Tree, *, skip: bool) -> None:
         self.path, self.skip = Path(origin.hooks or os.devnull).expanduser(), skip
-        inside = {str(PurePosixPath(self.path, name)): name for name in NAMES}
-        tracked = {inside[path] for path in files if path in inside}
-        if not tracked and not self.path.is_absolute() and origin.folder:
+        found = () if self.path.is_absolute() else _tracked(self.path, base)
+        if not found and origin.folder and not self.path.is_absolute():
             self.path = work_tree(origin.folder) / self.path
-        if not tracked and self.path.is_absolute():
-            tracked = {name for name in NAMES if os.access(self.path / name, os.X_OK)}
-        self.names = tuple(name for name in NAMES if name in tracked)
+        self.names = found or _executable(self.path)
 
     @property
     def run(self) -> bool:
@@ -32,3 +29,12 @@ class Hooks:
     def settings(self) -> Settings:
         """Of a call that runs them. A relative path is one in the clone's work tree."""
         return (("core.hooksPath", str(self.path)),) if self.run else ()
+
+
+def _tracked(path: Path, tree: Tree) -> tuple[str, ...]:
+    return tuple(name for name in NAMES if (path / name).as_posix() in tree.files())
+
+
+def _executable(path: Path) -> tuple[str, ...]:
+    there = path.is_absolute()
+    return tuple(name for name in NAMES if there and os.access(path / name, os.X_OK))

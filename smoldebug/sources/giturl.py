@@ -61,9 +61,9 @@ def parse(url: str) -> Address:
     parts: dict[str, str | None] = found.groupdict() if found else {}
     scheme, host, path = parts.get("scheme") or "ssh", parts.get("host") or "", parts.get("path")
     if not path or not _PATH.fullmatch(path) or ".." in path.split("/"):
-        named = re.match(r"\w+(?=::|://)", url)  # no more of it: there may be a password
+        named = re.match(r"[\w./~-]+$|\w+(?=::|://)", url)  # no more: it may hold a password
         raise UsageError(
-            f"not an address of a Git repository that may be used: {named[0] if named else ''}…",
+            f"not an address of a Git repository that may be used: {named[0] if named else '…'}",
             "use https://HOST/OWNER/REPO, ssh://git@HOST/OWNER/REPO or git@HOST:OWNER/REPO",
         )
     if scheme == "http" and not _loopback(host):
