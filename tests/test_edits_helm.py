@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smoldebug.edits.documents import find
 from smoldebug.edits.operations import Operation
@@ -353,3 +355,45 @@ def test_a_packed_chart_is_no_chart_of_its_own() -> None:
     packed = {f"{PATH}/charts/redis/Chart.yaml": "apiVersion: v2\nname: redis\n"}
 
     assert len(rendered(chart(), packed).objects) == 1
+
+
+PIECES = (
+    *("{{ ", "{{- ", " }}", " -}}", "if ", "with ", "range ", "$k, $v := ", "else", "else if "),
+    *("end", 'define "x"', 'include "x" .', ".Values.env", ".Values", "$", ".", "|", " quote"),
+    *(
+        " toYaml",
+        " nindent 4",
+        " indent 999999999",
+        "(",
+        ")",
+        "\n",
+        "a: ",
+        "- ",
+        '"',
+        "1",
+        "$x := ",
+    ),
+    *("default ", 'printf "%s" ', "and ", 'replace "" "y" ', "{{ end }}", "{{ if .Values.a }}"),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+def test_any_text_is_a_template_that_is_rendered_or_told(template: str) -> None:
+    rendered(chart("apiVersion: v1\nkind: Pod\nmetadata: {}\n" + template))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{{ define "x" }}{{ include "x" . }}{{ end }}{{ include "x" . }}',
+        "{{ range $.Values.many }}" * 9 + "{{ end }}" * 9,
+        "{{ $x := .Values.image.tag }}" + "{{ $x := print $x $x }}" * 50,
+        "{{ if 1 }}" * 5000 + "{{ end }}" * 5000,
+        "{{ " + "(" * 5000 + " }}",
+    ],
+)
+def test_a_template_that_would_never_end_ends(template: str) -> None:
+    values = VALUES + f"many: {list(range(50))}\n"
+
+    assert "not evaluated: " in rendered(chart(template, values)).problems[0]

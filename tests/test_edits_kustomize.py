@@ -1,5 +1,6 @@
 """Kustomizations: built as kustomize builds them, and edited in the layer a reviewer expects."""
 
+import contextlib
 import json
 import random
 import subprocess
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from realkubectl import KUBECTL, needs_kubectl
 
 from smoldebug.edits import text
@@ -361,6 +364,50 @@ def test_a_name_that_is_no_file_name_makes_no_patch_file() -> None:
 
     with pytest.raises(ChangeRefused, match="no name for a patch file"):
         staging.place([FLAG])
+
+
+WORDS = st.sampled_from(
+    (
+        *("all.yaml", "patch.yaml", ".", "../x", "app", "n.*", "(", "$patch", "delete", "a=b", ""),
+        *("Deployment", "add", "remove", "replace", "/spec", "/metadata", "/spec/containers/-"),
+    )
+)
+KEYS = st.sampled_from(
+    (
+        *("op", "path", "value", "kind", "apiVersion", "metadata", "name", "labels", "spec"),
+        *("template", "containers", "env", "image", "target", "patch", "$patch", "labelSelector"),
+        *("images", "replicas", "patches", "patchesStrategicMerge", "resources", "components"),
+    )
+)
+ANYTHING = st.recursive(
+    st.one_of(WORDS, st.none(), st.booleans(), st.integers(0, 3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+PATCHES = st.fixed_dictionaries(
+    {"patch": st.one_of(WORDS, ANYTHING.map(json.dumps))},
+    optional={"target": st.dictionaries(st.sampled_from(("kind", "name")), WORDS)},
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.dictionaries(KEYS, ANYTHING, max_size=3)
+    | st.fixed_dictionaries({"patches": st.lists(PATCHES, max_size=3)}),
+    st.dictionaries(KEYS, ANYTHING, max_size=4),
+    ANYTHING,
+)
+def test_anything_is_a_kustomization_that_is_built_or_told(
+    spec: Any, item: dict[str, Any], patch: Any
+) -> None:
+    item = {"metadata": {"name": "app"}} | item | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    files = {"all.yaml": item, "patch.yaml": patch}
+    files["kustomization.yaml"] = {"resources": ["all.yaml"]} | spec
+    whole = rendered({path: json.dumps(content) for path, content in files.items()})
+
+    for each in whole.objects:
+        with contextlib.suppress(ChangeRefused):
+            each.place([FLAG, Operation("/spec/replicas", 2)])
 
 
 # --- the same as kustomize ------------------------------------------------------------------------

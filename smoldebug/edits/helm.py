@@ -114,7 +114,10 @@ def _chart(tree: Tree, folder: str, path: str) -> Chart:
     for each, entry in tree.files().items():
         if entry.kind == "file" and each.startswith(below) and each.endswith(_TEMPLATES):
             said = tree.read(each).decode(errors="replace")
-            templates[each] = (said, parse(said, defined))
+            try:
+                templates[each] = (said, parse(said, defined))
+            except Unknown as error:
+                raise ChangeRefused(f"{each}:{error.line}: {error}") from error
     library = about.get("type") == "library"
     return Chart(folder, about, {} if library else templates, defined)
 

@@ -177,7 +177,8 @@ class Built:
 
 
 def _id(item: Json) -> tuple[str, ...]:
-    meta = item.get("metadata") or {}
+    meta = item.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
     names = (item.get("apiVersion"), item.get("kind"), meta.get("name"))
     return (*map(str, names), str(meta.get("namespace") or "default"))
 
@@ -429,6 +430,8 @@ def _patched(folder: str, patch: Patch, built: Built) -> Built:
             raise UsageError(str(error)) from error
     else:
         changed = _merged(built.object, patch.content)
+    if changed and not (isinstance(changed, dict) and isinstance(changed.get("metadata"), dict)):
+        raise UsageError("it leaves no object")
     return built.after(folder, patch.entry, changed, patch=patch)
 
 
@@ -437,7 +440,7 @@ def _merged(whole: Json, patch: Json) -> Json:
     if not merges_items(whole) and "$patch" in str(patch):
         raise UsageError(f"not looked at: $patch in one of a {whole['kind']}")
     changed = merged(whole, patch, strategic=merges_items(whole))
-    if not changed:
+    if not changed or not isinstance(changed.get("metadata"), dict):
         return changed
     names = {key: whole["metadata"].get(key) for key in ("name", "namespace")}
     metadata = {**changed["metadata"], **{key: each for key, each in names.items() if each}}
@@ -465,10 +468,11 @@ def _namespaced(folder: str, spec: Kustomization, built: Built) -> Built:
 
 
 def _renamed(folder: str, spec: Kustomization, built: Built) -> Built:
-    if built.kind in _UNPREFIXED:
+    name = built.object["metadata"].get("name")
+    if built.kind in _UNPREFIXED or not name:
         return built
-    name = f"{spec.name_prefix}{built.object['metadata'].get('name')}{spec.name_suffix}"
-    return built.after(folder, "/namePrefix", _put(built.object, ("metadata",), {"name": name}))
+    called = {"name": f"{spec.name_prefix}{name}{spec.name_suffix}"}
+    return built.after(folder, "/namePrefix", _put(built.object, ("metadata",), called))
 
 
 def _labelled(folder: str, spec: Kustomization, built: Built) -> Built:

@@ -16,16 +16,18 @@ _ACTION = re.compile(r"\{\{(-(?=\s))?\s*(/\*.*?\*/|.*?)\s*((?<=\s)-)?\}\}", re.D
 _TOKEN = re.compile(
     r"""\s*("(?:\\.|[^"\\])*"|`[^`]*`|[()|,]|:=|-?\d+|\$\w*(?:\.\w+)*|\.(?:\w+(?:\.\w+)*)?|\w+)"""
 )
-_DEEPEST = 30  # templates that include each other
-_LONGEST = 1_000_000  # characters that one may come to
+_DEEPEST = 30  # blocks or parentheses in each other, templates that include each other
+_LONGEST = 1_000_000  # characters that a value may come to
+_WIDEST = 200  # columns of an indent
+_MOST = 100_000  # nodes that one evaluation may take
 
 
 class Unknown(Exception):
     """What cannot be evaluated, and on which line (from 1) of which template."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, line: int = 0) -> None:
         super().__init__(why)
-        self.path, self.line = "", 0
+        self.path, self.line = "", line
 
 
 class Known(dict[str, Json]):
@@ -47,12 +49,14 @@ class Node:
 
 
 def parse(text: str, defined: dict[str, list[Node]]) -> list[Node]:
-    """A template as nodes; what it defines goes into `defined`."""
+    """A template as nodes; what it defines goes into `defined`. Raises Unknown."""
     top: list[Node] = []
     open_at: list[tuple[Node, list[Node]]] = []  # blocks, and where text after them goes
     here = top
     for kind, said, line in _pieces(text):
         word, _, rest = said.partition(" ")
+        if len(open_at) > _DEEPEST:
+            raise Unknown("not evaluated: too many blocks in each other", line)
         if kind == "text":
             here.append(Node("text", said, line))
         elif word in ("if", "with", "range", "define"):
@@ -109,6 +113,7 @@ class Evaluation:
     top: Mapping[str, Json]
     defined: Mapping[str, list[Node]]
     depth: int = 0
+    left: list[int] = field(default_factory=lambda: [_MOST])
 
     def text(self, path: str, nodes: Sequence[Node]) -> str:
         """Raises Unknown where it is not clear what comes out."""
@@ -121,14 +126,17 @@ class Evaluation:
     def _text(self, nodes: Sequence[Node], dot: Json, names: dict[str, Json]) -> str:
         said: list[str] = []
         for node in nodes:
+            self.left[0] -= 1
             try:
+                if self.left[0] < 0:
+                    raise Unknown("not evaluated: it takes too long")
                 said += self._node(node, dot, names)
             except Unknown as error:
                 error.line = error.line or node.line
                 raise
         whole = "".join(said)
         if len(whole) > _LONGEST:
-            raise Unknown("it becomes too long")
+            raise Unknown("not evaluated: it becomes too long")
         return whole
 
     def _node(self, node: Node, dot: Json, names: dict[str, Json]) -> Iterator[str]:
@@ -166,8 +174,10 @@ class Evaluation:
     def _value(self, expression: str, dot: Json, names: Mapping[str, Json]) -> Json:
         if "sha256sum" in expression:
             return "0" * 64  # of another template: it changes with it, and says nothing
-        tokens, at = [], 0
-        expression = expression.strip()
+        tokens: list[str] = []
+        expression, at = expression.strip(), 0
+        if expression.count("(") > _DEEPEST:
+            raise Unknown("not evaluated: too many parentheses")
         while at < len(expression):
             found = _TOKEN.match(expression, at)
             if not found:
@@ -228,14 +238,17 @@ class Evaluation:
         if function not in _FUNCTIONS:
             raise Unknown(f"not evaluated: the function {function}")
         try:
-            return _FUNCTIONS[function](*arguments)
+            value = _FUNCTIONS[function](*arguments)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise Unknown(f"not evaluated: {function} with these arguments") from error
+        if isinstance(value, str) and len(value) > _LONGEST:
+            raise Unknown("not evaluated: it becomes too long")
+        return value
 
     def _include(self, name: str, dot: Json) -> str:
         if name not in self.defined or self.depth >= _DEEPEST:
             raise Unknown(f"not evaluated: include {name}")
-        inner = Evaluation(self.top, self.defined, self.depth + 1)
+        inner = Evaluation(self.top, self.defined, self.depth + 1, self.left)
         return inner._text(self.defined[name], dot, {"$": dot})
 
 
@@ -284,6 +297,8 @@ def _scalar(value: Json) -> str:
 
 
 def _indent(width: int, text: str) -> str:
+    if width > _WIDEST:
+        raise ValueError(width)
     return "\n".join(" " * width + line for line in text.split("\n"))
 
 
