@@ -9,6 +9,8 @@ import typer
 from smoldebug.cli import forge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from smoldebug.lab.control import LabStatus
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ Examples:
   export KUBECONFIG=$(smoldebug lab kubeconfig); kubectl -n shop get pods
 
   smoldebug lab up --foreground --dir ./lab     # Ctrl-C ends it
+
+  smoldebug lab up --manifests ./deploy/staging # beside the shop, your own objects
 """
 DOWN_EXAMPLES = """\
 Examples:
@@ -84,13 +88,23 @@ def up(
     folder: Folder = None,
     port: Annotated[int, typer.Option(help="Of the API server; 0 takes any free one.")] = 0,
     foreground: Annotated[bool, typer.Option(help="Stay, until Ctrl-C.")] = False,
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also apply the objects of this file or folder. Repeat for more."),
+    ] = None,
 ) -> int:
     """Start the practice cluster: a shop with its customers, ready in about two seconds."""
     from smoldebug.lab import control
 
     place = _place(folder)
+    bring = _bringing(manifests or [])
     typer.echo("starting the lab ...", err=True)
     info = control.start(place, port=port, dies_with_parent=foreground)
+    try:
+        bring(info.kubeconfig)
+    except BaseException:
+        control.stop(place)
+        raise
     typer.echo(f"lab is up: {info.url}", err=True)
     typer.echo(f"export KUBECONFIG={info.kubeconfig}")
     if foreground:
@@ -170,6 +184,22 @@ def faults() -> int:
     for slug, title in TITLES.items():
         typer.echo(f"{slug:{width}}  {title}")
     return 0
+
+
+def _bringing(manifests: "Sequence[Path]") -> "Callable[[Path], None]":
+    """What puts these manifests into a cluster; they are read before there is one."""
+    if not manifests:
+        return lambda kubeconfig: None
+    from smoldebug.cli import seed
+
+    documents = seed.read(manifests)
+
+    def bring(kubeconfig: Path) -> None:
+        for line in seed.unknown(documents):
+            typer.echo(f"left out: {line}", err=True)
+        typer.echo(f"applied: {seed.apply(documents, kubeconfig)} objects", err=True)
+
+    return bring
 
 
 def _place(folder: Path | None) -> Path:

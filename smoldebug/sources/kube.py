@@ -554,7 +554,7 @@ def _wait(seconds: float) -> tuple[float, float]:
 
 def _checked(name: str) -> str:
     """A name that cannot leave its place in a URL path."""
-    if name and not _NAME.fullmatch(name):
+    if name and not _NAME.fullmatch(str(name)):  # a manifest may hold `name: 5`
         raise UsageError(f"not a Kubernetes name: {one_line(name, 80)!r}")
     return name
 
