@@ -71,7 +71,7 @@ class Repository(Protocol):
         """Whether a commit contains another."""
         ...
 
-    def push(self, commit: str, expected: str) -> None:
+    def push(self, commit: str, expected: str, *, dry_run: bool = False) -> None:
         """Move the branch on the remote from `expected` ("": not there) to `commit` ("": away).
         Raises Conflict when it stands elsewhere, ChangeRefused when it is protected or a hook
         says no."""
