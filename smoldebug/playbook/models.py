@@ -377,8 +377,10 @@ class Limits(Model, frozen=True, kw_only=True):
     freezes: Annotated[list[Freeze], doc("No changes in any of these.")] = []
     files: Annotated[int, Meta(ge=0), doc("Files a patch may change.")] = 50
     changed_lines_per_container: Annotated[
-        int | None, Meta(ge=1), doc("Lines a patch may add or remove, per container it edits.")
-    ] = None
+        int,
+        Meta(ge=0),
+        doc("Lines a patch may add or remove, per container it edits; 0: any number."),
+    ] = 0
 
 
 class Playbook(Model, frozen=True, kw_only=True):
