@@ -324,6 +324,9 @@ def test_values_in_a_helm_release_of_flux_are_edited_there() -> None:
         (chart("kind: Pod\nx: {{ .Capabilities.X }}\n"), "deployment.yaml:2: .* .Capabilities.X"),
         (chart("a: {{ .Values.no.where }}\n"), r"deployment.yaml:1: .* \.Values\.no\.where"),
         (chart("a: {{ .Values.image }}\n"), "deployment.yaml:1: .* printed in more than one way"),
+        (chart('a: {{ printf "%s" .Values.replicaCount }}\n'), "deployment.yaml:1: .* printf"),
+        (chart("a: {{ eq .Values.replicaCount 2 }}\n"), "deployment.yaml:1: .* eq"),
+        (chart("a: {{ .Values.no | toString }}\n"), "deployment.yaml:1: .* in more than one way"),
         (chart("a: [\n"), "deployment.yaml:1: not rendered, it becomes no YAML"),
         (chart(values="a: [\n"), "values.yaml:"),
         (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from smoldebug.edits.scalars import written
 from smoldebug.records import Json
 
 _ACTION = re.compile(r"\{\{(-(?=\s))?\s*(/\*.*?\*/|.*?)\s*((?<=\s)-)?\}\}", re.DOTALL)
@@ -239,7 +240,7 @@ class Evaluation:
             raise Unknown(f"not evaluated: the function {function}")
         try:
             value = _FUNCTIONS[function](*arguments)
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise Unknown(f"not evaluated: {function} with these arguments") from error
         if isinstance(value, str) and len(value) > _LONGEST:
             raise Unknown("not evaluated: it becomes too long")
@@ -280,20 +281,20 @@ def _printed(value: Json) -> str:
 def _to_yaml(value: Json) -> str:
     """In block style, as `toYaml` does, so that what follows may go on with the same list."""
     if isinstance(value, dict) and value:
-        return "\n".join(f"{_scalar(key)}:{_below(value[key])}" for key in sorted(value))
+        return "\n".join(f"{written(key)}:{_below(value[key])}" for key in sorted(value))
     if isinstance(value, list) and value:
         return "\n".join("- " + _indent(2, _to_yaml(each)).lstrip(" ") for each in value)
-    return _scalar(value)
+    return written(value)
 
 
 def _below(value: Json) -> str:
     if not value or not isinstance(value, dict | list):
-        return f" {_scalar(value)}"
+        return f" {written(value)}"
     return f"\n{_indent(2, _to_yaml(value))}"
 
 
-def _scalar(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _quoted(value: Json) -> str:
+    return "" if value is None else json.dumps(_printed(value), ensure_ascii=False)
 
 
 def _indent(width: int, text: str) -> str:
@@ -302,14 +303,40 @@ def _indent(width: int, text: str) -> str:
     return "\n".join(" " * width + line for line in text.split("\n"))
 
 
+def _print(*values: Json) -> str:
+    """Only of texts: what else comes out as `<nil>`, `%!s(float64=2)` or with spaces."""
+    return "".join(_text(each) for each in values)
+
+
 def _printf(form: str, *values: Json) -> str:
-    if re.sub(r"%[sdv]", "", form).count("%"):
+    if re.sub(r"%[sv]", "", form).count("%"):
         raise ValueError(form)
-    return re.sub(r"%[sdv]", "%s", form) % tuple(map(_printed, values))
+    return re.sub(r"%v", "%s", form) % tuple(map(_text, values))
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _trunc(width: int, text: str) -> str:
     return text[:width] if width >= 0 else text[width:]
+
+
+def _eq(value: Json, *others: Json) -> bool:
+    """Of numbers Go has several kinds, which it does not compare with each other."""
+    if not others or any(type(each) not in (str, bool) for each in (value, *others)):
+        raise TypeError
+    if len({type(each) for each in (value, *others)}) > 1:
+        raise TypeError
+    return value in others
+
+
+def _required(why: str, value: Json) -> Json:
+    if value in (None, ""):
+        raise ValueError(why)
+    return value
 
 
 def _and(*values: Json) -> Json:
@@ -327,23 +354,23 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "contains": lambda part, text: part in text,
     "default": lambda instead, value=None: instead if _empty(value) else value,
     "empty": _empty,
-    "eq": lambda value, *others: value in others,
+    "eq": _eq,
     "hasKey": lambda value, key: key in value,
     "indent": _indent,
     "int": int,
     "lower": lambda text: text.lower(),
-    "ne": lambda one, other: one != other,
+    "ne": lambda one, other: not _eq(one, other),
     "nindent": lambda width, text: "\n" + _indent(width, text),
     "not": _empty,
     "or": _or,
-    "print": lambda *values: "".join(map(_printed, values)),
+    "print": _print,
     "printf": _printf,
-    "quote": lambda value: "" if value is None else _scalar(_printed(value)),
+    "quote": _quoted,
     "replace": lambda old, new, text: text.replace(old, new),
-    "required": lambda _, value: value,
+    "required": _required,
     "squote": lambda value: "" if value is None else f"'{_printed(value)}'",
     "ternary": lambda yes, no, chosen: yes if chosen else no,
-    "toString": _printed,
+    "toString": lambda value: _printed(value if value is not None else []),  # <nil>
     "toYaml": _to_yaml,
     "trim": lambda text: text.strip(),
     "trimSuffix": lambda end, text: text.removesuffix(end),
