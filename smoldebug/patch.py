@@ -165,7 +165,9 @@ class Patch:
         facts = self._facts(summary, found)
         after: dict[str, Json] = {
             "/base": repository.base,
-            "/title": title or settings.title or pull_request.title(facts.edits, facts.edited),
+            "/title": pull_request.quiet(title, pull_request.SUBJECT)
+            or settings.title
+            or pull_request.title(facts.edits, facts.edited),
             "/body": pull_request.body(facts, self.shown),
             "/draft": settings.draft,
             "/labels": settings.labels,

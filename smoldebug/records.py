@@ -290,8 +290,8 @@ class FileChange:
 class Edited:
     """What an edit did to one object of a repository: a row of the coverage table.
 
-    `state` is changed, already so, differs (another value stands there; `changed` beside it when
-    it is overwritten), skipped or refused; `detail` says which value, or why.
+    `state` is changed, already so, differs (edited over another value), skipped (another value
+    stands there and stays) or refused; `detail` says which value, or why.
     """
 
     ref: ObjectRef

@@ -121,9 +121,12 @@ class PullRequestApplier:
                 raise NotFound(f"no pull request of branch {change.target.name}")
             forge.close(found.number)
             return f"closed {found.url}"
+        told, text = len(forge.notes), _text(change)
         if found is not None and _open(found):
-            return f"updated {forge.update(found.number, _text(change)).url}"
-        return f"opened {forge.open(_text(change)).url}"
+            done = f"updated {forge.update(found.number, text).url}"
+        else:
+            done = f"opened {forge.open(text).url}"
+        return "; ".join([*forge.notes[told:], done])
 
     def holds(self, change: Change, note: str) -> bool:
         if COMMENT in {**change.before, **change.after}:

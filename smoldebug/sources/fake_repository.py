@@ -107,6 +107,7 @@ class FakeForge:
     ) -> None:
         self.repository, self.runs, self.host = repository, runs, host
         self.pulls: dict[int, PullRequest] = {}
+        self.notes: list[str] = []
         self.comments: dict[tuple[int, str], str] = {}
         self.guarded = {repository.base}
         self._branches: dict[int, str] = {}
@@ -119,16 +120,15 @@ class FakeForge:
     def open(self, text: PullRequestText) -> PullRequest:
         number = len(self.pulls) + 1
         url = f"https://{self.host}/{self.repository.name}/pull/{number}"
-        self.pulls[number] = PullRequest(number, url, "open", self.repository.remote[text.branch])
+        head = self.repository.remote[text.branch]
+        self.pulls[number] = PullRequest(number, url, "open", head, draft=text.draft)
         self._branches[number] = text.branch
         return self.update(number, text)
 
     def update(self, number: int, text: PullRequestText) -> PullRequest:
         old = self._now(number)
         labels = tuple(dict.fromkeys((*old.labels, *text.labels)))
-        self.pulls[number] = replace(
-            old, title=text.title, body=text.body, draft=text.draft, labels=labels
-        )
+        self.pulls[number] = replace(old, title=text.title, body=text.body, labels=labels)
         return self.pulls[number]
 
     def close(self, number: int) -> None:

@@ -103,6 +103,7 @@ class Forge(Protocol):
 
     kind: str  # github | gitlab | gitea
     host: str
+    notes: list[str]  # what could not be added to a pull request (a label, a reviewer), for people
 
     def find(self, branch: str) -> PullRequest | None:
         """The open one of this branch, else the newest that was."""
