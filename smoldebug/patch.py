@@ -37,6 +37,7 @@ from smoldebug.playbook.patchrules import fixed
 from smoldebug.playbook.rules import checks_of
 from smoldebug.pointers import child
 from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
+from smoldebug.signals.words import count
 from smoldebug.sources.forge import codeowners
 from smoldebug.sources.forge.open import compare_url
 from smoldebug.sources.repository import Forge, Tree
@@ -304,10 +305,11 @@ class Patch:
 
     def _as_files(self, commit: str) -> Generator[AnyEvent, None, Outcome]:
         """Nothing is pushed: whoever gets the files does that."""
-        folder = Path(self.patches or self.run).absolute()
+        folder = Path(self.patches or f"smoldebug-{self.run}").absolute()
         made = self.workspace.repository.format_patches(self.workspace.start, commit, folder)
-        yield Note(f"{len(made)} patch files in {folder}: git am {folder}/*.patch")
-        return Outcome(UNCHANGED, f"{len(made)} patch files written, nothing pushed")
+        files = count(len(made), "patch file")
+        yield Note(f"{files} in {folder}: git am {folder}/*.patch")
+        return Outcome(UNCHANGED, f"{files} written, nothing pushed")
 
     def _by_hand(self) -> str:
         repository = self.workspace.repository

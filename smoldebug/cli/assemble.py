@@ -107,7 +107,11 @@ def _crew(
     redactor = Redactor([*secret_values(playbook), *keys()], classes=masked)
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
-    patch = Patch(plan, world, run, patches=options.patches) if world.has_repository else None
+    patch = None
+    if world.has_repository:
+        patch = Patch(plan, world, run, gitrepo.revision(Path(plan.source)))
+        patch.patches, patch.quotes, patch.shown = options.patches, options.quotes, redactor.text
+        patch.model = next(iter(options.models or _model_names(playbook)))
     tools = toolset(plan, options, world, evidence, notebook, redactor, patch)
     rules = guard(plan, place, policies)
     acts = executor(rules, options, approver, world, place, redactor)

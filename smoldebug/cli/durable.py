@@ -14,7 +14,7 @@ from smoldebug.errors import NotFound, SmoldebugError, UsageError
 from smoldebug.past import Past
 from smoldebug.past import past as read_past
 from smoldebug.playbook.models import RunPlan
-from smoldebug.records import Json, ObjectRef
+from smoldebug.records import Json, ObjectRef, Quote
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
@@ -38,6 +38,7 @@ def made_to_last(plan: RunPlan, options: Options, run: str) -> tuple[RunPlan, Op
         options = replace(options, repo=where.repo)
         inside = [f"{where.path}/**"] if where.path else []
         edits = [msgspec.structs.replace(edit, paths=inside) for edit in edits]
+    options = replace(options, quotes=_quotes(past))
     playbook = msgspec.structs.replace(plan.playbook, edits=edits)
     playbook = msgspec.structs.replace(
         playbook,
@@ -50,6 +51,12 @@ def made_to_last(plan: RunPlan, options: Options, run: str) -> tuple[RunPlan, Op
 def _branch(git: Json, run: str) -> Json:
     """A branch for each triage: its fix is reviewed by itself."""
     return git and msgspec.structs.replace(git, branch=f"{git.branch}-{run}")
+
+
+def _quotes(past: Past) -> tuple[Quote, ...]:
+    """What the run found its cause by, word for word."""
+    confirmed = [each for each in past.hypotheses if each.status == "confirmed"]
+    return tuple(quote for each in confirmed for quote in each.supports if quote.verified)
 
 
 def _owner(past: Past, targets: Sequence[ObjectRef]) -> Owner:

@@ -11,6 +11,7 @@ import typer
 
 from smoldebug.errors import UsageError
 from smoldebug.playbook.models import RunPlan
+from smoldebug.records import Quote
 from smoldebug.view import OutputFormat
 
 
@@ -72,6 +73,7 @@ class Options:
     command: str = "triage"
     repo: str = ""  # of a patch, in place of the playbook's: a folder, absolute, or a URL
     patches: str = ""  # folder for `git format-patch` files in place of a push, absolute
+    quotes: Sequence[Quote] = ()  # evidence of the triage whose fix a patch makes last
 
     @property
     def kubeconfig_path(self) -> str:

@@ -95,8 +95,10 @@ def patch(
         break_glass=break_glass,
         command="patch",
         repo=_repository(repo),
-        patches=str(patches.expanduser().absolute()) if patches else "",
+        patches=str(patches.expanduser().resolve()) if patches else "",
     )
+    if patches:
+        plan = _without_pull_request(plan)
     if from_run:
         from smoldebug.cli.durable import made_to_last
 
@@ -114,6 +116,17 @@ def _repository(given: str) -> str:
     """Absolute where it is a folder: a run that is taken up may be so from elsewhere."""
     remote = "://" in given or (":" in given and not Path(given).exists())
     return given if remote or not given else str(Path(given).expanduser().absolute())
+
+
+def _without_pull_request(plan: "RunPlan") -> "RunPlan":
+    """The plan for patch files: whoever gets them opens the pull request, or none."""
+    from msgspec.structs import replace
+
+    playbook = plan.playbook
+    checks = [check for check in playbook.goal.all if check.pull_request is None]
+    goal = replace(playbook.goal, all=checks) if checks else playbook.goal
+    tools = replace(playbook.tools, pull_request=None)
+    return replace(plan, playbook=replace(playbook, goal=goal, tools=tools))
 
 
 def _rehearse(plan: "RunPlan", options: "Options") -> int:
