@@ -206,7 +206,7 @@ def next_steps(told: Story) -> list[str]:
     """What a person should do now, by rule."""
     lines = [told.ended.question] if told.ended and told.ended.question else []
     for change in told.changes.values():
-        lines += _next_for(told, change)
+        lines += [line for line in _next_for(told, change) if line not in lines]
     if (
         told.started
         and not told.closed
@@ -250,7 +250,8 @@ def _next_for(told: Story, change: Entry) -> list[str]:
     lasts = told.status is ExitStatus.MET and change.stands and not told.demo
     if lasts and made.after and made.kind in KUBE_KINDS:
         lasting = wanted(made)
-        return [f"make it last: put {lasting} into the manifest or chart of {target}"]
+        lines = [f"make it last: put {lasting} into the manifest or chart of {target}"]
+        return [*lines, f"$ smoldebug patch --from-run {told.run}"] if told.run else lines
     return []
 
 
