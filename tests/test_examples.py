@@ -1,6 +1,7 @@
-"""Each example says what it shows and shows it; the slow one runs in CI, not here."""
+"""Each example says what it shows and shows it; the one that takes a minute runs in CI."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from smoldebug.shipped import shipped
 
 EXAMPLES = sorted(path.parent for path in shipped("examples").glob("*/run.sh"))
 COMMAND = Path(sys.executable).parent / "smoldebug"
+needs_command = pytest.mark.skipif(
+    not COMMAND.exists(), reason="the smoldebug command is not installed"
+)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -21,10 +25,9 @@ def test_an_example_has_a_page_and_one_command(example):
     assert f"]({example.name}/)" in index
 
 
-@pytest.mark.skipif(not COMMAND.exists(), reason="the smoldebug command is not installed")
-def test_the_local_web_server_is_found_down_and_started_again():
+def run(name):
     done = subprocess.run(
-        ["bash", str(shipped("examples") / "01-local-web-server" / "run.sh")],
+        ["bash", str(shipped("examples") / name / "run.sh")],
         env={**os.environ, "SMOLDEBUG": str(COMMAND)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -32,6 +35,52 @@ def test_the_local_web_server_is_found_down_and_started_again():
         timeout=50,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@needs_command
+def test_the_local_web_server_is_found_down_and_started_again():
+    done = run("01-local-web-server")
     assert "connection refused" in done.stderr
     assert "started pid" in done.stderr
     assert done.stdout.startswith("VERDICT   Fixed and verified")
+
+
+@needs_command
+def test_twelve_deployments_get_a_variable_in_one_pull_request_and_then_there_is_nothing_to_do():
+    said = run("03-env-var-pull-request").stdout
+    first, _, second = said.partition("VERDICT   Already true, nothing done")
+    assert "VERDICT   Pull request open, checks passed" in first
+    assert "COVERAGE  12 changed in shop/manifests" in first
+    assert "UNCOVERED only in the cluster: legacy-report" in first
+    assert "Deployment/staging/session spec.template.spec.containers[session].env" in first  # drift
+    assert " 11 files changed, 25 insertions(+), 2 deletions(-)\n12 hunks\n" in first
+    assert "validate: success" in first
+    assert "nothing to do: 12 already so" in second
+    assert "CHANGED   nothing" in second
+
+
+BROKEN = {
+    "deploy/staging/web.yaml": ("spec:\n", "spec: [\n", "no YAML"),
+    "deploy/staging/auth.yaml": ('value: "4"', "value: 4", "WORKERS must be text"),
+    "deploy/staging/jobs.yaml": ("kind: Deployment\n", "kind: Deployment\n" * 2, "a key twice"),
+    "deploy/staging/reports.json": ('FORMAT",', 'FORMAT" "', "no YAML"),
+    "deploy/staging/catalog.yaml": ("PAGE_SIZE", "SORT", "catalog sets SORT twice"),
+    "deploy/charts/search/values-staging.yaml": ("nightly", "7", "INDEX must be text"),
+}
+
+
+@pytest.mark.parametrize("path", [None, *BROKEN])
+def test_the_checks_of_its_repository_fail_for_a_bad_manifest_and_for_no_other(path, tmp_path):
+    repo = shutil.copytree(shipped("examples") / "03-env-var-pull-request/repo", tmp_path / "repo")
+    old, new, says = BROKEN.get(path, ("", "", "19 files, 0 problems"))
+    if path:
+        text = (repo / path).read_text()
+        assert old in text
+        (repo / path).write_text(text.replace(old, new, 1))
+    done = subprocess.run(
+        [sys.executable, "ci/validate.py"], cwd=repo, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == (1 if path else 0)
+    assert says in done.stdout
+    assert done.stderr == ""
