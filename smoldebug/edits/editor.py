@@ -97,7 +97,10 @@ class Editor:
         gives something else that no key of the map's own can mend."""
         given: dict[str, Json] = {}
         for each in reversed(node.merges()):
-            given |= self._final(each)
+            final = self._final(each)
+            if not isinstance(final, dict):
+                raise self._refuse(each.start, "what << merges would be no map")
+            given |= final
         own = {each.value for each in node.keys}
         right = {k for k, v in given.items() if k in new and exact(new[k]) == exact(v)}
         for name in given.keys() - right - (own & new.keys()):
@@ -129,8 +132,9 @@ class Editor:
             self._between_brackets(node, gone, added)
             return
         self._remove(node, gone)
+        top = next(at for at, each in enumerate(node.keys) if at not in gone)
         for name, value in added:
-            self._new_key(node, name, value)
+            self._new_key(node, max(top, _predecessor(node, name)), name, value)
 
     def _list(self, node: Node, new: list[Json]) -> None:
         pairs, gone, added = _aligned(node.items, new)
@@ -151,23 +155,19 @@ class Editor:
             self._removes(start, end)
         self.unfinished |= bool(added and gone)
         if added and not gone:
-            quotes = (
-                _quotes(node)
-                if not node.keys
-                else dict.fromkeys([name or "" for name, _ in added], _usual_quote(node))
-            )
+            quotes = {"": _usual_quote(node)} if node.keys else _quotes(node)
             flow.add(self.splices, node, added, quotes)
 
     # --- taking out of block style ---------------------------------------------------------
 
     def _remove(self, node: Node, gone: Sequence[int]) -> None:
-        for at in gone:
-            start = entry(self._text, node, at)
-            if self.splices.begins_line(start):
-                begin, end = self._region(node, at, start)
-            else:  # behind a dash: what comes next moves up there
-                below = self.splices.after(node.items[at].end, self.splices.column(start))
-                begin, end = start, below + len(self.splices.indent(below))
+        starts = [entry(self._text, node, at) for at in gone]
+        cuts = [self._region(node, at, start) for at, start in zip(gone, starts, strict=True)]
+        if gone and gone[0] == 0 and not self.splices.begins_line(starts[0]):
+            first = sum(at == place for at, place in enumerate(gone))  # so many are the first ones
+            below = cuts[first - 1][1]  # behind a dash: what comes next moves up there
+            cuts[:first] = [(starts[0], below + len(self.splices.indent(below)))]
+        for begin, end in cuts:
             self._removes(begin, end)
             self.splices.replace(begin, end, "")
 
@@ -209,9 +209,10 @@ class Editor:
                 lines += self._block.item(value, column, dash, quotes)
         self.splices.insert_lines(self.splices.after(last.end, column), lines)
 
-    def _new_key(self, node: Node, name: str, value: Json) -> None:
+    def _new_key(self, node: Node, above: int, name: str, value: Json) -> None:
+        """Below the entry with the index `above`."""
         column = self.splices.column(node.keys[0].start)
-        at = self.splices.after(node.items[_predecessor(node, name)].end, column)
+        at = self.splices.after(node.items[above].end, column)
         quotes = {"": _usual_quote(node)}
         self.splices.insert_lines(at, self._block.pair(name, value, column, quotes, node))
 

@@ -23,8 +23,7 @@ def add(
     own_lines = splices.begins_line(first) and splices.line_start(first) > node.start
     style = brackets(text, node)
     new = [
-        ("" if key is None else style.key(key))
-        + _value(splices, node, value, own_lines, {"": quotes.get(key, "")} if key else quotes)
+        ("" if key is None else style.key(key)) + _value(splices, node, value, own_lines, quotes)
         for key, value in added
     ]
     comma = _COMMA.match(text, last.end, node.end)

@@ -31,7 +31,7 @@ _TYPES: dict[str, Any] = {
 # Actions of Go templates, and not of those that Argo and others substitute: `{{inputs.tag}}`
 _TEMPLATE = re.compile(r"\{\{(?:-|\s*[.$(\"/]|\s*[a-z]\w*\s+[^}\s])")
 _ACTION = re.compile(r"^[ \t]*\{[{%]", re.MULTILINE)
-_CHART = re.compile(r"\{\{[^}]*[.](?:Values|Release|Chart|Capabilities)\b")
+_CHART = re.compile(r"\{\{[^{}]*[.](?:Values|Release|Chart|Capabilities)\b")
 
 
 class Node:

@@ -44,19 +44,19 @@ def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
     try:
         for each in operations:
             carry_out(value, each)
+        wanted[index] = exact(value)
+        unfinished = True
+        while unfinished:
+            root = file.documents[index]
+            editor = Editor(file.text, root, file.aliases[index])
+            editor.change(root, value)
+            line = file.line(editor.splices.first) if editor.splices else line
+            file = _reread(file, editor.splices, line) if editor.splices else file
+            unfinished = editor.unfinished
     except ChangeRefused as refusal:
+        if str(refusal).startswith("line "):
+            raise
         raise ChangeRefused(f"line {line}: {refusal}") from refusal
-    wanted[index] = exact(value)
-    while True:
-        root = file.documents[index]
-        editor = Editor(file.text, root, file.aliases[index])
-        editor.change(root, value)
-        if not editor.splices:
-            break
-        line = file.line(editor.splices.first)
-        file = _reread(file, editor.splices, line)
-        if not editor.unfinished:
-            break
     if [exact(each.value) for each in file.documents] != wanted:
         raise ChangeRefused(f"line {line}: more than the edit would change: edit it by hand")
     return file.encode()
