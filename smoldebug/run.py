@@ -120,7 +120,7 @@ class _Run:
         except LimitReached as error:
             ending = Ending(ExitStatus.LIMIT, str(error))
         except SmoldebugError as error:
-            ending = Ending(error.status, str(error))
+            ending = Ending(error.status, f"{error} ({error.hint})" if error.hint else str(error))
         undoing = self.agent.executor.applied or (self.past and self.past.undoing)
         if ending.status is not ExitStatus.MET and undoing:
             ending = yield from self.after_failure(ending)
