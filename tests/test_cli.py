@@ -69,6 +69,7 @@ def closed_port() -> int:
 
 CHECKOUT = ("triage", "-p", "triage-502", "--set", "service=checkout")
 LOCAL = ("triage", "-p", "local-server")
+UPGRADE = ("triage", "-p", "helm-upgrade", "--set")
 MISTAKES = {
     "unknown command": (("traige",), "No such command 'traige'", "smoldebug --help"),
     "unknown option": (("triage", "--fix"), "No such option: --fix", "smoldebug --help"),
@@ -77,7 +78,7 @@ MISTAKES = {
     "unknown playbook": (("triage", "-p", "triage-503"), "no such playbook: triage-503", "looked"),
     "unreadable playbook": (("triage", "-p", "./bytes.yaml"), "yaml:1:1 is not UTF-8 text", ""),
     "no such file": (("triage", "-p", "./none.yaml"), "./none.yaml no such file", ""),
-    "later version": (("triage", "-p", "add-env-var"), "does not run yet: goal.all[0]", "re"),
+    "later version": ((*UPGRADE, "version=2"), "this version does not run yet: matrix", "re"),
     "missing input": (("triage", "-p", "triage-502"), "inputs are missing: --set service", ""),
     "unknown input": ((*CHECKOUT, "--set", "colour=red"), "no such input: --set colour; ", ""),
     "no input": ((*LOCAL, "--set", "port"), "--set takes NAME=VALUE", ""),
