@@ -46,6 +46,7 @@ from smoldebug.untrusted import one_line, plain, whole
 WINDOW = 12  # turns the prompt holds; everything stays in the journal and the evidence store
 EXPERT = "expert"
 MODEL_LIMIT = 300.0  # seconds for one answer of a model
+WORDS_LIMIT = 60.0  # seconds for a text that nothing depends on
 NOT_DONE = "ERROR the goal is not met, so there is no final answer yet. Go on, or call escalate."
 
 
@@ -129,6 +130,29 @@ class Agent:
             last = steps[-1]
             last.observations = f"{last.observations}\n{text}" if last.observations else text
 
+    def words(self, prompt: str) -> Generator[AnyEvent, None, str]:
+        """What the first model has to say, without tools; "" where it fails or is the expert, so
+        nothing may depend on it. Secrets are masked on the way out."""
+        if self.model == EXPERT:
+            return ""
+        sent = self.toolset.redactor.text(prompt)
+        said = {"role": MessageRole.USER.value, "text": sent}
+        yield ModelAsked(self.usage.turns, self.model, (said,), self.endpoint)
+        part = [{"type": "text", "text": sent}]
+        asked = [ChatMessage(role=MessageRole.USER, content=part)]
+        limit = min(WORDS_LIMIT, max(1.0, self.time_left()))
+        try:
+            done = within_limit(lambda: self.models[0].generate(asked), limit, self.signals.cut)
+        except Cancelled:
+            return ""
+        failed = f"no answer within {limit:.0f} s" if done is None else done.exception()
+        if done is None or failed is not None:
+            why = one_line(self.toolset.redactor.text(str(failed)), 300)
+            yield Note(f"model {self.model} wrote nothing: {why}", "warning")
+            return ""
+        self._spend(done.result().token_usage)
+        return _text(done.result().content)
+
     def _cause(self, error: AgentError) -> str:
         """Why a model failed. Providers quote keys: masked before a cut could halve one."""
         text = self.toolset.redactor.text(str(error.__cause__ or error.message))
@@ -154,9 +178,12 @@ class Agent:
         yield TurnEnded(self.usage.turns, self.used(), patience, changed, self.pending)
 
     def _count(self, used: TokenUsage | None) -> None:
+        self._spend(used)
+        self.usage = replace(self.usage, turns=self.usage.turns + 1)
+
+    def _spend(self, used: TokenUsage | None) -> None:
         self.usage = replace(
             self.usage,
-            turns=self.usage.turns + 1,
             tokens_in=self.usage.tokens_in + (used.input_tokens if used else 0),
             tokens_out=self.usage.tokens_out + (used.output_tokens if used else 0),
         )
