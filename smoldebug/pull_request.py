@@ -63,8 +63,8 @@ def title(edits: Sequence[Edit], edited: Sequence[Edited]) -> str:
     first = edits[0] if edits else None
     more = f" and {_count(len(edits) - 1, 'more edit')}" if edits[1:] else ""
     where = f"{more} in {_objects(edited)}" if edited else more
-    whole = f"{_does(first)}{where}"
-    return whole if len(whole) <= SUBJECT else one_line(f"{_does(first, False)}{where}", SUBJECT)
+    whole = f"{does(first)}{where}"
+    return whole if len(whole) <= SUBJECT else one_line(f"{does(first, False)}{where}", SUBJECT)
 
 
 def commit_message(facts: Facts, path: str = "", subject: str = "") -> str:
@@ -174,7 +174,8 @@ _DOES: Mapping[str, Callable[[Any, bool], str]] = {
 }
 
 
-def _does(edit: Edit | None, values: bool = True) -> str:
+def does(edit: Edit | None, values: bool = True) -> str:
+    """An edit in words: `Set FEATURE_FLAG=true`; without `values` it is `Set FEATURE_FLAG`."""
     for name, words in _DOES.items():
         if (action := getattr(edit, name, None)) is not None:
             return words(action, values)
@@ -236,7 +237,7 @@ class _Text:
 
     def what(self, facts: Facts) -> list[str]:
         many = facts.edits if facts.edits[1:] else ()
-        edits = _bounded(many, lambda edit: f"- {escaped(_does(edit))}", PART)
+        edits = _bounded(many, lambda edit: f"- {escaped(does(edit))}", PART)
         why = [f"Why: {self.line(facts.why, 1000)}"] if facts.why.strip() else []
         if facts.incident.strip():
             address = web_address(facts.incident.strip())

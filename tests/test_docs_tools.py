@@ -7,12 +7,14 @@ import pytest
 
 from smoldebug.errors import UsageError
 from smoldebug.evidence import EvidenceStore
+from smoldebug.records import IN_GIT
 from smoldebug.redact import Redactor
 from smoldebug.shipped import shipped
 from smoldebug.sources.fakes import fake_world
 from smoldebug.toolset import ToolContext, Toolset, ToolSpec, load_folder
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tools.md").read_text(encoding="utf-8")
+LIST = re.compile(r"^\| Tool .*?(?=\n\n)", re.M | re.S)
 
 
 def table() -> str:
@@ -23,8 +25,9 @@ def table() -> str:
 
 
 def _row(spec: ToolSpec) -> str:
-    needs = f"`tools.{spec.family}`"
-    if spec.changes:
+    either = spec.family == "manifests"  # of a cluster, or of a repository
+    needs = "`tools.kubectl` or `tools.git`" if either else f"`tools.{spec.family}`"
+    if spec.changes and spec.changes not in IN_GIT:  # these need no tools.change
         allowed = f"`change.allow: [{spec.changes}]`"
         needs = allowed if spec.family == "change" else f"{needs}, {allowed}"
     arguments = ", ".join(spec.arguments.__struct_fields__)
@@ -32,9 +35,10 @@ def _row(spec: ToolSpec) -> str:
 
 
 def test_the_list_of_shipped_tools_is_current() -> None:
-    written = re.search(r"^\| Tool .*?(?=\n\n)", PAGE, re.M | re.S)
+    """To renew it: python tests/test_docs_tools.py"""
+    written = LIST.search(PAGE)
     assert written, "docs/tools.md has no list"
-    assert written[0] == table(), "to renew it, paste what stands on the right"
+    assert written[0] == table()
 
 
 def test_the_tool_of_the_page_is_short_and_works(tmp_path: Path) -> None:
@@ -60,3 +64,13 @@ def test_what_the_page_calls_required_is_required(tmp_path: Path, required: str)
     (tmp_path / "disk.py").write_text(kept.replace(required, ""), encoding="utf-8")
     with pytest.raises(UsageError):
         load_folder(tmp_path)
+
+
+def renew() -> None:
+    """Write the list anew: python tests/test_docs_tools.py"""
+    path = Path(__file__).parent.parent / "docs" / "tools.md"
+    path.write_text(re.sub(LIST, lambda _: table(), PAGE), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    renew()

@@ -19,6 +19,7 @@ from smoldebug.guard.leaves import spoken, steps
 from smoldebug.guard.limits import factor
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
+from smoldebug.playbook.patches import GitTool
 from smoldebug.playbook.policy import Bounds, Policy, PolicyFile, ReplicaBounds, Selection
 from smoldebug.pointers import dotted
 from smoldebug.records import (
@@ -28,6 +29,7 @@ from smoldebug.records import (
     Change,
     ChangeKind,
     Decision,
+    FileChange,
     Managed,
     ObjectRef,
     Surroundings,
@@ -749,6 +751,41 @@ def test_a_policy_says_no_where_the_playbook_says_yes(narrowed: dict[str, Any], 
     assert verdict.answer is Answer.NO
     assert says in verdict.reason
     assert "org.yaml" in verdict.reason
+
+
+GIT = models.Playbook(
+    apiVersion="smoldebug.dev/v1",
+    name="patch",
+    goal=models.Goal(),
+    scope=models.Scope(paths=["deploy/**"]),
+    tools=models.Tools(git=GitTool(branch="fix")),
+    limits=models.Limits(files=80),
+)
+PUSH = Change(ChangeKind.GIT_COMMIT, ObjectRef("Branch", "", "fix"), {}, {"/tip": "c0ffee"}, "")
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "says"),
+    [
+        ({"deny": Selection(contexts=["prod-*"], namespaces=["*"], clusters=["u1"])}, ""),
+        ({"limits": Bounds(changes=0, windows=[models.Window(days=["sun"])])}, ""),
+        ({"deny": Selection(changes=[ChangeKind.GIT_COMMIT])}, "denies: git-commit"),
+        ({"deny": Selection(targets=["Branch/*"])}, "denies changes of Branch/fix"),
+        ({"limits": Bounds(rate=models.Rate(changes=0, per=Duration(60)))}, "limits.rate"),
+    ],
+)
+def test_a_push_changes_no_cluster_and_waits_for_no_window(narrowed: dict[str, Any], says: str):
+    guard = Guard(GIT, [policy(**narrowed)], context="prod-eu", cluster="u1")
+    verdict = guard.judge(PUSH, tally())
+    assert (verdict.answer is Answer.YES, says in verdict.reason) == (not says, True)
+
+
+def test_a_policy_that_says_nothing_of_files_limits_none():
+    guard, files = Guard(GIT, [policy()]), [FileChange(f"deploy/{n}", 1, 0, 1) for n in range(81)]
+    verdict = guard.judge(PUSH, tally())
+    assert guard.weigh(PUSH, Surroundings(files=tuple(files[:80])), verdict).answer is Answer.YES
+    over = guard.weigh(PUSH, Surroundings(files=tuple(files)), verdict)
+    assert over.reason == "it would change 81 files, limits.files is 80"
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,157 @@ def test_a_read_only_playbook_changes_nothing(mine: Any):
         assert (quiet.changes_now, quiet.worst_case.changes) == (False, 0)
 
 
+# --- patches --------------------------------------------------------------------------------
+
+PATCHING = """
+goal: {all: [{edited: {}}]}
+scope: {paths: ["**"]}
+tools: {git: {branch: fix}}
+edits: [{select: {kind: Deployment, name: web, namespace: shop}, set_replicas: {replicas: 4}}]
+"""
+REQUEST = PATCHING.replace("}}\nedits", "}, pull_request: {}}\nedits")
+
+
+def test_a_patch_is_told_with_its_edits_branch_and_pull_request():
+    found = told("add-env-var")
+    edit = "Set FEATURE_FLAG=true in each Deployment of namespace staging (deploy/**)"
+    assert found.sections["CHANGES"] == (
+        f"{edit}; where another value stands, the approval card warns of it",
+        "only in deploy/**; at most 50 files, 3 changed lines per container",
+        "pushed to branch smoldebug/FEATURE_FLAG, from main; a commit per file",
+        (
+            "draft pull request at the remote's forge; labels: post-mortem; "
+            "reviewers: the files' owners"
+        ),
+        "nothing in the cluster: it is read-only",
+    )
+    assert found.sections["READS"] == (
+        "the repository of the current folder, deploy/**, in the run's own clone",
+        "in staging: deployments, horizontalpodautoscalers; nothing else",
+    )
+    assert "50 files changed" in found.sections["AT MOST"][0]
+    assert found.sections["SENT AWAY"][0] == (
+        "to the repository's remote and its forge: commits, pull request"
+    )
+    assert (found.changes_now, found.worst_case.changes, found.worst_case.files) == (True, 0, 50)
+
+
+def test_one_answer_is_for_the_branch_and_its_pull_request(mine: Any):
+    you, _ = mine(REQUEST).sections["ASKS"]
+    assert you.startswith("you, once for branch and pull request, with the whole diff, before")
+    assert mine(PATCHING).sections["ASKS"][0].startswith("you, once for the branch, with")
+    assert mine(REQUEST + "approval: never").sections["ASKS"] == (
+        "nothing: every change is refused",
+    )
+    assert not mine(REQUEST + "approval: never").changes_now
+
+
+def test_auto_asks_for_a_patch_only_where_another_value_stands(mine: Any):
+    auto = REQUEST + "approval: auto\n"
+    assert mine(auto).sections["ASKS"][0] == "nobody, for branch and pull request"
+    asking = auto.replace("replicas: 4", "replicas: 4, if_different: stop-and-ask")
+    assert mine(asking).sections["ASKS"][1].startswith("you, where another value stands than")
+
+
+def test_what_becomes_of_a_patch_whose_checks_fail(mine: Any):
+    (stays,) = mine(REQUEST + "on_failure: keep-branch").sections["ON FAILURE"]
+    assert stays.startswith("the branch and the pull request stay; a comment on it says which")
+    assert mine(REQUEST).sections["ON FAILURE"] == (
+        "the pull request is closed and its branch taken back",
+    )
+    assert mine(PATCHING).sections["ON FAILURE"] == ("the branch is taken back",)
+
+
+def test_where_a_patch_goes_and_who_is_asked_to_review_it(mine: Any):
+    given = (
+        PATCHING.replace("branch: fix", "branch: fix, hooks: skip, sign_off: true, remote: up")
+        .replace("}}\nedits", "}, pull_request: {FORGE}}\nedits")
+        .replace("FORGE", "forge: gitlab, host: git.corp.example, draft: false, reviewers: [ana]")
+    )
+    found = mine(given).sections["CHANGES"]
+    assert found[2:4] == (
+        (
+            "pushed to branch fix of up, from the default branch; one commit, signed off, "
+            "your hooks are skipped"
+        ),
+        "pull request on GitLab at git.corp.example; reviewers: ana",
+    )
+    assert mine(PATCHING).sections["CHANGES"][3] == (
+        "no pull request: you get the link to open one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        (
+            "set_env: {name: A, value: b, containers: [app], include: [init]}",
+            (
+                "Set A=b in Deployment web of namespace shop (**), containers app, init containers "
+                "too; where another value stands, the approval card warns of it"
+            ),
+        ),
+        (
+            "set_image: {image: 'shop/web:2', if_different: skip}",
+            (
+                "Set the image to shop/web:2 in Deployment web of namespace shop (**); not where "
+                "another value stands"
+            ),
+        ),
+        (
+            "set_resources: {limits: {memory: 1Gi}}",
+            (
+                "Set limits memory=1Gi in Deployment web of namespace shop (**); also where another "
+                "value stands"
+            ),
+        ),
+        (
+            "remove_env: {name: A, include: [sidecars]}",
+            "Remove A in Deployment web of namespace shop (**), sidecars too",
+        ),
+    ],
+)
+def test_an_edit_is_told_with_whom_it_is_about(mine: Any, action: str, says: str):
+    text = PATCHING.replace("set_replicas: {replicas: 4}", action)
+    assert mine(text).sections["CHANGES"][0] == says
+
+
+def test_a_patch_that_may_change_no_file_says_so(mine: Any):
+    found = mine(PATCHING.replace('scope: {paths: ["**"]}', "")).sections["CHANGES"]
+    assert "no file may be changed: scope.paths names none" in found
+
+
+def test_windows_do_not_hold_a_patch_back_and_rates_do(mine: Any, policy: Any):
+    found = policy(
+        """
+deny: {contexts: [prod-*], changes: [pull-request]}
+limits: {changes: 0, rate: {changes: 5, per: 1h}, windows: [{days: [mon]}]}
+"""
+    )
+    told = mine(REQUEST, found)
+    assert told.sections["CHANGES"][-2:] == (
+        f"but not pull-request: {found.source}",
+        f"at most 5 changes in 1h, over all runs: {found.source}",
+    )
+    assert told.sections["NOW"] == (
+        "windows and freezes hold no pull request back: whoever merges decides when",
+    )
+    assert (told.changes_now, told.turns) == (True, None)
+
+
+def test_a_playbook_may_change_a_cluster_and_a_repository(mine: Any):
+    both = """
+tools:
+  git: {branch: fix}
+  change: {allow: [scale], targets: [Deployment/shop/web]}
+"""
+    found = mine(PATCHING.replace("tools: {git: {branch: fix}}", both)).sections
+    assert "scale: Deployment/shop/web" in found["CHANGES"]
+    assert "at most 3 objects in a run" in found["CHANGES"]
+    assert [line.partition(",")[0] for line in found["ASKS"][:2]] == ["you", "you"]
+    assert "3 objects, 50 files changed" in found["AT MOST"][0]
+
+
 # --- who answers, and what cannot be taken back ---------------------------------------------
 
 
@@ -278,7 +429,13 @@ def test_json_holds_the_same_and_the_worst_case_as_numbers():
     found = told("triage", namespace="shop")
     data = found.json()
     assert [*data["sections"]["CHANGES"]] == [*found.sections["CHANGES"]]
-    assert data["worst_case"] == {"turns": 25, "seconds": 600.0, "cost": 1.0, "changes": 2}
+    assert data["worst_case"] == {
+        "turns": 25,
+        "seconds": 600.0,
+        "cost": 1.0,
+        "changes": 2,
+        "files": 0,
+    }
 
 
 def test_zones_are_those_of_the_window():

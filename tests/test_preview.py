@@ -33,7 +33,9 @@ def test_shipped_playbooks_have_no_errors(path):
     assert lint(path).errors == ()
 
 
-@pytest.mark.parametrize("name", ["triage", "triage-502", "local-server"])
+@pytest.mark.parametrize(
+    "name", ["triage", "triage-502", "local-server", "add-env-var", "durable-fix"]
+)
 def test_shipped_playbooks_that_run_have_no_warnings(name):
     linted = lint(shipped("playbooks") / f"{name}.yaml")
     assert (linted.warnings, linted.unsupported) == ((), ())
@@ -109,6 +111,7 @@ def test_every_key_is_described_and_its_example_loads(entry):
         ("local-server", "port=8001"),
         ("helm-upgrade", "version=1.10"),
         ("add-env-var", "value=010"),
+        ("durable-fix", "incident=https://example.org/7"),
     ],
 )
 def test_what_is_shown_loads_again_as_the_same_playbook(tmp_path, name, given):

@@ -535,6 +535,19 @@ scope: {namespaces: [shop]}
     assert listed == {"deployments", "horizontalpodautoscalers"}
 
 
+def test_a_patch_needs_to_list_what_it_compares_with_and_nothing_else():
+    found = [
+        {(one.namespace, one.resource, one.verb) for one in rbac.because(load(name).playbook)}
+        for name in ("add-env-var", "durable-fix")
+    ]
+    assert found[0] == {
+        ("", "namespaces", "get"),  # the cluster's id
+        ("staging", "deployments", "list"),
+        ("staging", "horizontalpodautoscalers", "list"),
+    }
+    assert found[1] == set()
+
+
 def test_a_custom_resource_is_granted_by_its_name_in_whatever_group(tmp_path: Path):
     plan = written(
         tmp_path,

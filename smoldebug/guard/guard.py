@@ -112,7 +112,12 @@ class Guard:
         said += disruption.warned(change, around)
         if right := privileges.raised(change.before, change.after):  # judge lets a rollback
             said.append(f"the earlier revision has more rights: {right}")
-        return (*said, *change.notes, *around.notes, *(f"could not be seen: {gap}" for gap in around.gaps))
+        return (
+            *said,
+            *change.notes,
+            *around.notes,
+            *(f"could not be seen: {gap}" for gap in around.gaps),
+        )
 
     def describe(self, change: Change, tally: Tally, files: int = 0) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
@@ -259,7 +264,7 @@ def _against(allow: Selection, deny: Selection, change: Change, context: str) ->
     """What a policy says against a change: each list of `allow` narrows, each of `deny` refuses."""
     target = change.target
     yield from filter(None, [_out_of_context(allow.contexts, change, context, "the policy")])
-    if context and _any(deny.contexts, context):
+    if context and change.kind not in IN_GIT and _any(deny.contexts, context):
         yield f"the policy denies changes in context {context}"
     local = change.kind in CLUSTERLESS
     if allow.namespaces and not local and not _any(allow.namespaces, target.namespace):

@@ -90,6 +90,7 @@ class Bounds(Model, frozen=True, kw_only=True):
             never_delete=self.never_delete,
             windows=self.windows,
             freezes=self.freezes,
+            files=most,
         )
 
 

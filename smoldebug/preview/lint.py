@@ -54,9 +54,11 @@ def _warnings(read: Draft, plan: RunPlan, path: Path) -> list[Problem]:
     if plan.playbook.name != path.stem:
         warn("name", f"the file is called {path.stem}, and that is the name to run it by")
     for name in read.unused:
-        warn(f"inputs.{name}", "is never used")
+        if name != "incident" or plan.playbook.tools.git is None:  # told in every pull request
+            warn(f"inputs.{name}", "is never used")
     _goal(plan.playbook, warn)
     _changes(plan.playbook, warn)
+    _patches(plan.playbook, warn)
     return found
 
 
@@ -96,6 +98,26 @@ def _changes(playbook: Playbook, warn: Warn) -> None:
         warn(
             "approval", "auto holds in every cluster: allow_auto_when names the contexts it is for"
         )
+
+
+def _patches(playbook: Playbook, warn: Warn) -> None:
+    git, request, limits = playbook.tools.git, playbook.tools.pull_request, playbook.limits
+    checks = list(checks_of([*playbook.goal.all, *playbook.goal.any]))
+    waits = any(check.pull_request for check in checks)
+    if git is None:
+        return
+    if not playbook.scope.paths:
+        warn("tools.git", "has no effect: scope.paths names no files that may change")
+    if limits.files == 0:
+        warn("tools.git", "has no effect: limits.files is 0")
+    if playbook.edits and not any(check.manifests or check.edited for check in checks):
+        warn("edits", "are measured by nothing: `edited: {}` in the goal does")
+    if waits and (request is None or request.forge == "none"):
+        warn("goal", "its pull_request check waits for one that tools.pull_request does not open")
+    if request and request.forge != "none" and not waits:
+        warn("tools.pull_request", "is opened and not waited for: the goal has no pull_request")
+    if playbook.tools.change is None and (limits.windows or limits.freezes):
+        warn("limits", "windows and freezes hold no pull request back: whoever merges decides when")
 
 
 def _outside(playbook: Playbook) -> Iterator[tuple[int, str]]:

@@ -21,8 +21,9 @@ from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCom
 from smoldebug.playbook.policy import Policy, Selection, personal_data
 from smoldebug.playbook.rules import checks_of
 from smoldebug.playbook.windows import closed, minutes, moment, spoken, zone
+from smoldebug.preview import patches
 from smoldebug.preview.rbac import because, is_for
-from smoldebug.records import ChangeKind, Json
+from smoldebug.records import IN_GIT, ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.signals.times import span
 from smoldebug.signals.words import count
@@ -40,6 +41,7 @@ NO_UNDO = (  # the kinds whose tools say so; deleting what a controller makes ha
 )
 SCALES = {ChangeKind.SCALE, ChangeKind.SET_REPLICAS_BOUNDS}
 AMOUNTS = {ChangeKind.SET_RESOURCES, ChangeKind.PATCH_OBJECT, ChangeKind.APPLY_OBJECT}
+UNANSWERED = "5m without an answer is a no; where nobody can answer, it waits (exit 7)"
 STRICT = ("auto", "ask", "never")
 HARD = ("allow", "warn", "pr")
 
@@ -47,12 +49,14 @@ Pairs = dict[tuple[str, ...], list[ChangeKind]]  # targets to the kinds of chang
 
 
 class WorstCase(msgspec.Struct, frozen=True):
-    """The most a run takes. `seconds` None: no deadline; `cost` in US dollars, of a model."""
+    """The most a run takes. `seconds` None: no deadline; `cost` in US dollars, of a model;
+    `changes` are objects of a cluster, `files` those of a repository."""
 
     turns: int
     seconds: float | None
     cost: float
     changes: int
+    files: int
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +109,9 @@ def plan(read: RunPlan, missing: Iterable[str], around: Circumstances) -> Plan:
         missing=tuple(missing),
         policies=tuple(policy.describe for policy in around.policies),
         changes_now=not _refused_now(playbook, around),
-        turns=turning_point(_calendars(playbook, around), around.now),
+        turns=turning_point(_calendars(playbook, around), around.now)
+        if _allowed(playbook)
+        else None,
         worst_case=worst,
         sections={
             heading: tuple(one_line(line, LINE) for line in lines)
@@ -190,8 +196,10 @@ def _any(checks: Iterable[Check], setting: Setting) -> str:
 def _reads(playbook: Playbook) -> list[str]:
     tools, spaces = playbook.tools, playbook.scope.namespaces
     where = f"in {', '.join(spaces)}" if spaces else "in every namespace"
-    lines = []
-    if because(playbook):
+    lines = [*patches.reads(playbook)]
+    if playbook.edits and not tools.kubectl:
+        lines += _measured(playbook)
+    elif because(playbook):
         lines.append(f"{where}: {_kinds(playbook)}")
     if tools.logs:
         lines.append(f"logs {where}, at most {count(tools.logs.max_lines, 'line')} of a container")
@@ -214,6 +222,17 @@ def _kinds(playbook: Playbook) -> str:
         return "every kind of object but Secrets"
     secrets = "" if "secrets" in kubectl.read else "; nothing else, and no Secrets"
     return f"{', '.join(kubectl.read)}{secrets}"
+
+
+def _measured(playbook: Playbook) -> Iterator[str]:
+    """What the goal alone asks the cluster for."""
+    found: dict[str, list[str]] = {}
+    for grant, parts in because(playbook).items():
+        if "goal" in parts:
+            found.setdefault(grant.namespace, []).append(grant.resource)
+    for space, resources in found.items():
+        where = f"in {space}" if space else "in every namespace"
+        yield f"{where}: {', '.join(dict.fromkeys(resources))}; nothing else"
 
 
 def _commands(playbook: Playbook) -> Iterator[str]:
@@ -243,16 +262,24 @@ def _argv(command: ShellCommand) -> str:
 
 
 def _changes(playbook: Playbook, around: Circumstances) -> list[str]:
-    pairs, kinds, contexts = _allowed(playbook), _kinds_of(playbook), playbook.scope.contexts
-    if _read_only(playbook):
-        return ["nothing: it is read-only"]
-    if not pairs:
-        return _idle(playbook)
-    lines = [f"{', '.join(same)}: {', '.join(targets)}" for targets, same in pairs.items()]
-    lines += _idle(playbook)
-    lines += [f"only in clusters called {' or '.join(contexts)}"] if contexts else []
+    kinds = {*_kinds_of(playbook), *patches.kinds(playbook)}
+    lines = [*patches.changes(playbook), *_of_cluster(playbook)]
+    if not kinds:
+        return lines
     lines += [line for policy in around.policies for line in _narrowed(policy, kinds)]
     return [*lines, *_limits(playbook, around.policies, kinds)]
+
+
+def _of_cluster(playbook: Playbook) -> list[str]:
+    contexts = playbook.scope.contexts
+    if _read_only(playbook):
+        here = "nothing in the cluster" if patches.kinds(playbook) else "nothing"
+        return [f"{here}: it is read-only"]
+    pairs = _allowed(playbook)
+    lines = [f"{', '.join(same)}: {', '.join(targets)}" for targets, same in pairs.items()]
+    lines += _idle(playbook)
+    lines += [f"only in clusters called {' or '.join(contexts)}"] if contexts and pairs else []
+    return lines
 
 
 def _allowed(playbook: Playbook) -> Pairs:
@@ -307,7 +334,7 @@ def _narrowed(policy: Policy, kinds: set[ChangeKind]) -> Iterator[str]:
     if lost:
         yield f"but not {', '.join(lost)}: {policy.source}"
     for selection, verb in ((allow, "only"), (deny, "never")):
-        for key, words in _WHERE:
+        for key, words in _WHERE if kinds - {*IN_GIT} else ():
             if entries := getattr(selection, key):
                 yield f"{verb} {words} {', '.join(entries)}: {policy.source}"
         if selection.targets:
@@ -323,8 +350,9 @@ def _limits(
 ) -> Iterator[str]:
     limits = playbook.limits
     bounds = [(policy.file.limits, policy.source) for policy in policies]
-    most, by = _least(limits.changes, [(each.changes, source) for each, source in bounds])
-    yield f"at most {count(int(most), 'object')} in a run{by}"
+    if kinds - {*IN_GIT}:
+        most, by = _least(limits.changes, [(each.changes, source) for each, source in bounds])
+        yield f"at most {count(int(most), 'object')} in a run{by}"
     if kinds & SCALES:
         factors = [(each.replicas.max_factor, source) for each, source in bounds]
         factor, by = _least(limits.replicas.max_factor, factors)
@@ -359,30 +387,36 @@ def _least(own: float, others: Iterable[tuple[float | None, str]]) -> tuple[floa
 
 
 def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
-    if not _allowed(playbook):
+    pairs, in_git = _allowed(playbook), patches.kinds(playbook)
+    if not pairs and not in_git:
         return ["nobody: there is nothing to ask for"]
     approval, by = _approval(playbook, around)
     if approval == "never":
         return [f"nothing: every change is refused{by}"]
-    unanswered = "5m without an answer is a no; where nobody can answer, it waits (exit 7)"
-    managed, source = _managed(playbook, around)
-    lines = []
-    if approval == "ask":
-        lines.append(f"you, for every change, with its diff and its undo{by}; {unanswered}")
-    else:
-        conditions = [" or ".join(names) for names in playbook.allow_auto_when.values()]
-        where = f" in clusters called {', '.join(conditions)}; elsewhere you" if conditions else ""
-        lines.append(f"nobody{where}")
-        if unsafe := _needs_yes(playbook, around):
-            lines.append(f"you, for what cannot be undone: {', '.join(unsafe)}; {unanswered}")
+    lines = _asks_for_changes(playbook, around) if pairs else []
+    if in_git:
+        *first, last = patches.asks(playbook, approval, by)
+        lines += [*first, last if last.startswith("nobody") else f"{last}; {UNANSWERED}"]
     lines.append(_over_a_limit(around))
     if not _kinds_of(playbook) - {*LOCAL}:
         return lines
+    managed, source = _managed(playbook, around)
     if managed == "pr":
         lines.append(f"what Helm, Argo CD, Flux or an operator manages is not changed{source}")
     elif managed == "warn":
         lines.append("what Helm, Argo CD, Flux or an operator manages: you, with a warning")
     return lines
+
+
+def _asks_for_changes(playbook: Playbook, around: Circumstances) -> list[str]:
+    approval, by = _approval(playbook, around)
+    if approval == "ask":
+        return [f"you, for every change, with its diff and its undo{by}; {UNANSWERED}"]
+    conditions = [" or ".join(names) for names in playbook.allow_auto_when.values()]
+    where = f" in clusters called {', '.join(conditions)}; elsewhere you" if conditions else ""
+    unsafe = ", ".join(_needs_yes(playbook, around))
+    asked = [f"you, for what cannot be undone: {unsafe}; {UNANSWERED}"] if unsafe else []
+    return [f"nobody{where}", *asked]
 
 
 def _over_a_limit(around: Circumstances) -> str:
@@ -424,16 +458,22 @@ def _without_undo(playbook: Playbook) -> list[ChangeKind]:
 
 
 def _failure(playbook: Playbook, around: Circumstances) -> list[str]:
-    if not _allowed(playbook) or _approval(playbook, around)[0] == "never":
+    pairs, in_git = _allowed(playbook), patches.kinds(playbook)
+    if not (pairs or in_git) or _approval(playbook, around)[0] == "never":
         return ["a report; there is nothing to undo"]
+    if playbook.on_failure == "rollback":
+        return [f"{playbook.on_failure} (this version cannot do it)"]
     kinds = _without_undo(playbook)
     none = [f"has no undo: {', '.join(kinds)}"] if kinds else []
-    if playbook.on_failure == "report":
-        return ["changes stay; the report says how to take each back", *none]
-    if playbook.on_failure != "undo":
-        return [f"{playbook.on_failure} (this version cannot do it)", *none]
-    undo = "changes are undone, newest first, each is verified, and the goal is measured again"
-    return [undo, *(f"{line}; after one of these it ends with exit 5" for line in none)]
+    lines = [patches.failure(playbook)] if in_git else []
+    if pairs and playbook.on_failure == "undo":
+        lines.append(
+            "changes are undone, newest first, each is verified, and the goal is measured again"
+        )
+        none = [f"{line}; after one of these it ends with exit 5" for line in none]
+    elif pairs:
+        lines.append("changes stay; the report says how to take each back")
+    return [*lines, *none]
 
 
 def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase:
@@ -445,6 +485,7 @@ def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase
         seconds=min(bounds, default=None),
         cost=float(limits.cost),
         changes=int(objects) if _allowed(playbook) else 0,
+        files=limits.files if patches.kinds(playbook) else 0,
     )
 
 
@@ -452,18 +493,26 @@ def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
     limits, within = playbook.limits, playbook.goal.within
     bounds = [bound for bound in (limits.wall, within) if bound]
     long = f"{min(bounds)}, waiting for answers not counted" if bounds else "no deadline"
-    changed = f"{count(worst.changes, 'object')} changed"
+    objects = [count(worst.changes, "object")] if worst.changes or not worst.files else []
+    files = [count(worst.files, "file")] if worst.files else []
+    changed = f"{', '.join([*objects, *files])} changed"
     cost = f"{limits.cost} for a model (not enforced yet)"
     return [f"{count(worst.turns, 'turn')} · {long} · {changed} · {cost}"]
 
 
 def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
     asked = [name for name in around.models if name != "expert"]
-    lines = ["nothing: the built-in expert decides, on this machine"]
+    lines = []
+    if patches.kinds(playbook):
+        lines.append("to the repository's remote and its forge: commits, pull request")
     if asked:
         masked = ", ".join(("secrets", *personal_data(playbook, around.policies)))
-        told = "the goal, the first card and what tools return"
-        lines = [f"to {', then '.join(asked)}: {told}; masked in it: {masked}"]
+        told, when = "the goal, the first card and what tools return", ""
+        if playbook.edits:
+            told, when = "the goal and what tools return", ", where the edits do not suffice"
+        lines.append(f"to {', then '.join(asked)}{when}: {told}; masked in it: {masked}")
+    elif not lines:
+        lines.append("nothing: the built-in expert decides, on this machine")
     if playbook.secrets:
         lines.append(f"for tools, never sent to a model: {', '.join(playbook.secrets)}")
     return lines
@@ -501,9 +550,13 @@ def _calendars(playbook: Playbook, around: Circumstances) -> list[Calendar]:
 
 def _now(playbook: Playbook, around: Circumstances) -> list[str]:
     calendars = _calendars(playbook, around)
-    if not _allowed(playbook) or not any(each.windows or each.freezes for each in calendars):
+    if not any(each.windows or each.freezes for each in calendars):
         return []
     lines = []
+    if patches.kinds(playbook):
+        lines.append("windows and freezes hold no pull request back: whoever merges decides when")
+    if not _allowed(playbook):
+        return lines
     for each in calendars:
         if each.windows:
             lines.append(f"changes only {' or '.join(map(spoken, each.windows))}{each.by}")
@@ -521,12 +574,13 @@ def _now(playbook: Playbook, around: Circumstances) -> list[str]:
 
 
 def _refused_now(playbook: Playbook, around: Circumstances) -> str:
-    if not _allowed(playbook):
+    pairs = _allowed(playbook)
+    if not pairs and not patches.kinds(playbook):
         return "there is nothing to change"
     approval, by = _approval(playbook, around)
     if approval == "never":
         return f"approval: never{by}"
-    return _closed(_calendars(playbook, around), around.now)
+    return _closed(_calendars(playbook, around), around.now) if pairs else ""
 
 
 def _closed(calendars: Iterable[Calendar], now: datetime) -> str:
