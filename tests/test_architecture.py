@@ -98,19 +98,27 @@ def test_no_promise_rests_on_assert() -> None:
     assert found == set()
 
 
+TOOLS_MAY_IMPORT = {"toolset", "proposals", "records", "errors", "evidence", "signals", "sources"}
+TOOLS_MAY_IMPORT |= {"edits", "pointers"}
+
+
 def test_tools_are_strangers_and_know_a_few_modules_only() -> None:
     """They are the examples that users copy."""
-    allowed = {"toolset", "proposals", "records", "errors", "evidence", "signals", "sources"}
-    allowed |= {"edits", "pointers"}
     siblings = {path.stem for path in TOOLS.glob("*.py")}
     wrong = {
         (name, module)
         for name, tree in sources(TOOLS)
         for module in imports(tree)
-        if (module.startswith("smoldebug.") and module.split(".")[1] not in allowed)
+        if (module.startswith("smoldebug.") and module.split(".")[1] not in TOOLS_MAY_IMPORT)
         or module.split(".")[0] in {"tools", *siblings} - sys.stdlib_module_names
     }
     assert wrong == set()
+
+
+def test_the_page_says_what_tools_may_import() -> None:
+    page = " ".join((ROOT / "docs/architecture.md").read_text(encoding="utf-8").split())
+    (said,) = re.findall(r"It may import (.*?), never another tool", page)
+    assert set(re.findall(r"`(\w+)`", said)) == TOOLS_MAY_IMPORT
 
 
 # --- the tests ------------------------------------------------------------------------------
