@@ -27,7 +27,7 @@ PAGES = {
 README, STATUS = PAGES["README.md"], (ROOT / "smoldebug/status.py").read_text(encoding="utf-8")
 SHELL = {"bash", "sh", "console"}
 HARMLESS = re.compile(
-    r"(version|lab faults|playbooks (list|explain|schema|show [\w-]+)|runs list)( |$)"
+    r"(version|lab faults|playbooks (list|explain|schema|(show|plan|rbac) [\w-]+)|runs list)( |$)"
 )
 
 
