@@ -235,8 +235,8 @@ def test_where_a_patch_goes_and_who_is_asked_to_review_it(mine: Any):
         (
             "set_resources: {limits: {memory: 1Gi}}",
             (
-                "Set limits memory=1Gi in Deployment web of namespace shop (**); also where another "
-                "value stands"
+                "Set limits memory=1Gi in Deployment web of namespace shop (**); also where "
+                "another value stands"
             ),
         ),
         (
