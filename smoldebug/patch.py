@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from smoldebug import __version__, pull_request
+from smoldebug.agent import Agent
 from smoldebug.appliers.branches import COMMENT, TIP, marker
 from smoldebug.change import CHANGED, Executor, Outcome
 from smoldebug.coverage import counted
@@ -36,6 +37,7 @@ from smoldebug.playbook.patches import (
 from smoldebug.playbook.patchrules import fixed
 from smoldebug.playbook.rules import checks_of
 from smoldebug.pointers import child
+from smoldebug.prompt import summary_prompt
 from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
 from smoldebug.signals.words import count
 from smoldebug.sources.forge import codeowners
@@ -67,7 +69,7 @@ class Patch:
 
     # --- what code does ---------------------------------------------------------------------
 
-    def steps(self, executor: Executor) -> Generator[AnyEvent, None, Outcome]:
+    def steps(self, agent: Agent) -> Generator[AnyEvent, None, Outcome]:
         """Make the edits, commit, ask once, push, open the pull request; or say that there is
         nothing to do. Raises what opening the repository does; nothing was pushed then."""
         began = self.world.clock.monotonic()
@@ -80,8 +82,12 @@ class Patch:
             return _incomplete(refused)
         if commit and (self.patches or not self.workspace.repository.url):
             return (yield from self._as_files(commit))
+        executor = agent.executor
         if commit:
-            outcome = yield from executor.execute(self._push(commit, self._why(), done.warnings))
+            diff = self.workspace.repository.diff(self.workspace.start, commit)
+            summary = yield from agent.words(summary_prompt(self.plan, diff))
+            change = self._push(commit, self._why(), done.warnings, summary)
+            outcome = yield from executor.execute(change)
         elif self._unrequested():
             outcome = yield from executor.execute(self.requested("", ""))
         else:
@@ -148,6 +154,8 @@ class Patch:
 
     def pushed(self, why: str) -> Change:
         """Of what a model drafted: without a pull request, which it proposes by itself."""
+        if self.patches:
+            raise ToolError("nothing is pushed in this run: it writes patch files")
         if not self.workspace.files:
             raise ToolError("nothing is drafted: patch_k8s_manifest drafts an edit")
         change = self._push(self._committed(), why)
@@ -214,13 +222,13 @@ class Patch:
 
         return self.workspace.commit(message) if self.workspace.files else ""
 
-    def _push(self, commit: str, why: str, notes: Sequence[str] = ()) -> Change:
+    def _push(self, commit: str, why: str, notes: Sequence[str] = (), summary: str = "") -> Change:
         tip = self.workspace.repository.tip()
         change = self._change(
             ChangeKind.GIT_COMMIT, {TIP: tip} if tip else {}, {TIP: commit}, why, notes
         )
         wants = self.plan.playbook.tools.pull_request is not None and self.world.forge is not None
-        return replace(change, then=self.requested("", "")) if wants else change
+        return replace(change, then=self.requested("", summary)) if wants else change
 
     def _change(
         self,
@@ -296,7 +304,7 @@ class Patch:
     def _unrequested(self) -> bool:
         """Whether an earlier run pushed the branch and got no further."""
         repository, forge = self.workspace.repository, self.world.forge
-        if forge is None or self.plan.playbook.tools.pull_request is None:
+        if self.patches or forge is None or self.plan.playbook.tools.pull_request is None:
             return False
         tip = repository.tip()
         if not tip or repository.within(tip, repository.base_commit()):

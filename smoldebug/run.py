@@ -180,7 +180,7 @@ class _Run:
 
     def carry_out_edits(self, patch: Patch) -> Events:
         """The playbook's edits, by code; a model is only asked where they do not suffice (None)."""
-        outcome = yield from patch.steps(self.agent.executor)
+        outcome = yield from patch.steps(self.agent)
         if outcome.state not in (*CHANGED, UNCHANGED):
             return end.not_carried_out(outcome)
         if (yield from self.watch(0.0, changed=outcome.state in CHANGED)):

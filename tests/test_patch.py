@@ -16,6 +16,7 @@ from smoldebug.events import (
     ChangeSettled,
     Drafted,
     GoalChecked,
+    ModelAsked,
     Note,
     RunEnded,
     RunStarted,
@@ -126,7 +127,7 @@ class Patching:
         self.repository.proposed = ""
         evidence = EvidenceStore(clock)
         notebook = Notebook(evidence)
-        patch = Patch(plan, world, "run1")
+        patch = Patch(plan, world, "run1", model="scripted")
         tools = Toolset([], lambda _: ToolContext(world, patch=patch), evidence, Redactor())
         server = ServerApplier(self.tmp_path, clock, lambda url: True)
         kinds = appliers(world, server, CommandApplier(FakeProcesses()))
@@ -244,6 +245,23 @@ def test_without_a_forge_the_branch_is_pushed_and_a_person_told_what_to_open(tmp
     assert patching.repository.tip()
     notes = [str(event.text) for event in patching.of(Note)]
     assert any("by hand" in note for note in notes)
+
+
+def test_a_model_writes_the_summary_and_nothing_else(tmp_path):
+    patching = Patching(tmp_path, turns=[{"say": "Sets FLAG. Closes #1, see @anna."}])
+    assert patching.play().status is ExitStatus.MET
+    (asked,) = patching.of(ModelAsked)
+    assert "deploy/auth.yaml" in asked.messages[0]["text"]
+    body = patching.request.body
+    assert "Summary, in the words of `scripted`" in body
+    assert "Nobody has checked this summary" in body
+    assert patching.request.title == "Set FLAG=on in 2 Deployments of staging"
+
+
+def test_a_model_that_fails_costs_the_summary_only(tmp_path):
+    patching = Patching(tmp_path, turns=[{"fail": "out of quota"}])
+    assert patching.play().status is ExitStatus.MET
+    assert "in the words of" not in patching.request.body
 
 
 # --- what stops it --------------------------------------------------------------------------------

@@ -119,14 +119,13 @@ def _repository(given: str) -> str:
 
 
 def _without_pull_request(plan: "RunPlan") -> "RunPlan":
-    """The plan for patch files: whoever gets them opens the pull request, or none."""
+    """The goal of patch files: whoever gets them opens the pull request, or none."""
     from msgspec.structs import replace
 
     playbook = plan.playbook
     checks = [check for check in playbook.goal.all if check.pull_request is None]
     goal = replace(playbook.goal, all=checks) if checks else playbook.goal
-    tools = replace(playbook.tools, pull_request=None)
-    return replace(plan, playbook=replace(playbook, goal=goal, tools=tools))
+    return replace(plan, playbook=replace(playbook, goal=goal))
 
 
 def _rehearse(plan: "RunPlan", options: "Options") -> int:
