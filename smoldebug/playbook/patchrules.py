@@ -94,7 +94,8 @@ def _probe(edit: SetProbe, report: Report) -> None:
 
 def fixed(pointer: str) -> str:
     """Why no edit touches a field, or ""."""
-    return "tells which object it is, or how it is, and stays" if _IDENTITY.fullmatch(pointer) else ""
+    fits = _IDENTITY.fullmatch(pointer)
+    return "tells which object it is, or how it is, and stays" if fits else ""
 
 
 def _path(edit: SetPath | RemovePath | AddItem | RemoveItem, report: Report) -> None:
