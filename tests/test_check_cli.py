@@ -115,6 +115,7 @@ def test_no_wait_takes_one_sample_and_judges_it_alone(server, tmp_path):
         "value": 200,
         "subject": f"http://127.0.0.1:{server.server_port}/health",
         "route": "direct",
+        "pending": False,
     }
     assert result.stderr == ""
 
