@@ -45,7 +45,17 @@ def imports(tree: ast.Module) -> set[str]:
 @cache
 def calls(tree: ast.Module) -> set[str]:
     """Every called name as it is written: `time.sleep`, `open`."""
-    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def dotted(node: ast.expr) -> str:
+    """`time.sleep`; of what is no name, its attributes. `ast.unparse` takes ten times as long."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    parts.append(node.id if isinstance(node, ast.Name) else "")
+    return ".".join(reversed(parts))
 
 
 # --- the code -------------------------------------------------------------------------------
