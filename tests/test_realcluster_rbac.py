@@ -17,10 +17,12 @@ __all__ = ["pytestmark", "shop"]  # its marks and its fixture hold here too
 
 
 @contextmanager
-def account(shop: Namespace, folder: Path, *, without: str = "") -> Iterator[str]:
-    """A kubeconfig of an account that has the role printed for triage, but for one verb."""
-    playbook = load("triage", {"namespace": shop.name}).playbook
-    who = rbac.default_account(playbook)
+def account(
+    shop: Namespace, folder: Path, *, book: str = "triage", without: str = ""
+) -> Iterator[str]:
+    """A kubeconfig of an account that has the role printed for a playbook, but for one verb."""
+    playbook = load(book, {"namespace": shop.name}).playbook
+    who = rbac.Account(shop.name)
     shop.kubectl("create", "serviceaccount", who.name)
     printed = rbac.as_list(rbac.roles(playbook, who))
     for document in printed["items"]:
@@ -31,6 +33,7 @@ def account(shop: Namespace, folder: Path, *, without: str = "") -> Iterator[str
         yield str(_kubeconfig(shop, who, folder))
     finally:
         shop.kubectl("delete", "-f", "-", given=printed)
+        shop.kubectl("delete", "serviceaccount", who.name)
 
 
 def _kubeconfig(shop: Namespace, who: rbac.Account, folder: Path) -> Path:
