@@ -65,7 +65,6 @@ class TurnEnded:
     turn: int
     usage: Usage
     patience: float = 0.0
-    changed: int = 0  # changes applied in this turn
     pending: Card | None = None
 
 
@@ -89,7 +88,6 @@ class Agent:
         self.usage = Usage()
         self.endpoint = ""  # base URL of the models, where one was named: for the record
         self.time_left: Callable[[], float] = lambda: float("inf")
-        self.changed = 0  # changes applied in the current turn
         self.pending: Card | None = None  # waits for an approval that nobody can give now
         self._agent: _ToolCallingAgent | None = None
 
@@ -174,8 +172,7 @@ class Agent:
             return  # the model failed: no turn
         self._count(step.token_usage)
         patience, self.notebook.patience = self.notebook.patience, 0.0
-        changed, self.changed = self.changed, 0
-        yield TurnEnded(self.usage.turns, self.used(), patience, changed, self.pending)
+        yield TurnEnded(self.usage.turns, self.used(), patience, self.pending)
 
     def _count(self, used: TokenUsage | None) -> None:
         self._spend(used)
@@ -377,7 +374,6 @@ class _ToolCallingAgent(ToolCallingAgent):
         if outcome.state == "pending":
             self.driver.pending = outcome.card
         if outcome.state in CHANGED:
-            self.driver.changed += 1
             self.driver.notebook.patience = change.settle
         text = self.driver.toolset.redactor.text(plain(outcome.text))
         evidence = self._record(call, change, outcome.state, text)

@@ -90,7 +90,8 @@ class Executor:
         self._times: list[datetime] = []
         self._proposed = 0
         self._answers: dict[str, Entry] = {}  # by digest: approved while nobody was running
-        self._given: dict[str, Decision] = {}  # by card: the yes it was carried out with
+        # By card: the yes it was carried out with, and what the limits had counted until then
+        self._given: dict[str, tuple[Decision, Tally]] = {}
 
     @property
     def changes(self) -> list[Change]:
@@ -99,17 +100,23 @@ class Executor:
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Where an earlier process left off: what stands, what was decided, how it was numbered."""
-        now = self._clock.now()
+        now, entries = self._clock.now(), list(entries)
+        over = {entry.card.digest for entry in entries if entry.touched or entry.state == "refused"}
         for entry in entries:
             self._proposed += 1
+            if entry.decision and entry.touched and _counts_still(entry, now):
+                self._given[entry.card.id] = entry.decision, self._tally()
             if entry.stands:
                 self.applied.append(entry.card)
             if entry.touched and entry.at is not None:
                 self._times.append(entry.at)
             if entry.touched and entry.decision and entry.decision.lifted:
                 self.break_glass = ""
-            if _counts_still(entry, now):
-                self._answers[entry.card.digest] = entry
+            if entry.state in ("approved", "verified") and _counts_still(entry, now):
+                then = entry.card.change.then
+                bound = digest(then, self._place) if entry.touched and then else entry.card.digest
+                if bound not in over:
+                    self._answers[bound] = entry
 
     def execute(self, change: Change, approved: str = "") -> Steps:
         """Try a proposed change, and what is to follow it. Yields events; returns what became of
@@ -132,7 +139,7 @@ class Executor:
         return (yield from self._try(change, under=card))
 
     def _try(self, change: Change, approved: str = "", under: Card | None = None) -> Steps:
-        first = self._guard.judge(change, self._tally())
+        first = self._guard.judge(change, self._tally(under))
         if first.answer is Answer.NO:
             return _refused(first)
         if self.unrecorded:
@@ -143,7 +150,7 @@ class Executor:
                 verdict, around = self._foreseen(change.then, verdict, around)
             if verdict.answer is Answer.NO:
                 return _refused(verdict)
-            card = self._card(change, around, verdict, approved)
+            card = self._card(change, around, verdict, approved, under)
         except (SmoldebugError, KeyError) as error:
             return Outcome("refused", f"REFUSED before it was sent: {error}. Nothing changed.")
         yield ChangeProposed(card)
@@ -154,12 +161,13 @@ class Executor:
         if decision.answer is Answer.NO:
             why = decision.reason or "no reason given"
             return Outcome("declined", f"DECLINED by {decision.by}: {why}. Nothing changed.", card)
-        late = self._guard.judge(change, self._tally())  # a window may have closed meanwhile
+        late = self._guard.judge(change, self._tally(under))  # a window may have closed meanwhile
         if late.lifted != first.lifted:  # nobody was told of that
             late = Decision(Answer.NO, "guard", f"a limit came in its way: {late.lifted}")
         if late.answer is Answer.NO:
             yield self._settled(card, "refused", late.reason)
             return _refused(late, card)
+        self._given[card.id] = decision, self._tally(under)
         return (yield from self._carry_out(card, decision))
 
     def take_back(self, last: int | None = None) -> Generator[AnyEvent, None, bool]:
@@ -222,7 +230,10 @@ class Executor:
         merged = replace(second, lifted=lifted)
         return merged, replace(around, notes=(*around.notes, *told))
 
-    def _tally(self) -> Tally:
+    def _tally(self, under: Card | None = None) -> Tally:
+        """What the limits count: a change under the approval of another one is one with it."""
+        if under and under.id in self._given:
+            return replace(self._given[under.id][1], now=self._clock.now())
         return Tally(tuple(self.changes), tuple(self._times), self._clock.now(), self.break_glass)
 
     def _applier(self, change: Change) -> Applier:
@@ -231,7 +242,14 @@ class Executor:
             raise ChangeRefused(f"nothing here can carry out a change of kind: {change.kind}")
         return applier
 
-    def _card(self, change: Change, around: Surroundings, verdict: Decision, approved: str) -> Card:
+    def _card(
+        self,
+        change: Change,
+        around: Surroundings,
+        verdict: Decision,
+        approved: str,
+        under: Card | None,
+    ) -> Card:
         card_id = approved or f"C{self._proposed + 1}"
         preview = self._applier(change).preview(
             change, self._note(card_id), ask=self._guard.approval != "never"
@@ -243,7 +261,7 @@ class Executor:
             diff=self._shown(preview.diff),
             dry_run=self._shown(preview.dry_run),
             command=self._shown(preview.command),
-            limits=self._guard.describe(change, self._tally(), len(around.files)),
+            limits=self._guard.describe(change, self._tally(under), len(around.files)),
             context=self._place.context,
             digest=digest(change, self._place),
             full_diff=self._shown(preview.full_diff),
@@ -256,7 +274,7 @@ class Executor:
             return Decision(Answer.NO, "playbook", "approval: never")
         given = self._given.get(under.id) if under else None
         if under and given and set(card.warnings) <= set(under.warnings):
-            return replace(given, reason=f"with {under.id}")
+            return replace(given[0], reason=f"with {under.id}")
         approved = self._answers.pop(card.digest, None)
         if approved and approved.decision and set(card.warnings) <= set(approved.card.warnings):
             return approved.decision
@@ -275,7 +293,6 @@ class Executor:
             why = "it is not the change that was approved"
             yield self._settled(card, "refused", why)
             return Outcome("refused", f"REFUSED before it was sent: {why}. Nothing changed.", card)
-        self._given[card.id] = decision
         undo = None if change.no_undo else msgspec.to_builtins(change.inverse())
         yield ChangeIntended(card, undo)
         if self.unrecorded:
@@ -374,7 +391,7 @@ def _counts_still(entry: Entry, now: datetime) -> bool:
     let pass then, that of now must let pass again."""
     by_operator = entry.decision is not None and entry.decision.by == "operator"
     recent = entry.at is not None and now - entry.at < LASTS
-    return entry.state == "approved" and by_operator and recent
+    return by_operator and recent
 
 
 def _refused(verdict: Decision, card: Card | None = None) -> Outcome:

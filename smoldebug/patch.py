@@ -4,7 +4,7 @@ Edits are made and committed in the run's own clone before anybody is asked. Wha
 once, is the commit (its id stands for every byte) with the pull request that follows it.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,13 @@ import msgspec
 
 from smoldebug import __version__, pull_request
 from smoldebug.agent import Agent
-from smoldebug.appliers.branches import COMMENT, TIP, marker
+from smoldebug.appliers.branches import COMMENT, SET, START, TIP, marker
 from smoldebug.change import CHANGED, Executor, Outcome
-from smoldebug.coverage import counted
+from smoldebug.coverage import EDITED, counted
 from smoldebug.edits.documents import find, selected
 from smoldebug.edits.draft import Draft, draft
 from smoldebug.edits.render import render
-from smoldebug.edits.rendered import Rendering
+from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError
 from smoldebug.events import AnyEvent, Drafted, Note
@@ -36,7 +36,7 @@ from smoldebug.playbook.patches import (
 )
 from smoldebug.playbook.patchrules import fixed
 from smoldebug.playbook.rules import checks_of
-from smoldebug.pointers import child
+from smoldebug.pointers import child, lookup
 from smoldebug.prompt import summary_prompt
 from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
 from smoldebug.signals.words import count
@@ -86,10 +86,12 @@ class Patch:
         if commit:
             diff = self.workspace.repository.diff(self.workspace.start, commit)
             summary = yield from agent.words(summary_prompt(self.plan, diff))
-            change = self._push(commit, self._why(), done.warnings, summary)
+            change = self._push(commit, self._why(), done.warnings)
+            if self._opens:
+                change = replace(change, then=self._request("", summary))
             outcome = yield from executor.execute(change)
         elif self._unrequested():
-            outcome = yield from executor.execute(self.requested("", ""))
+            outcome = yield from executor.execute(self._request("", ""))
         else:
             return Outcome(UNCHANGED, f"nothing to do: {counted(done.edited)}")
         if self.world.forge is None and outcome.state in CHANGED:
@@ -147,26 +149,31 @@ class Patch:
             raise ToolError(why)
         self.workspace.put(done.files)
         for each in done.edited:
-            if not remove and each.state == "changed":
-                known = self.workspace.set_by_model.setdefault(str(each.ref), {})
-                known[pointer] = value
+            if each.state in EDITED:
+                self.workspace.set_by_model.setdefault(_name(each), set()).add(pointer)
         return list(done.edited)
 
     def pushed(self, why: str) -> Change:
         """Of what a model drafted: without a pull request, which it proposes by itself."""
-        if self.patches:
+        workspace = self.workspace
+        if self.patches or not workspace.repository.url:
             raise ToolError("nothing is pushed in this run: it writes patch files")
-        if not self.workspace.files:
+        if not workspace.start or not workspace.files:  # what is pushed already is none any more
             raise ToolError("nothing is drafted: patch_k8s_manifest drafts an edit")
         change = self._push(self._committed(), why)
-        wanted = {
-            f"{child('/set', name)}{pointer}": value
-            for name, values in sorted(self.workspace.set_by_model.items())
-            for pointer, value in values.items()
-        }
-        return replace(change, then=None, after={**change.after, **wanted})
+        was, now = (self._in_fields_of_model(tree) for tree in (workspace.before, workspace.tree))
+        moved = [pointer for pointer in {**was, **now} if was.get(pointer) != now.get(pointer)]
+        before, after = ({p: side[p] for p in moved if p in side} for side in (was, now))
+        return replace(change, before={**change.before, **before}, after={**change.after, **after})
 
     def requested(self, title: str, summary: str) -> Change:
+        if not self.workspace.repository.tip():
+            raise ToolError("the branch is not there yet: commit_and_push comes first")
+        return self._request(title, summary)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _request(self, title: str, summary: str) -> Change:
         repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request
         if self.world.forge is None or settings is None:
             raise ToolError(f"no pull request can be opened here: {self._by_hand()}")
@@ -183,9 +190,25 @@ class Patch:
             "/reviewers": self._reviewers(),
             "/assignees": settings.assignees,
         }
-        return self._change(ChangeKind.PULL_REQUEST, _fields(found), after, self._why())
+        before = _fields(found, repository.base) if found else {}
+        return self._change(ChangeKind.PULL_REQUEST, before, after, self._why())
 
-    # --- parts ------------------------------------------------------------------------------
+    def _in_fields_of_model(self, tree: Tree) -> dict[str, Json]:
+        """What stands where a model edited. Of a field inside another one that: no part of a change
+        is told twice."""
+        found = {}
+        for each in render(tree, find(tree, ["**"])).objects if self.workspace.set_by_model else ():
+            pointers = self.workspace.set_by_model.get(_name(each), set())
+            for pointer in sorted(pointers):
+                inside = any(pointer.startswith(f"{other}/") for other in pointers)
+                if not inside and (value := lookup(each.object, pointer)) is not None:
+                    found[f"{child(SET, _name(each))}{pointer}"] = value
+        return found
+
+    @property
+    def _opens(self) -> bool:
+        """Whether a pull request follows a push."""
+        return self.plan.playbook.tools.pull_request is not None and self.world.forge is not None
 
     @property
     def _git(self) -> GitTool:
@@ -222,25 +245,24 @@ class Patch:
 
         return self.workspace.commit(message) if self.workspace.files else ""
 
-    def _push(self, commit: str, why: str, notes: Sequence[str] = (), summary: str = "") -> Change:
-        tip = self.workspace.repository.tip()
-        change = self._change(
-            ChangeKind.GIT_COMMIT, {TIP: tip} if tip else {}, {TIP: commit}, why, notes
-        )
-        wants = self.plan.playbook.tools.pull_request is not None and self.world.forge is not None
-        return replace(change, then=self.requested("", summary)) if wants else change
+    def _push(self, commit: str, why: str, notes: Sequence[str] = ()) -> Change:
+        before = {START: self.workspace.start}
+        if tip := self.workspace.repository.tip():
+            before[TIP] = tip
+        return self._change(ChangeKind.GIT_COMMIT, before, {TIP: commit}, why, notes)
 
     def _change(
         self,
         kind: ChangeKind,
-        before: dict[str, Json],
-        after: dict[str, Json],
+        before: Mapping[str, Json],
+        after: Mapping[str, Json],
         why: str,
         notes: Sequence[str] = (),
     ) -> Change:
         of = "Branch" if kind is ChangeKind.GIT_COMMIT else "PullRequest"
         target = ObjectRef(of, "", self._git.branch)
-        return Change(kind, target, before, after, why, settle=0.0, notes=tuple(notes))
+        uid = self.workspace.repository.url
+        return Change(kind, target, before, after, why, uid=uid, settle=0.0, notes=tuple(notes))
 
     def _why(self) -> str:
         return self.plan.playbook.description or pull_request.title(self.plan.playbook.edits, ())
@@ -290,26 +312,28 @@ class Patch:
         return [*only_live], [*drift], [f"not in the cluster: {each.ref}" for each in seen.not_live]
 
     def _reviewers(self) -> list[str]:
-        repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request
+        settings = self.plan.playbook.tools.pull_request
         if settings is None:
             return []
         asked = dict.fromkeys(settings.reviewers)
         if settings.reviewers_from == "CODEOWNERS":
-            base = repository.base_commit()
-            new = repository.proposed or self.workspace.start
-            paths = [each.path for each in repository.files_changed(base, new)]
+            edited = {row.path for row in self._against_base() if row.state in EDITED}
+            paths = sorted(edited | self.workspace.touched)
             asked |= dict.fromkeys(codeowners.owners(codeowners.find(self._base), paths))
         return list(asked)
 
     def _unrequested(self) -> bool:
-        """Whether an earlier run pushed the branch and got no further."""
+        """Whether an earlier run pushed the branch and got no further. Where its commits were
+        squashed into the base, they are in it under other names: then there is nothing to ask."""
         repository, forge = self.workspace.repository, self.world.forge
-        if self.patches or forge is None or self.plan.playbook.tools.pull_request is None:
+        if self.patches or forge is None or not self._opens:
             return False
         tip = repository.tip()
         if not tip or repository.within(tip, repository.base_commit()):
             return False
-        return _open(forge, repository.branch) is None
+        if _open(forge, repository.branch):
+            return False
+        return any(row.state in EDITED for row in self._against_base())
 
     def _as_files(self, commit: str) -> Generator[AnyEvent, None, Outcome]:
         """Nothing is pushed: whoever gets the files does that."""
@@ -353,13 +377,16 @@ def _incomplete(refused: Sequence[Edited]) -> Outcome:
     return Outcome("refused", f"nothing was pushed, {len(refused)} cannot be edited: {where}{more}")
 
 
+def _name(each: Rendered | Edited) -> str:
+    """Of an object, and of the way it comes about."""
+    return f"{each.ref} {each.via}".strip()
+
+
 def _open(forge: Forge, branch: str) -> PullRequest | None:
     found = forge.find(branch)
     return found if found and found.state == "open" else None
 
 
-def _fields(found: PullRequest | None) -> dict[str, Json]:
-    """As it is before the change; nothing, where it is opened by it."""
-    if found is None:
-        return {}
-    return {"/title": found.title, "/body": found.body, "/draft": found.draft}
+def _fields(found: PullRequest, base: str) -> dict[str, Json]:
+    """What its undo writes."""
+    return {"/base": base, "/title": found.title, "/body": found.body, "/draft": found.draft}

@@ -88,11 +88,11 @@ class _Run:
         self.plan, self.crew, self.first, self.past = plan, crew, first, past
         self.goal, self.agent, self.clock = crew.goal, crew.agent, crew.clock
         self.began = self.clock.monotonic()
-        self.turn = 0
+        self.turn = self.watched = 0  # the latter: changes that the goal was watched after
         self.verdict: Verdict | None = None
         self.steady = Steady()
-        earlier = self.past.ledger.values() if self.past else ()
-        self.took_back = any(entry.state == "undone" for entry in earlier)
+        self.earlier = self.past.ledger.values() if self.past else ()
+        self.took_back = any(entry.state == "undone" for entry in self.earlier)
         self.opening: list[Evidence] = []  # what the run saw before anybody was asked
         self.gaps: list[Gap] = []
         self.agent.time_left = self.time_left
@@ -133,9 +133,9 @@ class _Run:
         """Settle what an earlier process left open, and finish an undo that it had begun."""
         if self.past is None:
             return None
-        entries, begun = self.past.ledger.values(), self.past.undoing
-        yield from self.agent.executor.settle(entries)
-        self.agent.executor.restore(entries)
+        yield from self.agent.executor.settle(self.earlier)
+        self.agent.executor.restore(self.earlier)
+        self.watched, begun = len(self.agent.executor.applied), self.past.undoing
         return Ending(begun.status, begun.reason) if begun else None
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
@@ -144,8 +144,8 @@ class _Run:
         if self.crew.patch is None and (met or (yield from self.go_on(0.0))):
             resumed = bool(self.agent.executor.applied)
             return end.MET if resumed else Ending(ExitStatus.MET, end.already_met(card))
-        if (yield from self.carry_out_approved()):
-            return end.MET
+        if ending := (yield from self.carry_out_approved()):
+            return ending
         if self.stopped():
             return end.STOPPED
         if self.crew.patch and (ending := (yield from self.carry_out_edits(self.crew.patch))):
@@ -165,25 +165,25 @@ class _Run:
             return end.STOPPED
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
-    def carry_out_approved(self) -> Generator[AnyEvent, None, bool]:
-        """What was approved while nobody was running. Returns whether the goal is met by it."""
-        entries = self.past.ledger.values() if self.past else ()
-        for entry in [entry for entry in entries if entry.state == "approved"]:
+    def carry_out_approved(self) -> Events:
+        """What was approved while nobody was running; a patch that must be again waits for that."""
+        for entry in [entry for entry in self.earlier if entry.state == "approved"]:
             if self.stopped():
                 break
             outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
             yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
-            changed = outcome.state in CHANGED
-            if changed and (yield from self.watch(entry.card.change.settle, changed=1)):
-                return True
-        return False
+            if self.crew.patch and outcome.state == "pending":
+                return end.not_carried_out(outcome)
+            if outcome.state in CHANGED and (yield from self.watch(entry.card.change.settle)):
+                return end.MET
+        return None
 
     def carry_out_edits(self, patch: Patch) -> Events:
         """The playbook's edits, by code; a model is only asked where they do not suffice (None)."""
         outcome = yield from patch.steps(self.agent)
         if outcome.state not in (*CHANGED, UNCHANGED):
             return end.not_carried_out(outcome)
-        if (yield from self.watch(0.0, changed=outcome.state in CHANGED)):
+        if (yield from self.watch(0.0)):
             return end.MET if outcome.state in CHANGED else Ending(ExitStatus.MET, outcome.text)
         if self.stopped():
             return end.STOPPED
@@ -211,7 +211,7 @@ class _Run:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
             return end.needs_approval(turn.pending)
-        if (yield from self.watch(turn.patience, turn.changed)):
+        if (yield from self.watch(turn.patience)):
             return end.MET
         if self.stopped():
             return end.STOPPED
@@ -242,15 +242,16 @@ class _Run:
         yield GoalChecked(self.turn, self.verdict)
         return self.verdict.outcome is Outcome.MET
 
-    def watch(self, patience: float, changed: int) -> Generator[AnyEvent, None, bool]:
-        """Measure the goal now, then go on. Returns whether it is met; if it is not, the last so
-        many changes go back where they did harm."""
-        held = self.steady.held()
+    def watch(self, patience: float) -> Generator[AnyEvent, None, bool]:
+        """Measure the goal now, then go on. Returns whether it is met; if it is not, the changes
+        made since the last time go back where they did harm."""
+        held, changed = self.steady.held(), len(self.agent.executor.applied) - self.watched
         if changed:
             self.goal.restart_window()  # what held before the change proves nothing about it
         met = (yield from self.measure()) or (yield from self.go_on(patience))
         if changed and not met:
             yield from self.take_back_harm(held, changed)
+        self.watched = len(self.agent.executor.applied)
         return met
 
     def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:

@@ -134,6 +134,8 @@ def test_a_patch_is_committed_and_pushed_and_the_users_checkout_stays(local, ope
     assert tree.files()[AUTH].size == len(FILES[AUTH])
 
     new = clone.commit(base, CHANGED, "Set a label\n\nWhy.\n# and a line like a comment\n")
+    clone.push(new, "", dry_run=True)
+    assert clone.proposed == ""
     clone.push(new, "")
     assert clone.tip() == new == clone.start() == clone.proposed
     said = "Ada <ada@example.com>|Ada|Set a label\n\nWhy.\n# and a line like a comment"
@@ -374,10 +376,10 @@ def test_a_hook_that_says_no_is_quoted_and_hooks_can_be_skipped(local, opened, t
         f'echo "$1 $2" > {tmp_path}/seen; cat >> {tmp_path}/seen; echo not on fridays >&2; exit 1',
     )
     clone = opened(local)
+    new = committed(clone, CHANGED, "")
     with pytest.raises(ChangeRefused, match="the pre-push hook refused: not on fridays$"):
-        pushed(clone)
+        clone.push(new, "")
     ref = "refs/heads/smoldebug/patch"
-    new = clone.proposed
     said = f"origin {clone.url}\n{new} {new} {ref} {'0' * 40}\n"
     assert (tmp_path / "seen").read_text() == said
     assert clone.tip() == ""

@@ -156,14 +156,27 @@ def test_files_outside_the_paths_do_not_count():
     assert judged(repo)[0] is MET
 
 
-def test_it_is_judged_on_what_the_run_proposes():
+def test_it_is_judged_on_what_the_run_pushed_and_on_nothing_that_it_only_committed():
     repo = repository(deployment("auth"))
     goal = goal_of(manifests(), repository=repo)
+    made = {"deploy/auth.yaml": file_of(deployment("auth", flag="true"))}
+    commit = repo.commit(repo.start(), made, "m")
     assert results(goal)[0].outcome is NOT_MET
-    repo.commit(repo.start(), {"deploy/auth.yaml": file_of(deployment("auth", flag="true"))}, "m")
+    repo.push(commit, "", dry_run=True)
+    assert results(goal)[0].outcome is NOT_MET
+    repo.push(commit, "")
     (result,) = results(goal)
     assert result.outcome is MET
-    assert result.says.endswith(f"({repo.proposed[:7]})")
+    assert result.says.endswith(f"({commit[:7]})")
+    repo.push("", commit)  # taken back
+    assert results(goal)[0].outcome is NOT_MET
+
+
+def test_it_is_judged_on_what_the_run_wrote_as_patch_files(tmp_path):
+    repo = repository(deployment("auth"))
+    made = {"deploy/auth.yaml": file_of(deployment("auth", flag="true"))}
+    repo.format_patches(repo.start(), repo.commit(repo.start(), made, "m"), tmp_path)
+    assert results(goal_of(manifests(), repository=repo))[0].outcome is MET
 
 
 def test_a_commit_is_read_once():
@@ -236,6 +249,7 @@ def test_edits_that_would_change_nothing_are_made():
     repo = repository(deployment("auth", replicas=2))
     files = {"deploy/auth.yaml": file_of(deployment("auth", replicas=6))}
     commit = repo.commit(repo.start(), files, "m")
+    repo.push(commit, "")
     result = edited(repo, SIX)
     assert (result.outcome, result.says) == (MET, f"1 already so ({commit[:7]})")
 
@@ -402,7 +416,7 @@ def test_what_the_patch_itself_changes_is_no_drift():
 
 def test_a_manifest_that_the_patch_adds_covers_its_object():
     repo, lone = repository(deployment("auth")), deployment("lone")
-    repo.commit(repo.start(), {"deploy/lone.yaml": file_of(lone)}, "m")
+    repo.push(repo.commit(repo.start(), {"deploy/lone.yaml": file_of(lone)}, "m"), "")
     assert covered(repo, deployment("auth"), lone)[:2] == (MET, "2 of 2 live have one")
 
 
@@ -562,11 +576,12 @@ def test_there_is_none_yet():
 
 def test_one_that_stands_at_another_commit_is_not_the_patch():
     repo, forge = patched(PASSED)
-    pushed = repo.proposed
-    repo.commit(pushed, {"deploy/cart.yaml": file_of(deployment("cart", flag="true"))}, "more")
+    pushed, cart = repo.proposed, {"deploy/cart.yaml": file_of(deployment("cart", flag="true"))}
+    theirs = repo.commit(pushed, cart, "more")
+    repo.remote[repo.branch] = theirs
     result = pulled(repo, forge)
     assert result.outcome is NOT_MET
-    assert result.says == f"#1 stands at {pushed[:7]}, not at {repo.proposed[:7]}"
+    assert result.says == f"#1 stands at {theirs[:7]}, not at {pushed[:7]}"
 
 
 def test_it_holds_by_itself_where_there_is_nothing_to_patch():

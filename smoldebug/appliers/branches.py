@@ -3,6 +3,10 @@
 The commit is made in the run's own clone before anybody is asked; its id stands for every byte of
 it, so an approval of the id is one of exactly that diff. Undo moves the branch back (or away), and
 closes the pull request.
+
+`/tip` is where the branch stands, absent where it is not there; `/start`, before, the commit that
+the new ones are made on; `/set/OBJECT/FIELD` what a model wants there. The uid of both kinds is the
+repository's address: a yes is for one.
 """
 
 from smoldebug.appliers.protocol import Preview
@@ -10,11 +14,11 @@ from smoldebug.edits.documents import find
 from smoldebug.edits.fields import containers_changed
 from smoldebug.errors import ChangeRefused, NotFound
 from smoldebug.records import Change, FileChange, PullRequest, Surroundings
-from smoldebug.sources.repository import Forge, PullRequestText, Tree
+from smoldebug.sources.repository import Forge, PullRequestText, Repository, Tree
 from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
 
-TIP = "/tip"
+TIP, START, SET = "/tip", "/start", "/set"
 COMMENT = "/comment"
 
 
@@ -24,27 +28,28 @@ class BranchApplier:
 
     def look(self, change: Change) -> Surroundings:
         """The files of the commit. Raises ChangeRefused for a branch that is protected."""
-        repository, forge = self._world.repository, self._world.forge
+        repository, forge = _repository(self._world, change), self._world.forge
         if forge is not None and forge.protected(repository.branch):
             raise ChangeRefused(f"the branch is protected: {repository.branch}")
-        old, new = self._range(change)
+        old, new = _range(change)
         files = tuple(
             _counted(each, repository.tree(old), repository.tree(new))
             for each in repository.files_changed(old, new)
         )
-        model_set_some = any(pointer != TIP for pointer in change.after)
+        model_set_some = any(pointer.startswith(f"{SET}/") for pointer in change.after)
         known = find(repository.tree(old), ["**"]).documents if model_set_some else ()
         return Surroundings(files=files, typed=tuple(each.object for each in known))
 
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
-        repository, (old, new) = self._world.repository, self._range(change)
-        command = f"git push {repository.url} {new[:12]}:refs/heads/{repository.branch}"
-        if TIP not in change.after:
+        repository, (old, new) = _repository(self._world, change), _range(change)
+        tip = change.after.get(TIP, "")
+        command = f"git push {repository.url} {tip[:12]}:refs/heads/{repository.branch}"
+        if not tip:
             command = f"git push {repository.url} --delete refs/heads/{repository.branch}"
             return Preview(f"the branch is deleted; it stands at {old[:12]}", "", command)
         said = "not asked"
         if ask:
-            repository.push(new, change.before.get(TIP, ""), dry_run=True)
+            repository.push(tip, change.before.get(TIP, ""), dry_run=True)
             said = "accepted"
         return Preview(repository.diff(old, new), said, command)
 
@@ -52,26 +57,36 @@ class BranchApplier:
         return None  # a commit on top of another one is another commit
 
     def apply(self, change: Change, note: str) -> str:
-        repository = self._world.repository
+        repository = _repository(self._world, change)
         new, old = change.after.get(TIP, ""), change.before.get(TIP, "")
         repository.push(new, old)
         moved = f"{old[:7] or 'new'}→{new[:7] or 'deleted'}"
         return f"branch {repository.branch} of {repository.name} {moved}"
 
     def holds(self, change: Change, note: str) -> bool:
-        return bool(self._world.repository.tip() == change.after.get(TIP, ""))
+        return bool(_repository(self._world, change).tip() == change.after.get(TIP, ""))
 
     def drift(self, change: Change, note: str) -> str:
-        ours, now = change.after.get(TIP, ""), self._world.repository.tip()
+        ours, now = change.after.get(TIP, ""), _repository(self._world, change).tip()
         if now == ours:
             return ""
         stands = f"now {now[:7]}" if now else "now deleted"
         return f"branch {change.target.name}: ours {ours[:7]}, {stands}: somebody else moved it"
 
-    def _range(self, change: Change) -> tuple[str, str]:
-        """The commits to compare: from where the branch stands, or starts, to where it goes."""
-        old = change.before.get(TIP) or self._world.repository.base_commit()
-        return old, change.after.get(TIP) or self._world.repository.base_commit()
+
+def _range(change: Change) -> tuple[str, str]:
+    """The commits to compare: where the new ones begin, and where they end. Where the base branch
+    stands now is another matter: what others have merged since is no part of this."""
+    old, new = (side.get(START) or side[TIP] for side in (change.before, change.after))
+    return old, new
+
+
+def _repository(world: World, change: Change) -> Repository:
+    """Raises ChangeRefused where another one is at that place now: a yes was for the old one."""
+    repository = world.repository
+    if change.uid != repository.url:
+        raise ChangeRefused(f"it was made for {change.uid}, and now there is {repository.url}")
+    return repository
 
 
 def _counted(file: FileChange, old: Tree, new: Tree) -> FileChange:
@@ -90,10 +105,11 @@ class PullRequestApplier:
         self._commented: dict[str, str] = {}  # by the change's note: what was written
 
     def look(self, change: Change) -> Surroundings:
+        _repository(self._world, change)
         return Surroundings()
 
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
-        forge = self._forge()
+        forge = self._forge(change)
         where = f"{forge.host}/{self._world.repository.name}"
         if COMMENT in change.after:
             return Preview(change.after[COMMENT], "", f"comment on the pull request at {where}")
@@ -112,7 +128,7 @@ class PullRequestApplier:
         return None
 
     def apply(self, change: Change, note: str) -> str:
-        forge = self._forge()
+        forge = self._forge(change)
         found = forge.find(change.target.name)
         if COMMENT in {**change.before, **change.after}:
             return self._comment(forge, found, change, note)
@@ -131,7 +147,7 @@ class PullRequestApplier:
     def holds(self, change: Change, note: str) -> bool:
         if COMMENT in {**change.before, **change.after}:
             return note in self._commented
-        found = self._forge().find(change.target.name)
+        found = self._forge(change).find(change.target.name)
         if not change.after:  # a merged one is not gone
             return found is None or found.state == "closed"
         return found is not None and _open(found) and _same(found.body, change.after["/body"])
@@ -139,7 +155,7 @@ class PullRequestApplier:
     def drift(self, change: Change, note: str) -> str:
         if COMMENT in change.after:
             return ""
-        found = self._forge().find(change.target.name)
+        found = self._forge(change).find(change.target.name)
         if found is None or not _open(found):
             state = found.state if found else "gone"
             return f"the pull request is {state}: what it brought is reverted by another one"
@@ -155,7 +171,8 @@ class PullRequestApplier:
         self._commented[note] = body
         return f"commented on {found.url}"
 
-    def _forge(self) -> Forge:
+    def _forge(self, change: Change) -> Forge:
+        _repository(self._world, change)
         forge = self._world.forge
         if forge is None:
             raise ChangeRefused("no forge is known for this repository: open it by hand")

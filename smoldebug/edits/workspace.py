@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from smoldebug.playbook.patches import GitTool
-from smoldebug.records import Json
 from smoldebug.sources.repository import Repository, Tree, TreeEntry
 
 
@@ -24,43 +23,53 @@ class Overlay:
 class Workspace:
     """Edits in a run's own clone, by code or by a model's tools. Nothing here leaves the clone.
 
-    `files` are those that differ from `start`, the commit the patch builds on. `set_by_model` are
-    the values that no playbook asked for, by file and field: the guard wants to know their origin.
+    `files` are those that differ from `start`, the commit the next one builds on: what the run has
+    pushed last, once it has; `touched` are all that the run has ever edited. `set_by_model` are the
+    fields that no playbook asked for, by object: the guard wants to know where values come from.
     """
 
     def __init__(self, repository: Repository, git: GitTool) -> None:
         self.repository, self._git = repository, git
         self.files: dict[str, bytes] = {}
-        self.set_by_model: dict[str, dict[str, Json]] = {}
-        self._start = ""
+        self.touched: set[str] = set()
+        self.set_by_model: dict[str, set[str]] = {}
+        self._start = self._pushed = ""
 
     @property
     def start(self) -> str:
-        if not self._start:
-            self._start = self.repository.start()
+        pushed = self.repository.proposed
+        if not self._start or pushed != self._pushed:  # also one that was taken back
+            self._start, self._pushed = pushed or self.repository.start(), pushed
+            drafted, self.files = self.files, {}
+            self.put(drafted)
         return self._start
+
+    @property
+    def before(self) -> Tree:
+        """The files of `start`."""
+        return self.repository.tree(self.start)
 
     @property
     def tree(self) -> Tree:
         """The files as they are now."""
-        return Overlay(self.repository.tree(self.start), self.files)
+        return Overlay(self.before, self.files)
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Replace files; one that is again as it was is no change."""
-        before = self.repository.tree(self.start)
+        before = self.before
         known = before.files()
         for path, data in files.items():
             if path in known and before.read(path) == data:
                 self.files.pop(path, None)
             else:
                 self.files[path] = data
+                self.touched.add(path)
 
     def commit(self, message: Callable[[tuple[str, ...]], str]) -> str:
         """The newest of the commits that hold all of it; `message` gets the paths of each one."""
         commit = self.start
         for batch in self._batches():
             commit = self.repository.commit(commit, batch, message(tuple(batch)))
-        self.repository.proposed = commit
         return commit
 
     def _batches(self) -> Iterator[dict[str, bytes]]:

@@ -54,7 +54,7 @@ FIELDS: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.DELETE_OBJECT: ("",),
     ChangeKind.PROCESS_RESTART: ("/argv", "/url", "/cwd"),
     ChangeKind.RUN_COMMAND: ("/argv",),
-    ChangeKind.GIT_COMMIT: ("/tip", "/set"),
+    ChangeKind.GIT_COMMIT: ("/start", "/tip", "/set"),
     ChangeKind.PULL_REQUEST: tuple(
         f"/{field}"
         for field in ("head", "base", "title", "body", "draft", "labels", "reviewers", "assignees")

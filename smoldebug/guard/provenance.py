@@ -116,6 +116,8 @@ def _new(change: Change, known: Listed) -> list[tuple[Path, Json]]:
     here = {value for path, value in before if isinstance(value, str) and _typed_path(path)}
     here |= {change.target.name, change.target.namespace}
     numbers = {path for path, value in before if amount(value) is not None}
+    if change.kind is ChangeKind.GIT_COMMIT:
+        numbers = set()  # no limit judges how far they move
     keys = {path for path, _ in before}
     found: dict[tuple[Path, str], tuple[Path, Json]] = {}
     for path, value in (*after, *_keys(after, keys)):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from smoldebug.errors import Conflict
+from smoldebug.errors import ChangeRefused, Conflict
 from smoldebug.records import CheckRun, FileChange, PullRequest
 from smoldebug.sources.fakes import MemoryTree
 from smoldebug.sources.repository import PullRequestText
@@ -42,8 +42,7 @@ class FakeRepository:
         return MemoryTree(self.commits[commit])
 
     def commit(self, parent: str, files: Mapping[str, bytes], message: str) -> str:
-        self.proposed = self._add(parent, {**self.commits[parent], **files})
-        return self.proposed
+        return self._add(parent, {**self.commits[parent], **files})
 
     def files_changed(self, old: str, new: str) -> tuple[FileChange, ...]:
         changes = []
@@ -69,13 +68,20 @@ class FakeRepository:
     def push(self, commit: str, expected: str, *, dry_run: bool = False) -> None:
         if self.tip() != expected:
             raise Conflict(f"the branch stands elsewhere: {self.branch}")
+        if commit and expected and not self._in_line(commit, expected):
+            raise ChangeRefused(f"commits would be lost on {self.branch}")
         if not dry_run:
+            self.proposed = commit
             moved = {**self.remote, self.branch: commit}
             self.remote = {branch: at for branch, at in moved.items() if at}
+
+    def _in_line(self, one: str, other: str) -> bool:
+        return self.within(one, other) or self.within(other, one)
 
     def format_patches(self, old: str, new: str, folder: Path) -> list[Path]:
         path = folder / "0001-patch.patch"
         path.write_text(self.diff(old, new), encoding="utf-8")
+        self.proposed = new
         return [path]
 
     def _add(self, parent: str, contents: Mapping[str, bytes]) -> str:

@@ -239,6 +239,7 @@ class Clone:
         plainly = ("--no-signature", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
         into = f"--output-directory={folder.resolve()}"
         said = self._git.run("format-patch", *plainly, into, "--end-of-options", ids)
+        self.proposed = new
         return [Path(line) for line in said.splitlines()]
 
     def _known(self, commit: str) -> str:
@@ -283,8 +284,7 @@ class Clone:
             )
             if answer.code:
                 raise self._not_committed(answer)
-            self.proposed = self._git.run("rev-parse", "HEAD").strip()
-            return self.proposed
+            return self._git.run("rev-parse", "HEAD").strip()
 
     @written_to_disk()
     def _stage(self, tree: CommitTree, files: Mapping[str, bytes]) -> None:
@@ -344,6 +344,8 @@ class Clone:
             hooks = self.hooks.settings()
         expected = expected and _checked(expected)
         self._remote.push(commit, self._ref, expected, hooks=hooks, dry_run=dry_run)
+        if not dry_run:
+            self.proposed = commit
 
     def _goes_on(self, commit: str, expected: str) -> bool:
         """False: it goes back. Raises ChangeRefused when it does neither."""

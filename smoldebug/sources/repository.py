@@ -38,7 +38,7 @@ class Repository(Protocol):
     url: str  # of the remote, without credentials; "" when there is none
     base: str  # branch that patches start from
     branch: str  # the run's own
-    proposed: str  # the newest commit the run made, "" before
+    proposed: str  # the commit that this run pushed last, or wrote as patch files; "" before
 
     def base_commit(self) -> str:
         """Where the base branch stood when the clone was opened (40 hex digits)."""
