@@ -417,6 +417,16 @@ def test_undo_closes_the_pull_request_and_takes_the_branch_away(tmp_path):
     assert (patching.repository.tip(), patching.request.state) == ("", "closed")
 
 
+def test_what_undo_would_do_is_shown_before_anybody_is_asked(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    pushed, requested = (patching.executor.rehearse(card) for card in patching.executor.applied)
+    assert requested[0] == pushed[0] == "would be undone"
+    assert requested[1].startswith("the pull request is closed\n$ close the pull request http")
+    assert "--delete refs/heads/smoldebug/flag" in pushed[1]
+    assert patching.request.state == "open"
+
+
 def test_undo_is_blocked_where_it_was_merged_or_somebody_pushed(tmp_path):
     patching = Patching(tmp_path)
     patching.play()

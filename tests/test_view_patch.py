@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hostile import HOSTILE, stamped
 from recorded_patch import CARD, DIFF, DRAFTED, FOLLOWS, flag, hunk, recorded_patch, verdict
+from rich.console import Console
 
 from smoldebug.clock import FakeClock
 from smoldebug.events import (
@@ -25,6 +26,7 @@ from smoldebug.records import Card, Edited, ObjectRef, Outcome
 from smoldebug.report import document, handover, markdown, sections
 from smoldebug.status import ExitStatus
 from smoldebug.view import OutputFormat, open_view
+from smoldebug.view.pinned import Pinned
 from smoldebug.view.unified import LINES, shortened
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -238,6 +240,17 @@ def test_each_step_of_the_checks_is_told_once():
     ]
     checked = [event for event in recorded_patch() if isinstance(event.event, GoalChecked)][1]
     assert plain([checked, checked])[1].count("WAITING") == 1
+
+
+def test_while_checks_run_nothing_else_seems_to_go_on():
+    panel = Pinned(FakeClock())
+    whole = recorded_patch()
+    waiting = [n for n, each in enumerate(whole) if isinstance(each.event, GoalChecked)][1]
+    for each in whole[: waiting + 1]:
+        panel.update(each)
+    out = io.StringIO()
+    Console(file=out, width=80).print(panel)
+    assert "▸ waiting for the checks of the pull request" in out.getvalue()
 
 
 # --- the report ---------------------------------------------------------------------------------

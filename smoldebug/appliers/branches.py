@@ -113,6 +113,10 @@ class PullRequestApplier:
         where = f"{forge.host}/{self._world.repository.name}"
         if COMMENT in change.after:
             return Preview(change.after[COMMENT], "", f"comment on the pull request at {where}")
+        if not change.after:
+            closed = forge.find(change.target.name)
+            at = closed.url if closed else where
+            return Preview("the pull request is closed", "", f"close the pull request {at}")
         text = _text(change)
         found = forge.find(text.branch)
         what = f"update #{found.number}" if _open(found) and found else "open"

@@ -215,6 +215,8 @@ def _doing(event: AnyEvent) -> str | None:
             return one_line(event.why)
         case GoalChecked(verdict=verdict) if verdict.sample is Outcome.MET:
             return "the goal holds: watching whether it stays so"
+        case GoalChecked(verdict=verdict) if any(each.pending for each in verdict.results):
+            return "waiting for the checks of the pull request"
     return None
 
 
