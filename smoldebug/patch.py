@@ -231,9 +231,13 @@ class Patch:
         return draft(self.workspace.tree, playbook.edits, self._check, playbook.scope.paths)
 
     def _against_base(self) -> tuple[Edited, ...]:
-        """All that the pull request brings, also by commits of an earlier run."""
+        """All that the pull request brings, also by commits of an earlier run; and of objects that
+        only its branch has."""
         playbook = self.plan.playbook
-        return draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
+        rows = draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
+        known = {(row.ref, row.path, row.via) for row in rows}
+        new = self._done.edited if self._done else ()
+        return (*rows, *(row for row in new if (row.ref, row.path, row.via) not in known))
 
     def _committed(self) -> str:
         facts = self._told(self._done.edited if self._done else ())

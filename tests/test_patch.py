@@ -1,5 +1,7 @@
 """A run that begins with edits: one approval, one push, one pull request, and what stops it."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
+    Continued,
     Drafted,
     GoalChecked,
     ModelAsked,
     Note,
     RunEnded,
     RunStarted,
+    Stamp,
     Stamped,
 )
 from smoldebug.evidence import EvidenceStore
@@ -29,16 +33,18 @@ from smoldebug.journal import Journal
 from smoldebug.ledger import ledger
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.notebook import Notebook
+from smoldebug.past import Past, past
 from smoldebug.patch import Patch
 from smoldebug.playbook.load import load
 from smoldebug.playbook.models import RunPlan
-from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usage
+from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usage, Who
 from smoldebug.redact import Redactor
 from smoldebug.run import Crew, run
+from smoldebug.shipped import shipped
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
 from smoldebug.sources.fakes import FakeClock, FakeProcesses, fake_world
 from smoldebug.status import ExitStatus
-from smoldebug.toolset import ToolContext, Toolset
+from smoldebug.toolset import ToolContext, Toolset, load_folder
 from tests.crews import yes
 
 PLAYBOOK = """\
@@ -51,7 +57,7 @@ goal:
         paths: ["deploy/**"]
         select: {kind: Deployment, namespace: staging}
         every_container_has: {env: {name: FLAG, value: "on"}}
-    - pull_request: {checks: passed}
+WANTS    - pull_request: {checks: passed}
   within: 10m
 scope: {paths: ["deploy/**"]}
 tools:
@@ -105,8 +111,11 @@ class Patching:
     if_different: str = "stop-and-ask"
     on_failure: str = "keep-branch"
     limits: str = ""
+    wants: str = ""  # another check of the goal, in YAML
+    glass: str = ""
     forge: Any = FakeForge
     turns: list[dict[str, Any]] = field(default_factory=list)
+    model: Any = None  # in place of one that has turns
 
     def __post_init__(self) -> None:
         self.repository = FakeRepository(self.files, branch="smoldebug/flag")
@@ -116,36 +125,61 @@ class Patching:
     def plan(self) -> RunPlan:
         text = PLAYBOOK.replace("IF_DIFFERENT", self.if_different)
         text = text.replace("APPROVAL", self.approval).replace("ON_FAILURE", self.on_failure)
+        text = text.replace("WANTS", f"    - {self.wants}\n" if self.wants else "")
         path = self.tmp_path / "add-flag.yaml"
         path.write_text(text.replace("LIMITS", self.limits), encoding="utf-8")
         return load(str(path), {})
 
     def play(self) -> RunEnded:
         """A run of its own each time, on the same repository and forge."""
+        ended = list(self.events())[-1].event
+        assert isinstance(ended, RunEnded)
+        return ended
+
+    def resume(self) -> RunEnded:
+        """The last run is taken up by a new process."""
+        ended = list(self.events(past(self.seen)))[-1].event
+        assert isinstance(ended, RunEnded)
+        return ended
+
+    def approve(self) -> None:
+        """`runs approve`, while nobody runs it."""
+        before = past(self.seen)
+        (entry,) = (each for each in before.ledger.values() if each.state == "waiting")
+        said = ChangeDecided(entry.card.id, entry.card.digest, yes(entry.card))
+        self.seen.append(Stamp(before.run, FakeClock(), before.events)(said))
+
+    def events(self, before: Past | None = None) -> Iterator[Stamped]:
+        """Those of one process; `seen` has those of the run. To stop asking is to kill it."""
         plan, clock = self.plan(), FakeClock()
         world = fake_world(repository=self.repository, forge=self.hub, clock=clock)
         self.repository.proposed = ""
         evidence = EvidenceStore(clock)
         notebook = Notebook(evidence)
-        patch = Patch(plan, world, "run1", model="scripted")
-        tools = Toolset([], lambda _: ToolContext(world, patch=patch), evidence, Redactor())
+        masks = Redactor()
+        patch = Patch(plan, world, "run1", model="scripted", shown=masks.text)
+        shipped_tools = load_folder(shipped("tools")) if self.turns or self.model else ()
+        specs = [spec for spec in shipped_tools if spec.family in ("git", "pull_request")]
+        tools = Toolset(specs, lambda _: ToolContext(world, patch=patch), evidence, masks)
         server = ServerApplier(self.tmp_path, clock, lambda url: True)
         kinds = appliers(world, server, CommandApplier(FakeProcesses()))
         self.cards: list[Card] = []
         guard = Guard(plan.playbook)
-        self.executor = Executor(guard, kinds, self.asked, clock, Place("run1"))
-        model = ScriptedModel(self.turns)
-        if not self.turns:
+        self.executor = Executor(guard, kinds, self.asked, clock, Place("run1"), masks.text)
+        self.executor.break_glass = self.glass
+        model = self.model or ScriptedModel(self.turns)
+        if not (self.turns or self.model):
             model.model_id = "expert"  # there is nobody else
         agent = Agent([model], tools, notebook, self.executor, Signals(), clock)
         agent.usage = Usage(max_turns=3)
         journal = Journal(self.tmp_path / f"{len(list(self.tmp_path.iterdir()))}.jsonl")
         crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "run1", patch)
-        self.seen = list(run(plan, crew, STARTED))
-        journal.close()
-        ended = self.seen[-1].event
-        assert isinstance(ended, RunEnded)
-        return ended
+        first = Continued("resume", Who("anna")) if before else STARTED
+        self.seen = self.seen if before else []
+        with closing(journal):
+            for stamped in run(plan, crew, first, before):
+                self.seen.append(stamped)
+                yield stamped
 
     def asked(self, card: Card) -> Decision:
         self.cards.append(card)

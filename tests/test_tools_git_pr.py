@@ -29,6 +29,7 @@ IMAGE = "spec.template.spec.containers[app].image"
 class Desk:
     def __init__(self, tmp_path, files=None):
         text = PLAYBOOK.replace("IF_DIFFERENT", "overwrite").replace("APPROVAL", "ask")
+        text = text.replace("WANTS", "")
         path = tmp_path / "add-flag.yaml"
         path.write_text(text.replace("ON_FAILURE", "undo").replace("LIMITS", ""))
         self.plan = load(str(path), {})
