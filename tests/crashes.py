@@ -71,6 +71,8 @@ class Job:
     namespace: str
     command: tuple[str, ...] = ("triage",)
     point: Point | None = None
+    repo: str = ""  # of a patch
+    token: str = ""
 
     @property
     def journal(self) -> Path:
@@ -156,6 +158,7 @@ def _go_on(each: Play, status: int | None, running: dict[int, Any], killer: Kill
 def perform(job: Job) -> None:
     """Raises SystemExit with the command's exit status, unless it is killed before."""
     os.environ |= {"HOME": str(job.home), "SMOLDEBUG_HOME": str(job.home)}
+    os.environ["GITHUB_TOKEN"] = job.token
     job.home.mkdir(parents=True, exist_ok=True)
     with (job.home / "output").open("a") as out, redirect_stdout(out), redirect_stderr(out):
         try:
@@ -169,9 +172,12 @@ def _as_typed(job: Job) -> int:
 
 
 def _triage(job: Job) -> int:
-    """As `smoldebug triage -y` and `runs resume -y` do it, with time for free and no view."""
+    """As `smoldebug triage -y`, `patch -y` and `runs resume` do it, with time for free and no
+    view."""
     plan = load(str(job.playbook), {"namespace": job.namespace})
     options = Options(kubeconfig=job.kubeconfig, models=[f"scripted:{job.script}"], yes=True)
+    if job.repo:
+        options = Options(yes=True, command="patch", repo=job.repo)
     before = past(idle(journal.find("last"))) if job.command == ("resume",) else None
     made = assemble(plan, options, _yes, Signals(), FakeClock(), before)
     with closing(made):

@@ -12,7 +12,7 @@ repository's address: a yes is for one.
 from smoldebug.appliers.protocol import Preview
 from smoldebug.edits.documents import find
 from smoldebug.edits.fields import containers_changed
-from smoldebug.errors import ChangeRefused, NotFound
+from smoldebug.errors import ChangeRefused, Conflict, NotFound
 from smoldebug.records import Change, FileChange, PullRequest, Surroundings
 from smoldebug.sources.repository import Forge, PullRequestText, Repository, Tree
 from smoldebug.sources.world import World
@@ -59,7 +59,11 @@ class BranchApplier:
     def apply(self, change: Change, note: str) -> str:
         repository = _repository(self._world, change)
         new, old = change.after.get(TIP, ""), change.before.get(TIP, "")
-        repository.push(new, old)
+        try:
+            repository.push(new, old)
+        except Conflict:  # git sends a push again whose answer was lost
+            if repository.tip() != new:
+                raise
         moved = f"{old[:7] or 'new'}→{new[:7] or 'deleted'}"
         return f"branch {repository.branch} of {repository.name} {moved}"
 

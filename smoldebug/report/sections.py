@@ -238,6 +238,8 @@ def _next_for(told: Story, change: Entry) -> list[str]:
         return [f"if {name} is right, approve it and go on:", *(f"$ {each}" for each in commands)]
     if to_carry_out(told, change):
         return [f"{name} is approved; to carry it out:", f"$ {resume_command(told)}"]
+    if change.state == "unknown" and told.patch:
+        return ["run the same command again: it goes on from what has arrived"]
     if change.state == "unknown":
         return [f"look whether {name} took effect on {target}: nothing says so"]
     if change.state == BLOCKED:

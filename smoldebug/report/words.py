@@ -54,9 +54,11 @@ def verdict_words(told: Story) -> str:
 
 def _patched(told: Story) -> str:
     """`Pull request open, checks passed`: how far a patch got, by what stands of it."""
-    kinds = {change.card.change.kind for change in told.applied if change.stands}
-    if ChangeKind.PULL_REQUEST not in kinds:
-        pushed = ChangeKind.GIT_COMMIT in kinds
+    kinds = {change.card.change.kind: change.state for change in told.applied if change.stands}
+    pushed, asked = (kinds.get(kind) for kind in (ChangeKind.GIT_COMMIT, ChangeKind.PULL_REQUEST))
+    if "unknown" in (pushed, asked):
+        return f"Nothing says whether the {'pull request is open' if asked else 'branch is pushed'}"
+    if not asked:
         return "Branch pushed, no pull request" if pushed else "No pull request"
     results = told.verdict.results if told.verdict else ()
     checks = [result for result in results if result.kind == "pull_request"]
