@@ -4,6 +4,7 @@ Edits are made and committed in the run's own clone before anybody is asked. Wha
 once, is the commit (its id stands for every byte) with the pull request that follows it.
 """
 
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError
 from smoldebug.events import AnyEvent, Drafted, Note
-from smoldebug.goal.covers_cluster import coverage, in_scope
+from smoldebug.goal.covers_cluster import gaps
 from smoldebug.playbook.fieldpath import pointer_of
 from smoldebug.playbook.models import RunPlan
 from smoldebug.playbook.patches import (
@@ -44,6 +45,7 @@ from smoldebug.sources.forge import codeowners
 from smoldebug.sources.forge.open import compare_url
 from smoldebug.sources.repository import Forge, Tree
 from smoldebug.sources.world import World
+from smoldebug.untrusted import one_line
 
 UNCHANGED = "unchanged"  # state of the outcome where there is nothing to patch
 
@@ -87,7 +89,7 @@ class Patch:
             diff = self.workspace.repository.diff(self.workspace.start, commit)
             summary = yield from agent.words(summary_prompt(self.plan, diff))
             change = self._push(commit, self._why(), done.warnings)
-            if self._opens:
+            if self.world.forge and self.plan.playbook.tools.pull_request:
                 change = replace(change, then=self._request("", summary))
             outcome = yield from executor.execute(change)
         elif self._unrequested():
@@ -113,7 +115,7 @@ class Patch:
         failed = [check.name for check in checks if check.state == "failed"]
         if not failed:
             return
-        reason = f"failed: {', '.join(failed)}"
+        reason = one_line(self.shown(f"failed: {', '.join(failed)}"))
         body = pull_request.failure_comment(self.run, reason, checks, marker(self.run), self.shown)
         comment = self._change(ChangeKind.PULL_REQUEST, {}, {COMMENT: body}, reason)
         outcome = yield from executor.follow(comment, opened[-1])
@@ -175,7 +177,7 @@ class Patch:
 
     def _request(self, title: str, summary: str) -> Change:
         repository, settings = self.workspace.repository, self.plan.playbook.tools.pull_request
-        if self.world.forge is None or settings is None:
+        if self.patches or self.world.forge is None or settings is None:
             raise ToolError(f"no pull request can be opened here: {self._by_hand()}")
         found = _open(self.world.forge, repository.branch)
         facts = self._facts(summary, found)
@@ -206,11 +208,6 @@ class Patch:
         return found
 
     @property
-    def _opens(self) -> bool:
-        """Whether a pull request follows a push."""
-        return self.plan.playbook.tools.pull_request is not None and self.world.forge is not None
-
-    @property
     def _git(self) -> GitTool:
         return self.plan.playbook.tools.git or GitTool()
 
@@ -230,13 +227,15 @@ class Patch:
         playbook = self.plan.playbook
         return draft(self.workspace.tree, playbook.edits, self._check, playbook.scope.paths)
 
-    def _against_base(self) -> tuple[Edited, ...]:
+    @cached_property
+    def _brought(self) -> tuple[Edited, ...]:
         """All that the pull request brings, also by commits of an earlier run; and of objects that
         only its branch has."""
-        playbook = self.plan.playbook
+        playbook, new = self.plan.playbook, self._done.edited if self._done else ()
+        if self._done and self.workspace.start == self.workspace.repository.base_commit():
+            return new
         rows = draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
         known = {(row.ref, row.path, row.via) for row in rows}
-        new = self._done.edited if self._done else ()
         return (*rows, *(row for row in new if (row.ref, row.path, row.via) not in known))
 
     def _committed(self) -> str:
@@ -289,10 +288,10 @@ class Patch:
 
     def _facts(self, summary: str, found: PullRequest | None) -> pull_request.Facts:
         """What the pull request says: all that it brings, and what it does not."""
-        uncovered, drift, problems = self._gaps()
+        uncovered, drift, problems = gaps(self.world, self.plan.playbook, self._check)
         kept = found.body if found else codeowners.template(self._base)
         return replace(
-            self._told(self._against_base()),
+            self._told(self._brought),
             problems=(*(self._done.problems if self._done else ()), *problems),
             uncovered=uncovered,
             drift=drift,
@@ -301,27 +300,13 @@ class Patch:
             writer=self.model if summary else "",
         )
 
-    def _gaps(self) -> tuple[list[str], list[str], list[str]]:
-        """Live objects without a manifest, those that differ from theirs, what was not seen."""
-        goal = self.plan.playbook.goal
-        known = (each.covers_cluster for each in checks_of([*goal.all, *goal.any]))
-        check = next((each for each in known if each is not None), None)
-        if check is None or self._check is None:
-            return [], [], []
-        try:
-            seen = coverage(self.world, in_scope(check, self.plan.playbook), self._check)
-        except SmoldebugError as error:
-            return [], [], [f"the cluster: {error}"]
-        only_live, drift = map(str, seen.only_live), map(str, seen.drift)
-        return [*only_live], [*drift], [f"not in the cluster: {each.ref}" for each in seen.not_live]
-
     def _reviewers(self) -> list[str]:
         settings = self.plan.playbook.tools.pull_request
         if settings is None:
             return []
         asked = dict.fromkeys(settings.reviewers)
         if settings.reviewers_from == "CODEOWNERS":
-            edited = {row.path for row in self._against_base() if row.state in EDITED}
+            edited = {row.path for row in self._brought if row.state in EDITED}
             paths = sorted(edited | self.workspace.touched)
             asked |= dict.fromkeys(codeowners.owners(codeowners.find(self._base), paths))
         return list(asked)
@@ -330,21 +315,24 @@ class Patch:
         """Whether an earlier run pushed the branch and got no further. Where its commits were
         squashed into the base, they are in it under other names: then there is nothing to ask."""
         repository, forge = self.workspace.repository, self.world.forge
-        if self.patches or forge is None or not self._opens:
+        if self.patches or forge is None or self.plan.playbook.tools.pull_request is None:
             return False
         tip = repository.tip()
         if not tip or repository.within(tip, repository.base_commit()):
             return False
-        if _open(forge, repository.branch):
-            return False
-        return any(row.state in EDITED for row in self._against_base())
+        brought = any(row.state in EDITED for row in self._brought)
+        return brought and _open(forge, repository.branch) is None
 
     def _as_files(self, commit: str) -> Generator[AnyEvent, None, Outcome]:
         """Nothing is pushed: whoever gets the files does that."""
         folder = Path(self.patches or f"smoldebug-{self.run}").absolute()
         made = self.workspace.repository.format_patches(self.workspace.start, commit, folder)
         files = count(len(made), "patch file")
-        yield Note(f"{files} in {folder}: git am {folder}/*.patch")
+        # Files of an earlier run may lie there too
+        which = (
+            shlex.join(map(str, made)) if not made[1:] else f"{shlex.quote(str(folder))}/*.patch"
+        )
+        yield Note(f"{files}: git am {which}")
         return Outcome(UNCHANGED, f"{files} written, nothing pushed")
 
     def _by_hand(self) -> str:

@@ -113,6 +113,7 @@ class Patching:
     limits: str = ""
     wants: str = ""  # another check of the goal, in YAML
     glass: str = ""
+    patches: str = ""
     forge: Any = FakeForge
     turns: list[dict[str, Any]] = field(default_factory=list)
     model: Any = None  # in place of one that has turns
@@ -158,6 +159,7 @@ class Patching:
         notebook = Notebook(evidence)
         masks = Redactor()
         patch = Patch(plan, world, "run1", model="scripted", shown=masks.text)
+        patch.patches = self.patches
         shipped_tools = load_folder(shipped("tools")) if self.turns or self.model else ()
         specs = [spec for spec in shipped_tools if spec.family in ("git", "pull_request")]
         tools = Toolset(specs, lambda _: ToolContext(world, patch=patch), evidence, masks)
@@ -296,6 +298,26 @@ def test_a_model_that_fails_costs_the_summary_only(tmp_path):
     patching = Patching(tmp_path, turns=[{"fail": "out of quota"}])
     assert patching.play().status is ExitStatus.MET
     assert "in the words of" not in patching.request.body
+
+
+def test_patch_files_are_written_and_nothing_is_pushed(tmp_path):
+    patching = Patching(tmp_path, patches=str(tmp_path / "out it goes"))
+    ended = patching.play()
+    (made,) = Path(patching.patches).iterdir()
+    assert "no pull request of branch" in ended.reason  # a check that `--patches` leaves out
+    assert '+              value: "on"' in made.read_text()
+    notes = [event.text for event in patching.of(Note)]
+    assert f"1 patch file: git am '{made}'" in notes
+    assert (patching.repository.tip(), patching.hub.pulls, patching.cards) == ("", {}, [])
+
+
+def test_a_repository_without_a_remote_gets_patch_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    patching = Patching(tmp_path, forge=None)
+    patching.repository.url = ""
+    patching.play()
+    assert list((tmp_path / "smoldebug-run1").iterdir())
+    assert (patching.repository.tip(), patching.cards) == ("", [])
 
 
 # --- what stops it --------------------------------------------------------------------------------

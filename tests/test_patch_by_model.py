@@ -70,6 +70,13 @@ def test_what_is_pushed_is_not_pushed_again(tmp_path):
     assert "nothing is drafted" in answers(patching)[-1]
 
 
+def test_a_run_that_writes_patch_files_pushes_nothing_for_a_model_either(tmp_path):
+    patching = by_model(tmp_path, [TO_WEB, PUSH, ASK], patches=str(tmp_path / "out"))
+    patching.play()
+    assert "it writes patch files" in answers(patching)[1]
+    assert (patching.repository.tip(), patching.hub.pulls, patching.cards) == ("", {}, [])
+
+
 def test_after_a_no_what_is_drafted_can_be_pushed_later(tmp_path):
     said = iter([Decision(Answer.YES, "operator"), Decision(Answer.NO, "operator", "wait")])
     patching = by_model(

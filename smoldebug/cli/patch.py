@@ -122,10 +122,13 @@ def _without_pull_request(plan: "RunPlan") -> "RunPlan":
     """The goal of patch files: whoever gets them opens the pull request, or none."""
     from msgspec.structs import replace
 
-    playbook = plan.playbook
-    checks = [check for check in playbook.goal.all if check.pull_request is None]
-    goal = replace(playbook.goal, all=checks) if checks else playbook.goal
-    return replace(plan, playbook=replace(playbook, goal=goal))
+    goal = plan.playbook.goal
+    every, one = (
+        [check for check in checks if check.pull_request is None] for checks in (goal.all, goal.any)
+    )
+    if every or one:
+        goal = replace(goal, all=every, any=one)
+    return replace(plan, playbook=replace(plan.playbook, goal=goal))
 
 
 def _rehearse(plan: "RunPlan", options: "Options") -> int:

@@ -69,7 +69,7 @@ def covers_cluster(check: CoversClusterCheck, setting: Setting) -> Check:
     return Check(label, "covers_cluster", measure, one_line(check.labels, 40))
 
 
-def in_scope(check: CoversClusterCheck, playbook: Playbook) -> CoversClusterCheck:
+def _in_scope(check: CoversClusterCheck, playbook: Playbook) -> CoversClusterCheck:
     """With the only namespace in scope, where it names none."""
     namespaces = playbook.scope.namespaces
     if check.namespace or len(namespaces) != 1:
@@ -106,6 +106,23 @@ def coverage(world: World, check: CoversClusterCheck, manifests: ManifestsCheck)
         drift=_drift(cluster, check.namespace, [(live[ref], before[ref]) for ref in live]),
         problems=made.problems,
     )
+
+
+def gaps(
+    world: World, playbook: Playbook, manifests: ManifestsCheck | None
+) -> tuple[list[str], list[str], list[str]]:
+    """For people: live objects without a manifest, those that differ from theirs, and what could
+    not be seen. Nothing where the goal does not ask for it."""
+    known = (each.covers_cluster for each in checks_of([*playbook.goal.all, *playbook.goal.any]))
+    check = next((each for each in known if each is not None), None)
+    if check is None or manifests is None:
+        return [], [], []
+    try:
+        seen = coverage(world, _in_scope(check, playbook), manifests)
+    except SmoldebugError as error:
+        return [], [], [f"the cluster: {error}"]
+    only_live, drift = map(str, seen.only_live), map(str, seen.drift)
+    return [*only_live], [*drift], [f"not in the cluster: {each.ref}" for each in seen.not_live]
 
 
 def _measure(

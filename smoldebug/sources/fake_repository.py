@@ -79,6 +79,7 @@ class FakeRepository:
         return self.within(one, other) or self.within(other, one)
 
     def format_patches(self, old: str, new: str, folder: Path) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "0001-patch.patch"
         path.write_text(self.diff(old, new), encoding="utf-8")
         self.proposed = new
