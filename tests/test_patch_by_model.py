@@ -2,6 +2,7 @@
 
 import pytest
 
+from smoldebug.errors import UnreachableError
 from smoldebug.events import ChangeProposed, GoalChecked, ToolAnswered
 from smoldebug.records import Answer, Decision
 from smoldebug.status import ExitStatus
@@ -53,6 +54,22 @@ def test_it_adds_a_commit_to_what_code_pushed(tmp_path):
     assert [card.change.kind for card in (first, request)] == ["git-commit", "pull-request"]
     assert second.diff.count("\n+ ") == 1  # what is new, and nothing of the first one
     assert patching.request.head == repository.tip()
+
+
+def test_it_adds_to_a_push_whose_answer_was_lost(tmp_path):
+    patching = by_model(tmp_path, [TO_WEB, PUSH])
+    push, cut = patching.repository.push, []
+
+    def lost(commit, expected, *, dry_run=False):
+        push(commit, expected, dry_run=dry_run)
+        if not dry_run and not cut:
+            cut.append(commit)
+            patching.repository.proposed = ""
+            raise UnreachableError("connection reset")
+
+    patching.repository.push = lost  # type: ignore[method-assign]
+    assert patching.play().status is ExitStatus.MET
+    assert patching.cards[1].change.before["/tip"] == cut[0]
 
 
 def test_a_commit_that_was_declined_meets_no_goal(tmp_path):

@@ -68,7 +68,11 @@ class BranchApplier:
         return f"branch {repository.branch} of {repository.name} {moved}"
 
     def holds(self, change: Change, note: str) -> bool:
-        return bool(_repository(self._world, change).tip() == change.after.get(TIP, ""))
+        repository, wanted = _repository(self._world, change), change.after.get(TIP, "")
+        if repository.tip() != wanted:
+            return False
+        repository.proposed = wanted  # also where the answer to the push was lost
+        return True
 
     def drift(self, change: Change, note: str) -> str:
         ours, now = change.after.get(TIP, ""), _repository(self._world, change).tip()
