@@ -115,7 +115,7 @@ class Patch:
         failed = [check.name for check in checks if check.state == "failed"]
         if not failed:
             return
-        reason = one_line(self.shown(f"failed: {', '.join(failed)}"))
+        reason = self.shown(one_line(f"failed: {', '.join(failed)}", 1000))
         body = pull_request.failure_comment(self.run, reason, checks, marker(self.run), self.shown)
         comment = self._change(ChangeKind.PULL_REQUEST, {}, {COMMENT: body}, reason)
         outcome = yield from executor.follow(comment, opened[-1])
@@ -246,6 +246,8 @@ class Patch:
             one = paths[0] if self._git.commit_per == "file" else ""
             return pull_request.commit_message(facts, one, subject)
 
+        for data in self.workspace.files.values():  # a diff may show a secret without its name
+            self.shown(data.decode(errors="replace"))
         return self.workspace.commit(message) if self.workspace.files else ""
 
     def _push(self, commit: str, why: str, notes: Sequence[str] = ()) -> Change:

@@ -17,7 +17,7 @@ from smoldebug.coverage import EDITED, by_need, counted, place, state
 from smoldebug.playbook.patches import Edit
 from smoldebug.records import CheckRun, Edited, Json, Quote
 from smoldebug.redact import Redactor
-from smoldebug.untrusted import clip, code, escaped, fence, one_line, plain, web_address
+from smoldebug.untrusted import clip, code, escaped, fence, inert, one_line, plain, web_address
 
 SUBJECT = 72  # characters of a title, and of the first line of a commit
 BODY = 60_000  # characters; GitHub takes 65,536, and people add to it
@@ -226,12 +226,13 @@ class _Text:
         return code(one_line(self._safe(text), limit) or "?")
 
     def fence(self, text: str, limit: int) -> str:
-        """A block in which no line begins like an order to GitLab."""
-        return fence(re.sub(r"(?m)^/", " /", plain(clip(self._safe(text).strip(), limit))))
+        """A block in which no line begins like an order to GitLab, or to a CI that prints it."""
+        told = inert(plain(clip(self._safe(text).strip(), limit)))
+        return fence(re.sub(r"(?m)^/", " /", told))
 
     def _safe(self, text: str) -> str:
         """Cut far beyond what is shown of it, so that no half of a secret is."""
-        return plain(self._shown(clip(text, 5 * CAUSE))).replace("<!--", "<! --")
+        return self._shown(plain(clip(text, 5 * CAUSE))).replace("<!--", "<! --")
 
     # --- parts ------------------------------------------------------------------------------
 

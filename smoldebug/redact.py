@@ -48,6 +48,10 @@ _ASSIGNED = re.compile(
     rf"(?P<sign>\s{{0,4}}(?:[=:]|%3[ad])\s{{0,4}}){_VALUE}"
 )
 _NAMED = re.compile(rf"(?i){_WORD.replace('(?=', '(?=$|', 1)}(?P<rest>[\w.-]{{0,40}})$")
+_VARIABLE = re.compile(  # of an environment, as manifests hold it, and diffs of manifests
+    rf"(?i)\bname(?:{_QUOTE})?:\s{{0,4}}(?:{_QUOTE})?[\w.-]{{0,60}}?{_WORD}(?P<rest>[\w.-]{{0,40}})"
+    rf"(?:{_QUOTE})?,?[^\S\n]{{0,4}}\n?[+-]?\s{{0,40}}(?:{_QUOTE})?value(?:{_QUOTE})?:\s{{0,4}}{_VALUE}"
+)
 # Each pattern with words of which its match holds one: most texts hold none, and are not searched.
 _NAMES = ("pass", "secret", "token", "key")
 _PATTERNS = (
@@ -59,13 +63,7 @@ _PATTERNS = (
             r"|(?:\s|\\[nr]){0,8}[A-Za-z0-9+/=]{40}[A-Za-z0-9+/=\s\\]*)"  # a log that is cut off
         ),
     ),
-    (
-        _NAMES,  # an environment variable as manifests hold it
-        re.compile(
-            rf"(?i)\bname(?:{_QUOTE})?:\s{{0,4}}(?:{_QUOTE})?[\w.-]{{0,60}}?{_WORD}[\w.-]{{0,40}}"
-            rf"(?:{_QUOTE})?,?\s{{0,40}}(?:{_QUOTE})?value(?:{_QUOTE})?:\s{{0,4}}{_VALUE}"
-        ),
-    ),
+    (_NAMES, _VARIABLE),
     (_NAMES, _ASSIGNED),
     (("pwd",), re.compile(r"(?i);\s?pwd\s?=\s?(?P<secret>[^\s;\"'\\]+)")),  # connection strings
     (
@@ -235,6 +233,8 @@ class Redactor:
             if pattern is _ASSIGNED and (not _secret(match, value) or _prose(match, value)):
                 start = match.end("sign")  # its value may hold another key
                 continue
+            if pattern is _VARIABLE and _secret(match, value) and _telling(value):
+                self.learn([value])  # elsewhere it may stand without its name
             if not _MASK.fullmatch(value) and not _MASK.fullmatch(f"{value}]"):
                 done += [text[copied : match.start(group)], self.mask(value)]
                 copied = match.start(group) + len(value)
