@@ -66,7 +66,7 @@ def parse(url: str) -> Address:
             f"not an address of a Git repository that may be used: {named[0] if named else '…'}",
             "use https://HOST/OWNER/REPO, ssh://git@HOST/OWNER/REPO or git@HOST:OWNER/REPO",
         )
-    if scheme == "http" and not _loopback(host):
+    if scheme == "http" and not is_loopback(host):
         raise UsageError(f"http shows everything to everybody: use https for {host}")
     host += parts.get("port") or ""
     return Address(url, scheme, host, path, parts["user"] or "", (parts.get("password") or "")[1:])
@@ -89,7 +89,8 @@ def check_branch(name: str, what: str = "branch") -> str:
     return name
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Of a name or an address without a port."""
     if host == "localhost":
         return True
     try:

@@ -93,8 +93,6 @@ def _choose(settings: Settings, remote: Remote) -> tuple[str, str]:
     if remote.loopback:
         web = f"{'https' if remote.scheme == 'https' else 'http'}://{host}"
         return named or _probe(web), web
-    if named and remote.scheme == "http":
-        raise UsageError(f"a token is sent over https only, and the remote is http: {remote.host}")
     return named, f"https://{host}"
 
 
