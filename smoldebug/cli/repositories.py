@@ -32,7 +32,7 @@ def use_repository(world: World, plan: RunPlan, options: Options, folder: Path) 
         from smoldebug.sources.gitclone import open_clone
 
         def token(host: str) -> str:
-            return _token(playbook, kind_at(settings, host))
+            return _token(playbook, kind_at(settings, host), host)
 
         return open_clone(folder, repo=options.repo or _repo(playbook), git=git, token=token)
 
@@ -41,7 +41,7 @@ def use_repository(world: World, plan: RunPlan, options: Options, folder: Path) 
         from smoldebug.sources.forge.open import open_forge
 
         def token(kind: str, host: str) -> str:
-            return _token(playbook, kind)
+            return _token(playbook, kind, host)
 
         return open_forge(settings, repository().url, token, world.clock)
 
@@ -60,11 +60,24 @@ def _repo(playbook: Playbook) -> str:
     return next(iter(named), ".")
 
 
-def _token(playbook: Playbook, kind: str) -> str:
-    """The one for a kind of forge, of the variables that the playbook names; "" for none."""
-    from smoldebug.sources.forge.site import forge_token
+def _token(playbook: Playbook, kind: str, host: str) -> str:
+    """The one for a forge, of the variables that the playbook names; "" for none. Raises UsageError
+    for a real one on its way to this machine: whatever listens here can say that it is a forge."""
+    from smoldebug.errors import UsageError
+    from smoldebug.sources.forge.remote import Remote
+    from smoldebug.sources.forge.site import PRACTICE, forge_token
 
-    secret = playbook.secrets.get("forge_token")
+    secret, settings = playbook.secrets.get("forge_token"), playbook.tools.pull_request
     named = secret.from_env if secret else TOKENS
     names = [named] if isinstance(named, str) else named
-    return forge_token(names, os.environ, kind) if kind else ""
+    token = forge_token(names, os.environ, kind) if kind else ""
+    host = host.lower()
+    expected = settings is not None and settings.host.lower() == host
+    if not token or expected or not Remote("http", host, "").loopback:
+        return token
+    if not token.startswith(PRACTICE):
+        raise UsageError(
+            f"no token but the practice forge's goes to {host} unless the playbook names it",
+            hint=f"for `lab forge`, use its token; else set tools.pull_request.host: {host}",
+        )
+    return token

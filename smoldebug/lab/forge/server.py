@@ -22,6 +22,7 @@ from smoldebug.lab.forge.faults import Faults, Rule
 from smoldebug.lab.forge.hub import Hub
 from smoldebug.lab.forge.state import Project
 from smoldebug.lab.loopback import LoopbackHandler, LoopbackServer
+from smoldebug.sources.forge.site import PRACTICE
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def _token(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         if found := path.read_text("utf-8").strip():
             return found
-    token = f"ghp_{secrets.token_urlsafe(24)}"
+    token = f"{PRACTICE}{secrets.token_urlsafe(24)}"
     write_private(path, f"{token}\n")
     return token
 

@@ -13,6 +13,7 @@ _OWN = {
     "gitlab": ("GITLAB", "CI_JOB_TOKEN"),
     "gitea": ("GITEA", "FORGEJO", "CODEBERG"),
 }
+PRACTICE = "ghp_practice_"  # how tokens of the lab's forge begin, which are worth nothing elsewhere
 NAMES = {"github": "GitHub", "gitlab": "GitLab", "gitea": "Gitea or Forgejo"}
 
 
