@@ -179,6 +179,24 @@ def test_a_later_part_of_the_run_finds_the_clone_or_makes_it_anew(local, opened,
     assert again.tip() == ""
 
 
+@pytest.mark.parametrize("by", ["folder", "address"])
+def test_a_commit_is_what_it_was_after_the_base_has_moved(local, opened, host, bare, tmp_path, by):
+    repo = local if by == "folder" else f"{host.url}/shop/manifests.git"
+    first = opened(repo, author="Ada <ada@example.com>")
+    base, new = first.base_commit(), committed(first)
+    shown = first.diff(base, new)
+    git(tmp_path, "clone", "-q", bare, "theirs")
+    commit_all(tmp_path / "theirs", {"README.md": b"grown\n"})
+    git(tmp_path / "theirs", "push", "-q", "origin", "main")
+    again = opened(repo)
+    assert again.base_commit() != base
+    assert again.diff(base, new) == shown
+    assert [file.path for file in again.files_changed(base, new)] == [AUTH]
+    again.push(new, "", dry_run=True)
+    again.push(new, "")
+    assert git(bare, "rev-parse", "smoldebug/patch").strip() == new
+
+
 def test_what_a_killed_process_leaves_is_in_nobodys_way(alone, opened, tmp_path):
     opened(alone)
     for name in ("index.lock", "refs/heads/smoldebug/patch.lock"):
