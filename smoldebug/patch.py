@@ -334,8 +334,9 @@ class Patch:
         which = (
             shlex.join(map(str, made)) if not made[1:] else f"{shlex.quote(str(folder))}/*.patch"
         )
-        yield Note(f"{files}: git am {which}")
-        return Outcome(UNCHANGED, f"{files} written, nothing pushed")
+        # Without it Git takes the line ends of Windows out of a patch, which then fits no file
+        yield Note(f"{files}: git am --keep-cr {which}")
+        return Outcome(UNCHANGED, f"{files} written to {folder}, nothing pushed")
 
     def _by_hand(self) -> str:
         repository = self.workspace.repository

@@ -307,7 +307,7 @@ def test_patch_files_are_written_and_nothing_is_pushed(tmp_path):
     assert "no pull request of branch" in ended.reason  # a check that `--patches` leaves out
     assert '+              value: "on"' in made.read_text()
     notes = [event.text for event in patching.of(Note)]
-    assert f"1 patch file: git am '{made}'" in notes
+    assert f"1 patch file: git am --keep-cr '{made}'" in notes
     assert (patching.repository.tip(), patching.hub.pulls, patching.cards) == ("", {}, [])
 
 

@@ -283,6 +283,8 @@ def ended(number: int, status: ExitStatus, *more: Event) -> dict[str, tuple[str,
         (7, ExitStatus.NOT_MET, "Branch pushed, no pull request"),
         (12, ExitStatus.LIMIT, "Pull request open, checks not finished; stopped by a limit"),
         (15, ExitStatus.MET, "Pull request open, checks passed"),
+        (15, ExitStatus.INCONCLUSIVE, "Pull request open, checks passed; inconclusive"),
+        (3, ExitStatus.MET, "Patch files written, nothing pushed"),
     ],
 )
 def test_the_verdict_says_how_far_a_patch_got(number: int, status: ExitStatus, words: str):

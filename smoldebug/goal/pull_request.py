@@ -82,8 +82,10 @@ def _astray(pull: PullRequest, commit: str) -> str:
 
 
 def _by_hand(repository: Repository) -> str:
-    url = compare_url(repository.url, repository.base, repository.branch) or repository.url
-    return f"no forge is known: open it by hand: {url or repository.branch}"
+    if not repository.url:
+        return "the repository has no remote to open one at: the edits are in patch files"
+    url = compare_url(repository.url, repository.base, repository.branch)
+    return f"no forge is known: open it by hand: {url or repository.url}"
 
 
 def _why(run: CheckRun) -> str:

@@ -42,6 +42,7 @@ _STATUS = {
     ExitStatus.UNREACHABLE: "Could not look: something does not answer",
     ExitStatus.INTERRUPTED: "Interrupted",
 }
+_NOTHING = "Goal met; smoldebug changed nothing"
 
 
 def verdict_words(told: Story) -> str:
@@ -49,6 +50,9 @@ def verdict_words(told: Story) -> str:
     words = _verdict(told)
     if told.patch:
         words = re.sub("Not fixed|Fixed and verified", _patched(told), words)
+        words = words.replace(_STATUS[ExitStatus.INCONCLUSIVE], f"{_patched(told)}; inconclusive")
+        if told.drafted and told.drafted.commit:
+            words = words.replace(_NOTHING, "Patch files written, nothing pushed")
     return "; ".join([words, *(later_words(told, card) for card in told.later)])
 
 
@@ -97,7 +101,7 @@ def _verdict(told: Story) -> str:
         return "Fixed and verified"
     if told.baseline and told.baseline.outcome is Outcome.MET:
         return "Already true, nothing done"
-    return "Goal met; smoldebug changed nothing"
+    return _NOTHING
 
 
 def _approved(told: Story) -> bool:
