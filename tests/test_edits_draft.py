@@ -314,6 +314,23 @@ def test_an_object_that_cannot_be_edited_stops_no_other():
     assert [problem.split(":")[0] for problem in done.problems] == ["deploy/broken.yaml"]
 
 
+@pytest.mark.parametrize("bad", [set(), {0}, {2, 3}, {0, 1, 4}, {0, 1, 2, 3, 4}])
+def test_a_document_that_cannot_be_edited_stops_no_other_of_its_file(bad):
+    shared = "        - name: other\n          env: *env\n"  # which is not to get the variable
+    broken = manifest(env=shared).replace(b"env:\n", b"env: &env\n")
+
+    def file(env):
+        return b"---\n".join(broken if at in bad else manifest(env=env) for at in range(5))
+
+    done = draft(MemoryTree({"deploy/all.yaml": file("")}), [set_flag(containers=["app"])], CHECK)
+    assert [row.state == "refused" for row in done.edited] == [at in bad for at in range(5)]
+    now = done.files.get("deploy/all.yaml", file(""))
+    assert now == file(env_entry("true"))
+    said = [row.detail.split(" ")[0] for row in done.edited if row.detail]
+    lines = enumerate(now.decode().splitlines(), 1)
+    assert said == [f"deploy/all.yaml:{number}:" for number, line in lines if "&env" in line]
+
+
 def test_a_file_outside_the_scope_is_refused():
     tree = MemoryTree({"deploy/a/x.yaml": manifest("a"), "deploy/b/x.yaml": manifest("b")})
     done = draft(tree, [set_flag()], CHECK, ["deploy/a/**"])

@@ -17,7 +17,7 @@ from smoldebug.edits.intended import intended
 from smoldebug.edits.marks import exact
 from smoldebug.edits.operations import Operation
 from smoldebug.edits.scalars import read, written
-from smoldebug.edits.text import documents, edited
+from smoldebug.edits.text import all_edited, documents, edited
 from smoldebug.errors import ChangeRefused
 from smoldebug.pointers import child, item, lookup
 
@@ -162,6 +162,30 @@ def test_many_edits_of_a_document_are_made_at_once(path: Path):
         ]
         new = [*additions(container).values(), Operation(f"{container}/image", "new:2")]
         check(data, index, [*old, *new])
+
+
+@pytest.mark.parametrize("path", GOOD, ids=names(GOOD))
+def test_edits_of_many_documents_come_to_the_same_at_once_and_one_by_one(path: Path):
+    data = path.read_bytes()
+    if b"%YAML" not in data:  # a directive stands only at the top
+        data = b"\n---\n".join([data, b"{a: 1}", data.removeprefix(b"\xef\xbb\xbf")])
+    edits: dict[int, list[Operation]] = {}
+    for index, container, _ in places(data):
+        image = Operation(f"{container}/image", remove=True)
+        edits.setdefault(index, []).extend([*additions(container).values(), image])
+    assert edits
+    one_by_one = data
+    for index, operations in edits.items():
+        one_by_one = edited(one_by_one, index, operations)
+    assert all_edited(data, edits) == one_by_one
+
+
+def test_edits_of_many_documents_are_made_all_or_none():
+    data = b"a: 1\n---\nb: &x [1]\nc: *x\n---\nd: 1\n"
+    good = {0: [Operation("/a", 2)], 2: [Operation("/d", 2)]}
+    assert all_edited(data, good) == data.replace(b"a: 1", b"a: 2").replace(b"d: 1", b"d: 2")
+    with pytest.raises(ChangeRefused, match="^line 3: &x is used on line 4 too"):
+        all_edited(data, {**good, 1: [Operation("/b", [2])]})
 
 
 @pytest.mark.parametrize("path", FILES, ids=names(FILES))

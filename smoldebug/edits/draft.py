@@ -1,7 +1,7 @@
 """A playbook's edits, made in the files of a tree: what these become, and what became of each
 object that the edits are about."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from smoldebug.edits import text
@@ -17,7 +17,7 @@ from smoldebug.edits.documents import (
 )
 from smoldebug.edits.fields import Wanted, operations
 from smoldebug.edits.globs import matches
-from smoldebug.edits.operations import Placed
+from smoldebug.edits.operations import Operation, Placed
 from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.edits.workspace import Overlay
@@ -63,6 +63,26 @@ def draft(
         tuple(dict.fromkeys(drafting.problems)),
         tuple(drafting.warnings),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What an edit wants of an object, and the places where that is written."""
+
+    rendered: Rendered
+    wanted: Wanted
+    places: tuple[Placed, ...]
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The files among its places that are there already."""
+        return tuple(each.path for each in self.places if each.content is None)
+
+    def row(self, if_different: str, refusal: str) -> Edited:
+        if refusal:
+            return _row(self.rendered, "refused", refusal)
+        outcome = _outcome(self.wanted, if_different)
+        return _row(self.rendered, *outcome, [each.path for each in self.places])
 
 
 @dataclass
@@ -113,47 +133,80 @@ class _Drafting:
     def _rows(self, edit: Edit, chosen: Sequence[Rendered]) -> dict[_Key, Edited]:
         """Edit every object as far as it can be; what became of it."""
         rows: dict[_Key, Edited] = {}
-        wishes: list[tuple[Rendered, Wanted]] = []
+        wanted: list[tuple[Rendered, Wanted]] = []
         for each in chosen:
             try:
-                wishes.append((each, operations(edit, each.object)))
+                wanted.append((each, operations(edit, each.object)))
+            except ChangeRefused as error:
+                rows[_key(each)] = _row(each, "refused", str(error))
+        wishes: list[_Wish] = []
+        for each, its, ways in _with_ways(wanted):
+            try:
+                wishes.append(_Wish(each, its, self._places(each, its, ways)))
             except ChangeRefused as error:
                 rows[_key(each)] = _row(each, "refused", str(error))
         (action,) = actions_of(edit)
         how = getattr(getattr(edit, action), "if_different", "")
-        done: set[str] = set()
-        for each, wanted, ways in _with_ways(wishes):
-            try:
-                placed = self._write(each.place(wanted.operations, ways), done)
-            except ChangeRefused as error:
-                rows[_key(each)] = _row(each, "refused", str(error))
-                continue
-            row = rows[_key(each)] = _row(each, *_outcome(wanted, how), placed)
-            if row.state == "differs":
-                self.warnings += (f"{row.ref}: {says}" for says in wanted.differs)
+        for wish, refusal in self._written(wishes):
+            rows[_key(wish.rendered)] = wish.row(how, refusal)
+        for wish in wishes:
+            if rows[_key(wish.rendered)].state == "differs":
+                self.warnings += (f"{wish.rendered.ref}: {says}" for says in wish.wanted.differs)
         return {_key(each): rows[_key(each)] for each in chosen}
 
-    def _write(self, places: Sequence[Placed], done: set[str]) -> tuple[str, ...]:
-        """The files that hold the operations afterwards, all of them or, with ChangeRefused, none.
-        `done` are the places of other objects: what they share is written once."""
-        new: dict[str, bytes] = {}
+    def _places(
+        self, rendered: Rendered, wanted: Wanted, ways: frozenset[str]
+    ) -> tuple[Placed, ...]:
+        places = rendered.place(wanted.operations, ways)
         for each in places:
             if self.allowed and not matches(each.path, self.allowed):
                 raise ChangeRefused(f"outside scope.paths: {each.path}")
-            if repr(each) not in done:
-                new[each.path] = self._written(Overlay(self._overlay, new), each)
-        self.files |= new
-        done |= {repr(each) for each in places}
-        return tuple(each.path for each in places)
+        return places
 
-    @staticmethod
-    def _written(tree: Tree, placed: Placed) -> bytes:
-        if placed.content is None:
-            with located(placed.path):
-                return text.edited(tree.read(placed.path), placed.index, placed.operations)
-        if placed.path in tree.files():
-            raise ChangeRefused(f"it would be a new file, and there is one: {placed.path}")
-        return placed.content
+    def _written(self, wishes: Iterable[_Wish]) -> Iterator[tuple[_Wish, str]]:
+        """Write what is wished for; each wish with why it is refused, or "". Those of one file
+        are written together, since it is parsed as a whole for one edit as for many."""
+        together: dict[tuple[str, ...], list[_Wish]] = {}
+        for wish in wishes:
+            together.setdefault(wish.edits, []).append(wish)
+        done: set[str] = set()
+        for group in together.values():
+            yield from self._write(group, done)
+
+    def _write(self, wishes: Sequence[_Wish], done: set[str]) -> Iterator[tuple[_Wish, str]]:
+        """All of them, or where that is refused one half after the other, down to the wish that
+        cannot be. `done` are the places written before: what objects share is written once."""
+        places = {repr(place): place for wish in wishes for place in wish.places}
+        new = [place for known, place in places.items() if known not in done]
+        try:
+            self.files |= self._contents(new)
+        except ChangeRefused as error:
+            half = len(wishes) // 2
+            if not half:
+                yield wishes[0], str(error)
+                return
+            yield from self._write(wishes[:half], done)
+            yield from self._write(wishes[half:], done)
+        else:
+            done |= places.keys()
+            yield from ((wish, "") for wish in wishes)
+
+    def _contents(self, places: Iterable[Placed]) -> dict[str, bytes]:
+        """The files that hold all operations afterwards. Raises ChangeRefused."""
+        files: dict[str, bytes] = {}
+        edits: dict[str, dict[int, list[Operation]]] = {}
+        for each in places:
+            if each.content is None:
+                edits.setdefault(each.path, {}).setdefault(each.index, []).extend(each.operations)
+                continue
+            if any(each.path in known for known in (self.tree.files(), self.files, files)):
+                raise ChangeRefused(f"it would be a new file, and there is one: {each.path}")
+            files[each.path] = each.content
+        for path, edit in edits.items():
+            old = self.files[path] if path in self.files else self.tree.read(path)
+            with located(path):
+                files[path] = text.all_edited(old, edit)
+        return files
 
 
 def _key(rendered: Rendered) -> _Key:

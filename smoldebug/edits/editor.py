@@ -46,9 +46,9 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 class Editor:
     """The edit of one document: `change(root, wanted)` fills `splices`."""
 
-    def __init__(self, text: str, root: Node, aliases: Sequence[Node]) -> None:
-        self.splices = Splices(text)
-        self._text = self.splices.text
+    def __init__(self, splices: Splices, root: Node, aliases: Sequence[Node]) -> None:
+        self.splices = splices
+        self._text = splices.text
         self._block = Block(self._text, root)
         self._aliases = aliases
         self._finals: dict[int, Json] = {}  # what nodes with an anchor will hold

@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jsonpatch
@@ -360,7 +360,7 @@ class Kustomizations:
 
     def _patched(self, layer: Layer, patch: Patch, built: list[Built]) -> list[Built]:
         try:
-            fits = [_fits(patch, each) for each in built]
+            fits = list(map(_meant(patch), built))
             if patch.target is None and sum(fits) != 1 and layer.folder not in self._remote:
                 raise UsageError(f"of the objects it fits {sum(fits)}")
             done = [
@@ -390,10 +390,15 @@ def _folders(layer: Layer) -> Iterator[str]:
 # --- patches ------------------------------------------------------------------------------------
 
 
-def _fits(patch: Patch, built: Built) -> bool:
-    target = patch.target
-    if target is None:
-        return _id(patch.content) in built.ids
+def _meant(patch: Patch) -> Callable[[Built], bool]:
+    """Tells which objects a patch is for."""
+    if patch.target is None:
+        name = _id(patch.content)
+        return lambda built: name in built.ids
+    return partial(_fits, patch.target)
+
+
+def _fits(target: Target, built: Built) -> bool:
     group, _, version = str(built.object.get("apiVersion")).rpartition("/")
     exact = ((target.group, group), (target.version, version), (target.kind, built.kind))
     return (
@@ -413,11 +418,17 @@ def _metadata(item: Json, name: str) -> Mapping[str, Json]:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """A whole match, as kustomize makes it. A pattern that could take for ever is refused."""
+    """A whole match, as kustomize makes it."""
+    return not pattern or _compiled(pattern).fullmatch(name) is not None
+
+
+@lru_cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Raises UsageError for one that could take for ever."""
     if re.search(r"\)[*+?{]|\\", pattern) or len(re.findall(r"[*+{]", pattern)) > 3:
         raise UsageError(f"its target is too complicated to be looked at: {pattern}")
     try:
-        return not pattern or re.fullmatch(pattern, name) is not None
+        return re.compile(pattern)
     except re.error as error:
         raise UsageError(f"its target is no regular expression: {pattern}") from error
 

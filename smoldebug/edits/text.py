@@ -4,11 +4,12 @@
 reads the result, and accepts nothing but what the operations mean. JSON is YAML here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from smoldebug.edits.editor import Editor
 from smoldebug.edits.intended import carry_out
-from smoldebug.edits.marks import File, exact, parse
+from smoldebug.edits.marks import File, Node, exact, parse
 from smoldebug.edits.operations import Operation
 from smoldebug.edits.splices import Splices
 from smoldebug.errors import ChangeRefused
@@ -35,31 +36,62 @@ def edited(data: bytes, index: int, operations: Sequence[Operation]) -> bytes:
     Where they change nothing it is the same bytes. Raises ChangeRefused, `line N: why`, where it
     cannot be done without changing more.
     """
+    return all_edited(data, {index: operations})
+
+
+def all_edited(data: bytes, edits: Mapping[int, Sequence[Operation]]) -> bytes:
+    """The same for several documents of a file, by index: all of them or, with ChangeRefused,
+    none. The file is parsed as often as for one."""
     file = parse(data)
-    if not 0 <= index < len(file.documents):
-        raise ChangeRefused(f"line 1: the file has no document {index + 1}")
     wanted = [exact(each.value) for each in file.documents]
-    value = file.documents[index].value
-    line = file.line(file.documents[index].start)
-    try:
-        for each in operations:
-            carry_out(value, each)
-        wanted[index] = exact(value)
-        unfinished = True
-        while unfinished:
-            root = file.documents[index]
-            editor = Editor(file.text, root, file.aliases[index])
-            editor.change(root, value)
-            line = file.line(editor.splices.first) if editor.splices else line
-            file = _reread(file, editor.splices, line) if editor.splices else file
-            unfinished = editor.unfinished
-    except ChangeRefused as refusal:
-        if str(refusal).startswith("line "):
-            raise
-        raise ChangeRefused(f"line {line}: {refusal}") from refusal
+    values: dict[int, Json] = {}
+    for index, operations in edits.items():
+        values[index] = _carried_out(file, index, operations)
+        wanted[index] = exact(values[index])
+    line, unfinished = 1, True
+    while unfinished:
+        splices, unfinished = _changes(file, values)
+        if splices:
+            line = file.line(splices.first)
+            file = _reread(file, splices, line)
     if [exact(each.value) for each in file.documents] != wanted:
         raise ChangeRefused(f"line {line}: more than the edit would change: edit it by hand")
     return file.encode()
+
+
+def _carried_out(file: File, index: int, operations: Sequence[Operation]) -> Json:
+    """The value of a document, which the operations change in place."""
+    if not 0 <= index < len(file.documents):
+        raise ChangeRefused(f"line 1: the file has no document {index + 1}")
+    root = file.documents[index]
+    with _located(file, root):
+        for each in operations:
+            carry_out(root.value, each)
+    return root.value
+
+
+def _changes(file: File, values: Mapping[int, Json]) -> tuple[Splices, bool]:
+    """What to replace so that documents get their values, and whether that is not all of it."""
+    splices = Splices(file.text)
+    unfinished = False
+    for index, value in values.items():
+        root = file.documents[index]
+        editor = Editor(splices, root, file.aliases[index])
+        with _located(file, root):
+            editor.change(root, value)
+        unfinished |= editor.unfinished
+    return splices, unfinished
+
+
+@contextmanager
+def _located(file: File, root: Node) -> Iterator[None]:
+    """A refusal that does not say a line says that of the document."""
+    try:
+        yield
+    except ChangeRefused as refusal:
+        if str(refusal).startswith("line "):
+            raise
+        raise ChangeRefused(f"line {file.line(root.start)}: {refusal}") from refusal
 
 
 def _reread(file: File, splices: Splices, line: int) -> File:

@@ -1,18 +1,23 @@
 """What a run is about to propose: the files of its branch as they are to become."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 from smoldebug.playbook.patches import GitTool
 from smoldebug.sources.repository import Repository, Tree, TreeEntry
 
 
 class Overlay:
-    """A tree with some files replaced."""
+    """A tree with some files replaced, as they are when it is made."""
 
     def __init__(self, tree: Tree, files: Mapping[str, bytes]) -> None:
-        self._tree, self._changed = tree, files
+        self._tree, self._changed = tree, dict(files)
 
     def files(self) -> Mapping[str, TreeEntry]:
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> Mapping[str, TreeEntry]:
         new = {path: TreeEntry("file", len(data)) for path, data in self._changed.items()}
         return dict(sorted({**self._tree.files(), **new}.items()))
 

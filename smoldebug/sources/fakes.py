@@ -329,11 +329,11 @@ class MemoryTree:
         self, contents: Mapping[str, bytes], entries: Mapping[str, TreeEntry] | None = None
     ) -> None:
         self.contents = contents
-        self._entries = {path: TreeEntry("file", len(data)) for path, data in contents.items()}
-        self._entries |= entries or {}
+        files = {path: TreeEntry("file", len(data)) for path, data in contents.items()}
+        self._entries = dict(sorted({**files, **(entries or {})}.items()))
 
     def files(self) -> Mapping[str, TreeEntry]:
-        return dict(sorted(self._entries.items()))
+        return self._entries
 
     def read(self, path: str) -> bytes:
         if path not in self.contents:
