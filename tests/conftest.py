@@ -6,7 +6,15 @@ from hypothesis import settings
 settings.register_profile("smoldebug", deadline=None)
 settings.load_profile("smoldebug")
 
-SLOW = ("test_triage_lab", "test_crash", "test_lab_cluster", "test_rbac_lab", "test_wheel")
+SLOW = (
+    "test_triage_lab",
+    "test_crash",
+    "test_patch_lab",
+    "test_examples",
+    "test_lab_cluster",
+    "test_rbac_lab",
+    "test_wheel",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
