@@ -479,7 +479,8 @@ def test_what_undo_would_do_is_shown_before_anybody_is_asked(tmp_path):
     pushed, requested = (patching.executor.rehearse(card) for card in patching.executor.applied)
     assert requested[0] == pushed[0] == "would be undone"
     assert requested[1].startswith("the pull request is closed\n$ close the pull request http")
-    assert "--delete refs/heads/smoldebug/flag" in pushed[1]
+    where = "git -C /clones/shop/manifests push https://git.example/shop/manifests.git"
+    assert f"$ {where} --delete refs/heads/smoldebug/flag" in pushed[1]
     assert patching.request.state == "open"
 
 

@@ -9,6 +9,8 @@ the new ones are made on; `/set/OBJECT/FIELD` what a model wants there. The uid 
 repository's address: a yes is for one.
 """
 
+import shlex
+
 from smoldebug.appliers.protocol import Preview
 from smoldebug.edits.documents import find
 from smoldebug.edits.fields import containers_changed
@@ -43,9 +45,11 @@ class BranchApplier:
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
         repository, (old, new) = _repository(self._world, change), _range(change)
         tip = change.after.get(TIP, "")
-        command = f"git push {repository.url} {tip[:12]}:refs/heads/{repository.branch}"
+        # The commit is in the clone only
+        push = f"git -C {shlex.quote(repository.folder)} push {repository.url}"
+        command = f"{push} {tip[:12]}:refs/heads/{repository.branch}"
         if not tip:
-            command = f"git push {repository.url} --delete refs/heads/{repository.branch}"
+            command = f"{push} --delete refs/heads/{repository.branch}"
             return Preview(f"the branch is deleted; it stands at {old[:12]}", "", command)
         said = "not asked"
         if ask:

@@ -24,6 +24,7 @@ class FakeRepository:
         url: str = "https://git.example/shop/manifests.git",
     ) -> None:
         self.name, self.url, self.base, self.branch, self.proposed = name, url, "main", branch, ""
+        self.folder = f"/clones/{name}"
         self.commits: dict[str, dict[str, bytes]] = {}
         self._parents: dict[str, str] = {}
         self.remote = {self.base: self._add("", contents)}

@@ -118,6 +118,7 @@ class Clone:
     ) -> None:
         address = origin.address
         self.name, self.url = origin.name, address.shown if address else ""
+        self.folder = str(folder)
         self.base, self.branch, self.proposed = git.base, git.branch, ""
         self._folder, self._origin, self._wanted = folder / ".git", origin, git
         self._base_commit = ""

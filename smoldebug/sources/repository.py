@@ -36,6 +36,7 @@ class Repository(Protocol):
 
     name: str  # "shop/manifests": for people
     url: str  # of the remote, without credentials; "" when there is none
+    folder: str  # of the clone, where its commits are
     base: str  # branch that patches start from
     branch: str  # the run's own
     proposed: str  # the commit that this run pushed last, or wrote as patch files; "" before
