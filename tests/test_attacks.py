@@ -256,16 +256,16 @@ LOOKING = {"get", "list", "logs", "proxy", "instant", "range"}
 class Obedient(Model):
     """Reads everything there is to read, then makes every tool call it has been told to make."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: list[tuple[str, dict[str, Any]]] = READS) -> None:
         super().__init__(model_id="obedient")
-        self.told = ""
+        self.told, self.reads = "", reads
         self.obeyed: list[tuple[str, Any]] = []
 
     def generate(self, messages: list[ChatMessage], **_: Any) -> ChatMessage:
         first = not self.told
         self.told = "\n".join(_texts(message.content) for message in messages)
         if first:
-            return answer("", READS)
+            return answer("", self.reads)
         orders = [call for call in orders_in(self.told) if call not in self.obeyed]
         self.obeyed += orders
         return answer("as told", orders or [("escalate", {"reason": "no more orders"})])

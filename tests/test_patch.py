@@ -161,7 +161,8 @@ class Patching:
         patch = Patch(plan, world, "run1", model="scripted", shown=masks.text)
         patch.patches = self.patches
         shipped_tools = load_folder(shipped("tools")) if self.turns or self.model else ()
-        specs = [spec for spec in shipped_tools if spec.family in ("git", "pull_request")]
+        families = ("git", "pull_request", "manifests")
+        specs = [spec for spec in shipped_tools if spec.family in families]
         tools = Toolset(specs, lambda _: ToolContext(world, patch=patch), evidence, masks)
         server = ServerApplier(self.tmp_path, clock, lambda url: True)
         kinds = appliers(world, server, CommandApplier(FakeProcesses()))
