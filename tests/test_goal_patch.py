@@ -27,7 +27,7 @@ from smoldebug.playbook.patches import (
 )
 from smoldebug.records import CheckResult, CheckRun, ObjectRef, Outcome
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
-from smoldebug.sources.fakes import FakeCluster, fake_world
+from smoldebug.sources.fakes import FakeClock, FakeCluster, fake_world
 from smoldebug.sources.repository import PullRequestText
 
 MET, NOT_MET, INCONCLUSIVE = Outcome.MET, Outcome.NOT_MET, Outcome.INCONCLUSIVE
@@ -644,3 +644,19 @@ def test_subjects_of_what_is_missing():
         cluster=FakeCluster([auth, lone]),
     )
     assert results(goal)[1].subject == str(ObjectRef("Deployment", "staging", "lone"))
+
+
+def test_what_is_pending_is_looked_for_soon_and_then_less_often():
+    clock, hub = FakeClock(), FakeForge(FakeRepository({}, branch="b"), [RUNNING])
+    hub.repository.push(hub.repository.commit(hub.repository.base_commit(), {"a": b"b"}, "x"), "")
+    hub.open(PullRequestText("main", "b", "t", "b"))
+    goal = models.Goal(all=[Check(pull_request=PullRequestCheck())], every=5)
+    book = models.Playbook(apiVersion="smoldebug.dev/v1", name="t", goal=goal)
+    plan = models.RunPlan(playbook=book, inputs={}, source="t.yaml", folder=".")
+    measured = Goal(plan, fake_world(repository=hub.repository, forge=hub, clock=clock), clock)
+    waits = []
+    for _ in range(6):
+        measured.check()
+        waits.append(measured.due_in())
+        clock.sleep(waits[-1])
+    assert waits == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]

@@ -30,6 +30,7 @@ from smoldebug.untrusted import one_line
 
 T = TypeVar("T")
 WORKERS = 8  # checks measured at the same time
+SOON = 0.5  # seconds until something pending is looked for again; then twice as many each time
 SAYS_LIMIT = 300  # characters of what a check says; much of it comes from the world
 ANY_OF = "any of: "  # before labels, so that a red line in a goal that is met explains itself
 KINDS: dict[str, Callable[[Any, Setting], Check]] = {
@@ -99,7 +100,7 @@ class Goal:
         self._root = self._build(goal)
         self._checks = _distinct(self._checks)
         self._window = Window(goal.consecutive, float(goal.for_), float(goal.every))
-        self._samples = 0
+        self._samples = self._waited_for = 0
         self.every = float(goal.every)
         self.within = float(goal.within) if goal.within else None
         self.unreachable = False  # nothing at all could be reached by the latest sample
@@ -131,6 +132,8 @@ class Goal:
         measured = _side_by_side(lambda check: _measure(check, sample), self._checks)
         results = tuple(result for result, _ in measured)
         self.unreachable = all(error is not None for _, error in measured)
+        pending = any(result.pending for result in results)
+        self._waited_for = self._waited_for + 1 if pending else 0
         outcome = self._root.outcome(results)
         progress = self._window.feed(outcome, began, self._clock.monotonic() - began)
         return Verdict(
@@ -144,8 +147,10 @@ class Goal:
         )
 
     def due_in(self) -> float:
-        """Seconds until the next sample counts towards the window; 0 when one is due."""
-        return self._window.due_in(self._clock.monotonic())
+        """Seconds until the next sample counts towards the window; 0 when one is due. What is
+        pending is looked for sooner at first: a quick check is not waited for as for a slow one."""
+        due = self._window.due_in(self._clock.monotonic())
+        return min(due, SOON * 2 ** (self._waited_for - 1)) if self._waited_for else due
 
     def restart_window(self) -> None:
         """What was met so far no longer counts, e.g. because a change was made."""
