@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from smoldebug.edits.documents import MAX_BYTES, find, selected
 from smoldebug.edits.draft import draft, judged
-from smoldebug.edits.globs import matches
 from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.errors import ToolError
 from smoldebug.playbook.patches import (
@@ -23,6 +22,7 @@ from smoldebug.playbook.patches import (
 )
 from smoldebug.records import Edited
 from smoldebug.sources.fakes import MemoryTree
+from smoldebug.sources.globs import matches
 from smoldebug.sources.repository import TreeEntry
 
 STAGING = Select(kind="Deployment", namespace="staging")

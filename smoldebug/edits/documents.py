@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from smoldebug.edits import text
-from smoldebug.edits.globs import matches
 from smoldebug.edits.operations import Document
 from smoldebug.edits.rendered import Rendered
 from smoldebug.errors import ChangeRefused
 from smoldebug.playbook.patches import Select
 from smoldebug.records import Json, ObjectRef
+from smoldebug.sources.globs import matches
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.repository import Tree, TreeEntry
 from smoldebug.sources.selectors import holds

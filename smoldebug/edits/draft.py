@@ -16,7 +16,6 @@ from smoldebug.edits.documents import (
     selected,
 )
 from smoldebug.edits.fields import Wanted, operations
-from smoldebug.edits.globs import matches
 from smoldebug.edits.operations import Operation, Placed
 from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendered, Rendering
@@ -25,6 +24,7 @@ from smoldebug.errors import ChangeRefused, UsageError
 from smoldebug.playbook.patches import Edit, ManifestsCheck, Select
 from smoldebug.playbook.patchrules import actions_of
 from smoldebug.records import Edited
+from smoldebug.sources.globs import matches
 from smoldebug.sources.repository import Tree
 
 _Key = tuple[str, int, str, str]  # of an object: its document, and the way it comes about

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from smoldebug.edits.globs import matches
 from smoldebug.playbook.models import Limits, Tools
 from smoldebug.records import Change, ChangeKind, FileChange, Surroundings
+from smoldebug.sources.globs import matches
 from smoldebug.untrusted import one_line
 
 
