@@ -235,8 +235,8 @@ class Patch:
         if self._done and self.workspace.start == self.workspace.repository.base_commit():
             return new
         rows = draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
-        known = {(row.ref, row.path, row.via) for row in rows}
-        return (*rows, *(row for row in new if (row.ref, row.path, row.via) not in known))
+        known = {_place(row) for row in rows}
+        return (*rows, *(row for row in new if _place(row) not in known))
 
     def _committed(self) -> str:
         facts = self._told(self._done.edited if self._done else ())
@@ -349,7 +349,7 @@ class Patch:
         if outcome.state in (*CHANGED, "pending") or not pushed:
             return outcome
         stays = f"Branch {self._git.branch} is pushed and stays; the same command goes on from it."
-        return replace(outcome, text=f"{outcome.text} {stays}")
+        return replace(outcome, text=f"{outcome.text.rstrip('.')}. {stays}")
 
     def _event(self, done: Draft, commit: str, seconds: float) -> Drafted:
         repository = self.workspace.repository
@@ -375,6 +375,12 @@ def _incomplete(refused: Sequence[Edited]) -> Outcome:
 def _name(each: Rendered | Edited) -> str:
     """Of an object, and of the way it comes about."""
     return f"{each.ref} {each.via}".strip()
+
+
+def _place(row: Edited) -> tuple[ObjectRef, str]:
+    """Which object a row is about. One that is built of layers is found in another file where the
+    edit is in it already: below what was edited."""
+    return row.ref, row.via or row.path
 
 
 def _open(forge: Forge, branch: str) -> PullRequest | None:

@@ -173,7 +173,8 @@ class Patching:
         model = self.model or ScriptedModel(self.turns)
         if not (self.turns or self.model):
             model.model_id = "expert"  # there is nobody else
-        agent = Agent([model], tools, notebook, self.executor, Signals(), clock)
+        self.signals = Signals()
+        agent = Agent([model], tools, notebook, self.executor, self.signals, clock)
         agent.usage = Usage(max_turns=3)
         journal = Journal(self.tmp_path / f"{len(list(self.tmp_path.iterdir()))}.jsonl")
         crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "run1", patch)
@@ -436,6 +437,21 @@ def test_a_pull_request_that_cannot_be_opened_leaves_the_branch_and_a_rerun_goes
     assert ended.status is ExitStatus.MET
     assert [card.change.kind for card in patching.cards] == ["pull-request"]
     assert (patching.repository.tip(), patching.request.head) == (tip, tip)
+
+
+def test_an_object_of_an_overlay_is_told_once_however_often_it_is_looked_at(tmp_path):
+    layers = {
+        "deploy/base/kustomization.yaml": b"resources: [web.yaml]\n",
+        "deploy/base/web.yaml": deployment("web"),
+        "deploy/prod/kustomization.yaml": b"namespace: prod\nresources: [../base]\n",
+        "deploy/staging/kustomization.yaml": b"namespace: staging\nresources: [../base]\n",
+    }
+    patching = Patching(tmp_path, files=layers, forge=Refusing)
+    assert "open pull requests. Branch smoldebug/flag is pushed" in patching.play().reason
+    patching.hub = FakeForge(patching.repository, [PASSED])
+    patching.play()
+    assert patching.request.body.count("Deployment/staging/web") == 1
+    assert "already so" not in patching.request.body
 
 
 def test_a_branch_that_somebody_else_moved_is_left_alone(tmp_path):
