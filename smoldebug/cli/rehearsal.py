@@ -17,7 +17,7 @@ from smoldebug.redact import Redactor
 from smoldebug.sources.open import open_world
 from smoldebug.sources.repository import Repository
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import inert
+from smoldebug.untrusted import inert, one_line, plain
 
 
 def rehearse(plan: RunPlan, options: Options) -> ExitStatus:
@@ -35,11 +35,12 @@ def rehearse(plan: RunPlan, options: Options) -> ExitStatus:
             text = _diff(repository, start, done.files)
         finally:
             world.close()
-    typer.echo(inert(masks.text(text)), nl=False)
-    for row in by_need(done.edited):
-        typer.echo(inert(f"{place(row)}  {row.ref}  {outcome(row)}"), err=True)
-    for problem in (*done.problems, *done.warnings):
-        typer.echo(inert(problem), err=True)
+    for data in done.files.values():  # a diff may show a secret without its name
+        masks.text(data.decode(errors="replace"))
+    typer.echo(inert(masks.text(plain(text))), nl=False)
+    rows = (f"{place(row)}  {row.ref}  {outcome(row)}" for row in by_need(done.edited))
+    for line in (*rows, *done.problems, *done.warnings):
+        typer.echo(inert(masks.text(one_line(line, 500))), err=True)
     typer.echo(f"{counted(done.edited)}; nothing was pushed", err=True)
     refused = any(row.state == "refused" for row in done.edited)
     return ExitStatus.NOT_MET if refused else ExitStatus.MET
