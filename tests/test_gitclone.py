@@ -525,7 +525,7 @@ def test_missing_and_wrong_credentials(local, opened, host):
     host.token = TOKEN
     with pytest.raises(AccessDenied, match=r"no valid credentials for http://127[^ ]*$") as failed:
         opened(local)
-    assert "pass a token" in failed.value.hint
+    assert "GITHUB_TOKEN" in failed.value.hint
     wrong = "ghp_wrongwrongwrongwrongwrongwrongwrongwro"
     with pytest.raises(AccessDenied) as failed:
         opened(local, token=wrong)

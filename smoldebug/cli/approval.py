@@ -22,7 +22,7 @@ SHORT = 8  # lines of a diff that push the head of its card off no screen
 KEYS = "[y] apply  [n] no, say why  [e] evidence  [d] full diff  [s] suggest only  [?]"
 HELP = """\
 y  apply exactly the change shown above; what undoes it is recorded first
-n  do not apply it; your reason is told to the model
+n  do not apply it; your reason is recorded, and told to a model if there is one
 e  show the evidence it rests on
 d  show the whole diff: of the object, or of every file with the pull request's text
 s  (or p) suggest only: refuse this change and every later one of this run
@@ -125,7 +125,7 @@ class _Asker:
             case "y" | "yes":
                 return _decided(Answer.YES)
             case "n" | "no":
-                self._say("why not? (told to the model) > ")
+                self._say("why not? (recorded; a model is told) > ")
                 why = self._read(until - self._clock.monotonic(), lambda left: None) or ""
                 return _decided(Answer.NO, why.strip())
             case "a" if (reach := _reach(card)) is not None:

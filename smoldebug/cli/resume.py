@@ -117,7 +117,7 @@ def goes_on(past: "Past") -> None:
     if past.ended is not None and past.ended.status not in again:
         raise UsageError(
             f"run {past.run} has ended: {past.ended.reason}",
-            hint="`smoldebug undo` takes back what it changed; a new triage looks again",
+            hint="`smoldebug undo` takes back what it changed; a new run looks again",
         )
 
 
