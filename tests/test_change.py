@@ -413,11 +413,18 @@ def test_time_spent_waiting_for_an_answer_is_known():
         replace(scale(), kind=ChangeKind.PATCH_OBJECT),
         annotate(),
         replace(scale(), manifest={"spec": {}}),
+        replace(scale(), then=scale(2, 3)),
     ],
 )
 def test_every_byte_that_would_be_sent_is_in_the_digest(other: Change):
     assert digest(other) != digest(scale())
     assert digest(replace(scale(), why="other", evidence=("E1",))) == digest(scale())
+
+
+def test_so_is_every_byte_of_what_follows():
+    first = replace(scale(), then=scale(2, 3))
+    for then in (scale(2, 4), scale(2, 3, uid="u2"), replace(scale(2, 3), then=scale(3, 4))):
+        assert digest(replace(first, then=then)) != digest(first)
 
 
 def test_a_yes_is_for_one_cluster_whatever_its_context_is_called():

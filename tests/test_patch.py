@@ -37,6 +37,7 @@ from smoldebug.past import Past, past
 from smoldebug.patch import Patch
 from smoldebug.playbook.load import load
 from smoldebug.playbook.models import RunPlan
+from smoldebug.playbook.policy import Policy
 from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usage, Who
 from smoldebug.redact import Redactor
 from smoldebug.run import Crew, run
@@ -114,6 +115,7 @@ class Patching:
     wants: str = ""  # another check of the goal, in YAML
     glass: str = ""
     patches: str = ""
+    policies: tuple[Policy, ...] = ()
     forge: Any = FakeForge
     turns: list[dict[str, Any]] = field(default_factory=list)
     model: Any = None  # in place of one that has turns
@@ -167,7 +169,7 @@ class Patching:
         server = ServerApplier(self.tmp_path, clock, lambda url: True)
         kinds = appliers(world, server, CommandApplier(FakeProcesses()))
         self.cards: list[Card] = []
-        guard = Guard(plan.playbook)
+        guard = Guard(plan.playbook, self.policies)
         self.executor = Executor(guard, kinds, self.asked, clock, Place("run1"), masks.text)
         self.executor.break_glass = self.glass
         model = self.model or ScriptedModel(self.turns)

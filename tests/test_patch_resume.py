@@ -4,20 +4,27 @@ from dataclasses import replace
 
 import pytest
 
-from smoldebug.errors import UnreachableError
+from smoldebug.errors import AccessDenied, ChangeRefused, UnreachableError
 from smoldebug.events import (
     ChangeDecided,
     ChangeIntended,
     ChangeProposed,
     ChangeSettled,
+    Drafted,
+    Note,
     RunEnded,
     Stamped,
 )
-from smoldebug.records import Decision
+from smoldebug.playbook.policy import Policy, PolicyFile, Selection
+from smoldebug.records import Answer, ChangeKind, Decision
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
 from smoldebug.status import ExitStatus
 from tests.crews import yes
-from tests.test_patch import FAILED, PASSED, Patching, deployment, nobody, shop
+from tests.test_patch import FAILED, PASSED, PENDING, Patching, deployment, nobody, shop
+
+
+def no(card) -> Decision:
+    return Decision(Answer.NO, "operator", "not today")
 
 
 def killed(patching: Patching, at: int) -> Stamped | None:
@@ -259,7 +266,108 @@ def test_break_glass_lifts_a_limit_for_the_two_and_both_say_so(tmp_path):
     assert patching.executor.break_glass == ""
 
 
+def test_what_is_lifted_for_either_stands_on_the_card(tmp_path):
+    limits = "limits: {files: 1, rate: {changes: 0, per: 1h}}"
+    patching = Patching(tmp_path, limits=limits, glass="INC-7")
+    assert patching.play().status is ExitStatus.MET
+    (card,) = patching.cards
+    assert "limits.rate" in card.warnings[0]
+    assert "limits.files is 1" in card.warnings[0]
+    assert "limits.files" in patching.of(ChangeDecided)[0].decision.lifted
+
+
 # --- what breaks ----------------------------------------------------------------------------------
+
+
+def test_a_pull_request_that_a_policy_denies_keeps_the_branch_from_being_pushed(tmp_path):
+    deny = Selection(changes=[ChangeKind.PULL_REQUEST])
+    file = PolicyFile(apiVersion="smoldebug.dev/v1", kind="Policy", deny=deny)
+    patching = Patching(tmp_path, policies=(Policy(file=file, source="org.yaml"),))
+    ended = patching.play()
+    assert (ended.status, "denies: pull-request" in ended.reason) == (ExitStatus.NOT_MET, True)
+    assert (patching.repository.tip(), patching.cards) == ("", [])
+
+
+@pytest.mark.parametrize("error", [ChangeRefused, UnreachableError])
+def test_where_the_push_fails_no_pull_request_is_asked_for(tmp_path, error):
+    patching = Patching(tmp_path)
+    push = patching.repository.push
+
+    def fail(commit, expected, *, dry_run=False):
+        if not dry_run:
+            raise error("no")
+        push(commit, expected, dry_run=dry_run)
+
+    patching.repository.push = fail  # type: ignore[method-assign]
+    assert patching.play().status is not ExitStatus.MET
+    assert [event.card.change.kind for event in patching.of(ChangeProposed)] == ["git-commit"]
+    assert patching.hub.pulls == {}
+
+
+def test_what_cannot_be_edited_leaves_nothing_behind(tmp_path):
+    aliased = deployment("auth").replace(
+        b"image:", b"env: &env []\n          x: *env\n          image:"
+    )
+    patching = Patching(tmp_path, {**shop(), "deploy/auth.yaml": aliased})
+    patching.play()
+    assert len(patching.repository.commits) == 1
+    assert [event.commit for event in patching.of(Drafted)] == [""]
+
+
+def test_what_was_not_pushed_needs_nobody_to_open_anything(tmp_path):
+    patching = Patching(tmp_path, forge=None, approver=no)
+    assert patching.play().status is ExitStatus.NOT_MET
+    assert not any("by hand" in event.text for event in patching.of(Note))
+
+
+def test_a_run_that_opened_nothing_comments_on_nothing(tmp_path):
+    class Refusing(FakeForge):
+        def open(self, text):
+            raise AccessDenied("the token may not open pull requests", "pull_requests: write")
+
+    patching = Patching(tmp_path, forge=Refusing, runs=[FAILED])
+    assert patching.play().status is ExitStatus.NOT_MET
+    assert patching.hub.comments == {}
+
+
+def test_checks_that_are_late_are_no_failure_to_tell(tmp_path):
+    patching = Patching(tmp_path, runs=[PENDING])
+    assert patching.play().status is not ExitStatus.MET
+    assert patching.hub.comments == {}
+
+
+def test_a_stop_while_checks_run_keeps_the_pull_request_and_a_resume_waits_on(tmp_path):
+    class Slow(FakeForge):
+        def checks(self, commit):
+            patching.signals.stop.set()
+            return (PENDING,)
+
+    patching = Patching(tmp_path, forge=Slow, on_failure="undo")
+    assert patching.play().status is ExitStatus.INTERRUPTED
+    assert patching.request.state == "open"
+    patching.hub.__class__, patching.hub.runs = FakeForge, [PASSED]
+    assert patching.resume().status is ExitStatus.MET
+    assert (patching.cards, list(patching.hub.pulls)) == ([], [1])
+
+
+def test_a_pull_request_that_was_declined_stays_so(tmp_path):
+    patching = Patching(tmp_path)
+
+    def first_only(card) -> Decision:
+        if card.change.kind == "git-commit":
+            patching.executor._guard.warnings = (  # type: ignore[method-assign]
+                lambda change, around, verdict: ("somebody froze the repository",)
+            )
+            return yes(card)
+        return no(card)
+
+    patching.approver = first_only
+    for stamped in patching.events():
+        if isinstance(stamped.event, ChangeDecided) and stamped.event.card == "C2":
+            break
+    patching.approver = nobody
+    assert patching.resume().status is ExitStatus.NEEDS_APPROVAL
+    assert patching.hub.pulls == {}
 
 
 def test_a_forge_that_is_away_ends_the_run_before_anything_is_pushed(tmp_path):
