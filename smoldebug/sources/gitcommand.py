@@ -163,7 +163,7 @@ _CAUSES: tuple[tuple[str, type[SmoldebugError], str, str], ...] = (
         _LOGIN,
         AccessDenied,
         "no valid credentials for {where}",
-        "set the forge's token (GITHUB_TOKEN, GITLAB_TOKEN, ...), a credential helper or an ssh agent",
+        "set the forge's token (GITHUB_TOKEN, ...), or use a credential helper or an ssh agent",
     ),
     (
         "Host key verification failed",
