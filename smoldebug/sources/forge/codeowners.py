@@ -30,7 +30,9 @@ _TEMPLATES = (
 )
 _TEMPLATE_BYTES = 64 << 10
 _SECTION = re.compile(r"\^?\[(?P<name>[^\]]*)\](?:\[\d+\])?(?P<owners>\s.*)?")
-_OWNER = re.compile(r"@([A-Za-z0-9_][\w.-]{0,99}(?:/(?!\.\.?(?:/|$))[\w.-]{1,100}){0,20})", re.ASCII)
+_OWNER = re.compile(
+    r"@([A-Za-z0-9_][\w.-]{0,99}(?:/(?!\.\.?(?:/|$))[\w.-]{1,100}){0,20})", re.ASCII
+)
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
 
 _Rule = tuple[tuple[str, ...], tuple[str, ...]]  # globs, owners
