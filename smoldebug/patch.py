@@ -89,7 +89,7 @@ class Patch:
             diff = self.workspace.repository.diff(self.workspace.start, commit)
             summary = yield from agent.words(summary_prompt(self.plan, diff))
             change = self._push(commit, self._why(), done.warnings)
-            if self.world.forge and self.plan.playbook.tools.pull_request:
+            if self.world.forge:
                 change = replace(change, then=self._request("", summary))
             outcome = yield from executor.execute(change)
         elif self._unrequested():
@@ -164,9 +164,7 @@ class Patch:
             raise ToolError("nothing is drafted: patch_k8s_manifest drafts an edit")
         change = self._push(self._committed(), why)
         was, now = (self._in_fields_of_model(tree) for tree in (workspace.before, workspace.tree))
-        moved = [pointer for pointer in {**was, **now} if was.get(pointer) != now.get(pointer)]
-        before, after = ({p: side[p] for p in moved if p in side} for side in (was, now))
-        return replace(change, before={**change.before, **before}, after={**change.after, **after})
+        return replace(change, before={**change.before, **was}, after={**change.after, **now})
 
     def requested(self, title: str, summary: str) -> Change:
         if not self.workspace.repository.tip():
@@ -316,14 +314,10 @@ class Patch:
     def _unrequested(self) -> bool:
         """Whether an earlier run pushed the branch and got no further. Where its commits were
         squashed into the base, they are in it under other names: then there is nothing to ask."""
-        repository, forge = self.workspace.repository, self.world.forge
-        if self.patches or forge is None or self.plan.playbook.tools.pull_request is None:
+        forge, brought = self.world.forge, any(row.state in EDITED for row in self._brought)
+        if self.patches or forge is None or not brought:
             return False
-        tip = repository.tip()
-        if not tip or repository.within(tip, repository.base_commit()):
-            return False
-        brought = any(row.state in EDITED for row in self._brought)
-        return brought and _open(forge, repository.branch) is None
+        return _open(forge, self._git.branch) is None
 
     def _as_files(self, commit: str) -> Generator[AnyEvent, None, Outcome]:
         """Nothing is pushed: whoever gets the files does that."""
@@ -346,7 +340,7 @@ class Patch:
     def _where_it_stands(self, outcome: Outcome, executor: Executor) -> Outcome:
         """Of a pull request that could not be opened after its branch was pushed."""
         pushed = any(each.kind is ChangeKind.GIT_COMMIT for each in executor.changes)
-        if outcome.state in (*CHANGED, "pending") or not pushed:
+        if outcome.state in CHANGED or not pushed:
             return outcome
         stays = f"Branch {self._git.branch} is pushed and stays; the same command goes on from it."
         return replace(outcome, text=f"{outcome.text.rstrip('.')}. {stays}")

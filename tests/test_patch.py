@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from smoldebug.agent import Agent, Signals
 from smoldebug.appliers import CommandApplier, ServerApplier, appliers
@@ -116,6 +117,8 @@ class Patching:
     glass: str = ""
     patches: str = ""
     policies: tuple[Policy, ...] = ()
+    git: dict[str, Any] = field(default_factory=dict)  # of the playbook's tools
+    pull_request: dict[str, Any] = field(default_factory=dict)
     forge: Any = FakeForge
     turns: list[dict[str, Any]] = field(default_factory=list)
     model: Any = None  # in place of one that has turns
@@ -131,7 +134,14 @@ class Patching:
         text = text.replace("WANTS", f"    - {self.wants}\n" if self.wants else "")
         path = self.tmp_path / "add-flag.yaml"
         path.write_text(text.replace("LIMITS", self.limits), encoding="utf-8")
-        return load(str(path), {})
+        plan = load(str(path), {})
+        tools = plan.playbook.tools
+        assert tools.git is not None
+        assert tools.pull_request is not None
+        git, request = structs.replace(tools.git, **self.git), tools.pull_request
+        request = structs.replace(request, **self.pull_request)
+        tools = structs.replace(tools, git=git, pull_request=request)
+        return structs.replace(plan, playbook=structs.replace(plan.playbook, tools=tools))
 
     def play(self) -> RunEnded:
         """A run of its own each time, on the same repository and forge."""
@@ -322,6 +332,48 @@ def test_a_repository_without_a_remote_gets_patch_files(tmp_path, monkeypatch):
     patching.play()
     assert list((tmp_path / "smoldebug-run1").iterdir())
     assert (patching.repository.tip(), patching.cards) == ("", [])
+
+
+def test_what_the_playbook_says_of_commits_and_the_pull_request_is_so(tmp_path):
+    patching = Patching(tmp_path)
+    patching.git = {"commit_per": "file", "message": "Flag on"}
+    patching.pull_request = {"draft": False, "title": "All get the flag", "assignees": ["anna"]}
+    messages, commit = [], patching.repository.commit
+
+    def kept(parent, files, message):
+        messages.append((sorted(files), message))
+        return commit(parent, files, message)
+
+    patching.repository.commit = kept  # type: ignore[method-assign]
+    assert patching.play().status is ExitStatus.MET
+    assert [paths for paths, _ in messages] == [["deploy/auth.yaml"], ["deploy/web.yaml"]]
+    assert all(message.startswith("Flag on\n") for _, message in messages)
+    request = patching.cards[0].change.then
+    assert (patching.request.title, patching.request.draft) == ("All get the flag", False)
+    assert request.after["/assignees"] == ["anna"]
+    patching.git = {"commit_per": "file", "branch": "smoldebug/flag"}
+    patching.files, messages[:] = shop(), []
+    patching.__post_init__()
+    patching.repository.commit, commit = kept, patching.repository.commit
+    patching.play()
+    assert ["auth" in message for _, message in messages] == [True, False]  # each says its own
+
+
+def test_a_protected_branch_is_refused_before_anybody_is_asked(tmp_path):
+    patching = Patching(tmp_path)
+    patching.hub.guarded.add("smoldebug/flag")
+    assert "the branch is protected: smoldebug/flag" in patching.play().reason
+    assert (patching.repository.tip(), patching.cards) == ("", [])
+
+
+def test_patch_files_of_a_branch_that_is_there_already_have_nothing_in_them(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    patching.hub.pulls.clear()
+    patching.patches = str(tmp_path / "out")
+    patching.play()
+    assert not (tmp_path / "out").exists()
+    assert any(event.verdict.results[0].outcome == "met" for event in patching.of(GoalChecked))
 
 
 # --- what stops it --------------------------------------------------------------------------------

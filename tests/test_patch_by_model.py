@@ -154,6 +154,15 @@ def test_what_it_set_and_set_back_needs_no_origin(tmp_path):
     assert patching.play().status is ExitStatus.MET
 
 
+def test_a_run_that_writes_patch_files_asks_for_no_review_of_a_branch_that_is_there(tmp_path):
+    patching = by_model(tmp_path, [ASK], patches=str(tmp_path / "out"))
+    repository = patching.repository
+    repository.push(repository.commit(repository.start(), {"deploy/x.yaml": b"a: 1\n"}, "x"), "")
+    patching.play()
+    assert "no pull request can be opened here" in answers(patching)[0]
+    assert patching.hub.pulls == {}
+
+
 def test_a_number_of_its_own_needs_an_origin(tmp_path):
     files = {
         name: data.replace(b"spec:\n  template", b"spec:\n  replicas: 2\n  template")
@@ -179,26 +188,20 @@ def test_a_pull_request_before_the_branch_is_there_says_what_comes_first(tmp_pat
 
 
 def test_whoever_owns_a_file_that_it_edited_is_asked_and_nobody_else(tmp_path):
-    owned = {
-        **shop(),
-        "CODEOWNERS": b"/deploy/auth.yaml @anna\n/deploy/web.yaml @bert\n/README.md @carl\n",
-    }
-    patching = by_model(tmp_path, [TO_WEB, PUSH, ASK], files=owned)
-    plan = patching.plan
-
-    def with_owners():
-        from msgspec.structs import replace
-
-        found = plan()
-        tools = found.playbook.tools
-        asked = replace(tools.pull_request, reviewers_from="CODEOWNERS")
-        book = replace(found.playbook, tools=replace(tools, pull_request=asked))
-        return replace(found, playbook=book)
-
-    patching.plan = with_owners
+    owners = {"auth": "anna", "web": "bert", "cart": "carl", "prod": "dora"}
+    text = "".join(f"/deploy/{name}.yaml @{owner}\n" for name, owner in owners.items())
+    prod = deployment("prod").replace(b"staging", b"prod")
+    owned = {**shop(), "deploy/prod.yaml": prod, "CODEOWNERS": text.encode()}
+    to_web = edit(name="prod", field=IMAGE, value="shop/web:1")
+    patching = by_model(tmp_path, [TO_WEB, to_web, PUSH, ASK], files=owned)
+    patching.pull_request = {"reviewers_from": "CODEOWNERS"}
     patching.play()
     asked = [card.change.after["/reviewers"] for card in patching.cards[2:]]
-    assert asked == [["anna", "bert"]]
+    assert asked == [["anna", "dora", "bert"]]
+    del patching.hub.pulls[1]  # and where only an earlier run edited anything
+    patching.turns = [SUMMARY]
+    patching.play()
+    assert patching.cards[0].change.after["/reviewers"] == ["anna", "bert"]
 
 
 def test_harm_takes_back_all_that_one_step_did(tmp_path):

@@ -93,22 +93,10 @@ def test_it_covers_no_other_text(tmp_path):
     for stamped in patching.events():
         if isinstance(stamped.event, ChangeSettled):
             break
-    patching.limits, patching.approver = "# another revision", nobody
-    patching.repository.name = "shop/other"  # stands in no text
-    patching.hub.host = "git.example"
-    plan = patching.plan
-    patching.plan = lambda: _with_label(plan())  # type: ignore[method-assign]
+    patching.pull_request, patching.approver = {"labels": ["other"]}, nobody
     assert patching.resume().status is ExitStatus.NEEDS_APPROVAL
     assert [card.change.kind for card in patching.cards] == ["pull-request"]
     assert patching.hub.pulls == {}
-
-
-def _with_label(plan):
-    from msgspec.structs import replace as with_
-
-    tools = plan.playbook.tools
-    tools = with_(tools, pull_request=with_(tools.pull_request, labels=["other"]))
-    return with_(plan, playbook=with_(plan.playbook, tools=tools))
 
 
 def test_a_pull_request_that_was_closed_since_is_not_opened_again_on_an_old_yes(tmp_path):
@@ -219,6 +207,18 @@ def test_of_a_branch_that_was_merged_only_what_is_new_is_shown(tmp_path):
     assert "README" not in card.diff
     assert repository.within(repository.base_commit(), repository.tip())
     assert sorted(patching.hub.pulls) == [1, 2]
+
+
+def test_what_people_wrote_into_a_pull_request_stays(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    body = f"Please look at auth first.\n\n{patching.request.body}"
+    patching.hub.pulls[1] = replace(patching.request, body=body)
+    repository, more = patching.repository, {"deploy/cart.yaml": deployment("cart")}
+    repository.remote["smoldebug/flag"] = repository.commit(repository.tip(), more, "theirs")
+    assert patching.play().status is ExitStatus.MET
+    assert patching.request.body.startswith("Please look at auth first.\n")
+    assert "Deployment/staging/cart" in patching.request.body
 
 
 def test_undo_of_an_update_brings_the_old_text_back(tmp_path):
