@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -82,6 +83,8 @@ def assemble(
         return _crew(plan, options, approver, signals, world, past, run)
     except BaseException:
         world.close()
+        if past is None:  # of a run that never began nobody would find the clone again
+            shutil.rmtree(runs_folder() / run, ignore_errors=True)
         raise
 
 
