@@ -6,7 +6,7 @@ import pytest
 
 from smoldebug.cli import program
 from tests.clusters import web_server
-from tests.test_patch import PLAYBOOK
+from tests.test_patch import Patching
 
 REAL, PRACTICE = "ghp_0123456789abcdefghij0123456789abcdefgh", "ghp_practice_0123456789"
 IMPOSTOR = {"/api/v3/meta": (200, {"Content-Type": "application/json"}, b"{}")}
@@ -48,13 +48,9 @@ def test_a_run_that_never_began_leaves_no_clone(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("GITHUB_TOKEN", PRACTICE)
-    words = {"IF_DIFFERENT": "skip", "APPROVAL": "ask", "ON_FAILURE": "report", "LIMITS": ""}
-    text = PLAYBOOK
-    for name, word in words.items():
-        text = text.replace(name, word)
-    (home / "flag.yaml").write_text(text, encoding="utf-8")
+    Patching(home).plan()  # writes it
     with web_server(IMPOSTOR) as (url, _):
-        named = ["-p", str(home / "flag.yaml"), "--repo", f"{url}/shop/x.git", "-y"]
+        named = ["-p", str(home / "add-flag.yaml"), "--repo", f"{url}/shop/x.git", "-y"]
         assert program(["patch", *named]) != 0
     assert "/shop/x.git" in capsys.readouterr().err
     assert [path.name for path in (home / "runs").glob("*")] == []
