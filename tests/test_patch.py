@@ -41,6 +41,7 @@ from smoldebug.playbook.models import RunPlan
 from smoldebug.playbook.policy import Policy
 from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usage, Who
 from smoldebug.redact import Redactor
+from smoldebug.report import sections
 from smoldebug.run import Crew, run
 from smoldebug.shipped import shipped
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
@@ -399,6 +400,8 @@ def test_failing_checks_may_be_undone(tmp_path):
 def test_nobody_to_ask_suspends_the_run_before_anything_is_pushed(tmp_path):
     patching = Patching(tmp_path, approver=nobody)
     assert patching.play().status is ExitStatus.NEEDS_APPROVAL
+    told = {section.heading: section.lines for section in sections(patching.seen)}
+    assert "none of it was pushed" in told["COVERAGE"]
     assert (patching.repository.tip(), patching.hub.pulls) == ("", {})
 
 

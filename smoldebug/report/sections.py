@@ -157,6 +157,8 @@ def _coverage(told: Story) -> list[str]:
         return []
     rows = bounded(found := reached(draft.edited))
     lines = [f"{counted(draft.edited)} in {draft.repository}: {draft.base} → {draft.branch}"]
+    if draft.commit and not any(entry.stands for entry in told.changes.values()):
+        lines.append("none of it was pushed")
     lines += [f"{place(row)} · {row.ref} · {outcome(row)}" for row in rows]
     more = len(found) - len(rows)
     return [*lines, f"… and {more} more"] if more > 0 else lines
