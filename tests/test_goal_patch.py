@@ -254,6 +254,13 @@ def test_edits_that_would_change_nothing_are_made():
     assert (result.outcome, result.says) == (MET, f"1 already so ({commit[:7]})")
 
 
+def test_what_cannot_be_read_may_be_what_is_not_edited():
+    broken = {"deploy/bad.yaml": b"apiVersion: v1\nkind: [\n"}
+    result = edited(repository(deployment("auth", replicas=6), **broken), SIX)
+    assert result.outcome is INCONCLUSIVE
+    assert "deploy/bad.yaml" in result.says
+
+
 def test_edits_of_objects_that_cannot_be_found_are_inconclusive():
     assert edited(repository(deployment("auth", namespace="prod")), SIX).outcome is INCONCLUSIVE
     assert edited(repository(deployment("auth"))).says == "the playbook has no edits"
@@ -588,6 +595,13 @@ def test_it_holds_by_itself_where_there_is_nothing_to_patch():
     repo = repository(deployment("auth", flag="true"))
     result = pulled(repo, None)
     assert (result.outcome, result.says) == (MET, "nothing to do: main conforms already")
+
+
+def test_what_was_pushed_needs_one_whatever_the_base_has():
+    repo = repository(deployment("auth", flag="true"))
+    cart = {"deploy/cart.yaml": file_of(deployment("cart", flag="true"))}
+    repo.push(repo.commit(repo.start(), cart, "more"), "")
+    assert pulled(repo, FakeForge(repo)).says == "no pull request of branch smoldebug/patch"
 
 
 def test_a_patch_of_edits_has_nothing_to_do_where_they_are_made():

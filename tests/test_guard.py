@@ -19,7 +19,7 @@ from smoldebug.guard.leaves import spoken, steps
 from smoldebug.guard.limits import factor
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
-from smoldebug.playbook.patches import GitTool
+from smoldebug.playbook.patches import GitTool, PullRequestTool
 from smoldebug.playbook.policy import Bounds, Policy, PolicyFile, ReplicaBounds, Selection
 from smoldebug.pointers import dotted
 from smoldebug.records import (
@@ -778,6 +778,82 @@ def test_a_push_changes_no_cluster_and_waits_for_no_window(narrowed: dict[str, A
     guard = Guard(GIT, [policy(**narrowed)], context="prod-eu", cluster="u1")
     verdict = guard.judge(PUSH, tally())
     assert (verdict.answer is Answer.YES, says in verdict.reason) == (not says, True)
+
+
+REQUEST = replace(
+    PUSH, kind=ChangeKind.PULL_REQUEST, target=ObjectRef("PullRequest", "", "fix"), after={}
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "tools", "says"),
+    [
+        (PUSH, models.Tools(), "no tools.git block"),
+        (REQUEST, models.Tools(git=GitTool(branch="fix")), "no tools.pull_request block"),
+        (PUSH, models.Tools(git=GitTool(branch="main")), "branch is main, not fix"),
+        (
+            REQUEST,
+            models.Tools(git=GitTool(branch="other"), pull_request=PullRequestTool()),
+            "branch is other, not fix",
+        ),
+    ],
+)
+def test_a_playbook_pushes_one_branch_and_opens_what_it_says(
+    change: Change, tools: models.Tools, says: str
+):
+    book = msgspec.structs.replace(GIT, tools=tools)
+    verdict = Guard(book).judge(change, tally())
+    assert (verdict.answer, says in verdict.reason) == (Answer.NO, True)
+    assert Guard(book).judge(change, tally(break_glass="INC-7")).answer is Answer.NO
+
+
+@pytest.mark.parametrize(
+    ("paths", "path", "says"),
+    [
+        (["deploy/**"], "deploy/a/b.yaml", ""),
+        (["deploy/**"], "deployment.yaml", "outside scope.paths: deployment.yaml"),
+        (["deploy/**"], "x\x1b[31m", "outside scope.paths: x"),
+        ([], "deploy/a.yaml", "names no files that may change"),
+    ],
+)
+def test_a_commit_changes_files_of_the_scope_only(paths: list[str], path: str, says: str):
+    guard = Guard(msgspec.structs.replace(GIT, scope=models.Scope(paths=paths)))
+    verdict = guard.judge(PUSH, tally())
+    around = Surroundings(files=(FileChange("deploy/ok.yaml", 1, 0), FileChange(path, 1, 0)))
+    weighed = guard.weigh(PUSH, around, verdict)
+    assert (weighed.answer is Answer.NO, says in weighed.reason) == (bool(says), True)
+    assert "\x1b" not in weighed.reason
+
+
+@pytest.mark.parametrize(
+    ("file", "allowed"),
+    [
+        (FileChange("deploy/a", added=3, removed=0, containers=1), True),
+        (FileChange("deploy/a", added=4, removed=0, containers=1), False),
+        (FileChange("deploy/a", added=3, removed=3, containers=1), True),  # replaced, not twice
+        (FileChange("deploy/a", added=0, removed=4, containers=1), False),
+        (FileChange("deploy/a", added=6, removed=0, containers=2), True),
+        (FileChange("deploy/a", added=7, removed=0, containers=2), False),
+        (FileChange("deploy/a", added=3, removed=0, containers=0), True),
+        (FileChange("deploy/a", added=99, removed=0, status="added"), True),
+        (FileChange("deploy/a", added=0, removed=99, status="deleted"), False),
+    ],
+)
+def test_lines_are_limited_for_each_container_of_a_file(file: FileChange, allowed: bool):
+    limits = models.Limits(files=80, changed_lines_per_container=3)
+    guard = Guard(msgspec.structs.replace(GIT, limits=limits))
+    verdict = guard.judge(PUSH, tally())
+    weighed = guard.weigh(PUSH, Surroundings(files=(file,)), verdict)
+    assert (weighed.answer is Answer.YES) == allowed
+    assert allowed or "limits.changed_lines_per_container is 3" in weighed.reason
+    unlimited = models.Limits(changed_lines_per_container=0)
+    guard = Guard(msgspec.structs.replace(GIT, limits=unlimited))
+    assert guard.weigh(PUSH, Surroundings(files=(file,)), verdict).answer is Answer.YES
+
+
+def test_what_a_run_did_in_git_is_no_object_that_it_changed():
+    book = playbook(limits=limits(changes=1))
+    assert Guard(book).judge(scale(), tally(PUSH, REQUEST)).answer is Answer.YES
 
 
 def test_a_policy_that_says_nothing_of_files_limits_none():

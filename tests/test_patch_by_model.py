@@ -202,13 +202,3 @@ def test_whoever_owns_a_file_that_it_edited_is_asked_and_nobody_else(tmp_path):
     patching.turns = [SUMMARY]
     patching.play()
     assert patching.cards[0].change.after["/reviewers"] == ["anna", "bert"]
-
-
-def test_harm_takes_back_all_that_one_step_did(tmp_path):
-    flagless = (
-        "manifests: {paths: [deploy/**], select: {kind: Deployment, name: web}, "
-        "every_container_has: {matches: {name: app, env: null}}}"
-    )
-    patching = Patching(tmp_path, wants=flagless, on_failure="undo")
-    patching.play()
-    assert (patching.repository.tip(), patching.request.state) == ("", "closed")

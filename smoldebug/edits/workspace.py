@@ -45,8 +45,7 @@ class Workspace:
         pushed = self.repository.proposed
         if not self._start or pushed != self._pushed:  # also one that was taken back
             self._start, self._pushed = pushed or self.repository.start(), pushed
-            drafted, self.files = self.files, {}
-            self.put(drafted)
+            self.files = {}
         return self._start
 
     @property
