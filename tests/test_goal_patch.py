@@ -11,6 +11,7 @@ from msgspec import structs
 
 from smoldebug.errors import UnreachableError, UsageError
 from smoldebug.goal import Goal
+from smoldebug.goal.covers_cluster import gaps
 from smoldebug.playbook import models
 from smoldebug.playbook.models import Check, RolloutCheck
 from smoldebug.playbook.patches import (
@@ -425,6 +426,33 @@ def test_a_manifest_that_the_patch_adds_covers_its_object():
     repo, lone = repository(deployment("auth")), deployment("lone")
     repo.push(repo.commit(repo.start(), {"deploy/lone.yaml": file_of(lone)}, "m"), "")
     assert covered(repo, deployment("auth"), lone)[:2] == (MET, "2 of 2 live have one")
+
+
+def told(cluster: FakeCluster, **scope: Any) -> tuple[list[str], list[str], list[str]]:
+    """What a pull request says of the cluster."""
+    repo = repository(deployment("auth", image="shop:2"), deployment("gone"))
+    check = CoversClusterCheck(kind="deploy")
+    plan = plan_of(models.Goal(all=[manifests(), Check(covers_cluster=check)]))
+    book = structs.replace(plan.playbook, scope=models.Scope(**scope))
+    return gaps(fake_world(cluster=cluster, repository=repo), book, manifests().manifests)
+
+
+def test_people_are_told_what_is_only_live_what_drifts_and_what_is_not_live():
+    prod = deployment("other", namespace="prod")
+    cluster = FakeCluster([deployment("auth"), deployment("lone"), prod])
+    only_live, drift, unseen = told(cluster, namespaces=["staging"])
+    assert only_live == ["Deployment/staging/lone"]
+    assert [line.split(" ")[0] for line in drift] == ["Deployment/staging/auth"]
+    assert unseen == ["not in the cluster: Deployment/staging/gone"]
+    assert "Deployment/prod/other" in told(cluster)[0]
+
+
+def test_a_cluster_that_cannot_be_seen_is_told_too():
+    class Away(FakeCluster):
+        def list(self, kind: str, namespace: str = "", **more: Any) -> Any:
+            raise UnreachableError("no route")
+
+    assert told(Away([])) == ([], [], ["the cluster: no route"])
 
 
 def autoscaler(target: str) -> dict[str, Any]:

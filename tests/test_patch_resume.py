@@ -235,6 +235,49 @@ def test_undo_of_an_update_brings_the_old_text_back(tmp_path):
     assert (patching.request.body, patching.request.state) == (first.body, "open")
 
 
+def test_undo_leaves_a_pull_request_that_somebody_rewrote(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    patching.hub.pulls[1] = replace(patching.request, body="Mine now.")
+    (settled_, *_) = [each for each in patching.executor.take_back() if type(each) is ChangeSettled]
+    assert settled_.state == "undo blocked"
+    assert "somebody else edited it" in settled_.detail
+    assert (patching.request.body, patching.request.state) == ("Mine now.", "open")
+
+
+def test_a_comment_that_is_taken_back_says_so(tmp_path):
+    patching = Patching(tmp_path, runs=[FAILED])
+    patching.play()
+    ended = [each for each in patching.executor.take_back() if type(each) is ChangeSettled]
+    assert [(each.card, each.state) for each in ended] == [
+        ("C3", "undone"),
+        ("C2", "undone"),
+        ("C1", "undone"),
+    ]
+    (body,) = patching.hub.comments.values()
+    assert body == "Withdrawn: what it was about was taken back."
+
+
+class Windows(FakeForge):
+    """A forge with line ends of its own, that could not add a label."""
+
+    def update(self, number, text):
+        self.notes.append("git.example did not take the label: post-mortem")
+        super().update(number, replace(text, body=text.body.replace("\n", "\r\n").strip()))
+        return self.pulls[number]
+
+
+def test_line_ends_of_a_forge_are_no_difference_and_its_notes_are_told_once(tmp_path):
+    patching = Patching(tmp_path, forge=Windows)
+    patching.hub.notes.append("of another time")
+    assert patching.play().status is ExitStatus.MET
+    said = [each.detail for each in patching.of(ChangeSettled) if each.card == "C2"]
+    (label, opened), url = said[0].split("; "), "https://git.example/shop/manifests/pull/1"
+    assert (label, opened) == (patching.hub.notes[-1], f"opened {url}")
+    ended = [each for each in patching.executor.take_back() if type(each) is ChangeSettled]
+    assert [each.state for each in ended] == ["undone", "undone"]
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 ONCE = "limits: {rate: {changes: 1, per: 1h}}"

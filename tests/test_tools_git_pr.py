@@ -99,6 +99,26 @@ def test_nothing_outside_the_scope_is_drafted(tmp_path):
     assert "scope.paths" in answer.text
 
 
+def test_a_field_is_taken_away_and_not_set_to_nothing(tmp_path):
+    desk = Desk(tmp_path, shop(auth="off"))
+    env = "spec.template.spec.containers[app].env"
+    done = desk.call("patch_k8s_manifest", kind="deploy", name="auth", field=env, remove=True)
+    assert done.ok, done.text
+    assert desk.patch.workspace.files["deploy/auth.yaml"] == deployment("auth")
+
+
+def test_in_a_run_about_no_repository_they_say_so(tmp_path):
+    desk = Desk(tmp_path)
+    context = ToolContext(desk.world)
+    tools = Toolset(
+        [desk.tools.specs["create_git_branch"]],
+        lambda _: context,
+        EvidenceStore(FakeClock()),
+        Redactor(),
+    )
+    assert "it has no tools.git block" in tools.call("create_git_branch", {}).text
+
+
 def test_a_push_is_proposed_with_what_the_model_set(tmp_path):
     desk = Desk(tmp_path)
     assert "nothing is drafted" in desk.call("commit_and_push", why="E1").text
