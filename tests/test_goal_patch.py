@@ -515,10 +515,12 @@ FIELDS = st.sampled_from(
         "limits",
     ]
 )
-ODD = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
-    max_leaves=15,
+ODD: st.SearchStrategy[Any] = st.deferred(
+    lambda: st.one_of(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+        st.lists(ODD, max_size=3),
+        st.dictionaries(FIELDS, ODD, max_size=4),
+    )
 )
 
 
