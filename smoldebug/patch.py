@@ -107,7 +107,7 @@ class Patch:
         if not opened or forge is None:
             return
         try:
-            found = forge.find(self._git.branch)
+            found = _open(forge, self._git.branch)
             checks = forge.checks(found.head) if found else ()
         except SmoldebugError as error:
             yield Note(f"the pull request cannot be commented on: {error}", "warning")

@@ -373,6 +373,41 @@ def test_a_run_that_opened_nothing_comments_on_nothing(tmp_path):
     assert patching.hub.comments == {}
 
 
+def test_an_older_pull_request_is_not_told_what_failed_now(tmp_path):
+    patching = Patching(tmp_path, runs=[FAILED])
+    patching.play()
+    patching.hub.close(1)
+    patching.hub.comments.clear()
+    repository = patching.repository
+    cart = {"deploy/cart.yaml": deployment("cart")}
+    repository.remote["smoldebug/flag"] = repository.commit(repository.tip(), cart, "theirs")
+
+    def refuse(text):
+        raise UnreachableError("cut off")
+
+    patching.hub.open = refuse
+    assert patching.play().status is not ExitStatus.MET
+    assert patching.of(ChangeSettled)[0].state == "verified"  # the push
+    assert patching.hub.comments == {}
+
+
+def test_a_pull_request_that_could_not_be_updated_is_not_commented_on_either(tmp_path):
+    patching = Patching(tmp_path)
+    patching.play()
+    repository = patching.repository
+    cart = {"deploy/cart.yaml": deployment("cart")}
+    repository.remote["smoldebug/flag"] = repository.commit(repository.tip(), cart, "theirs")
+
+    def refuse(number, text):
+        raise AccessDenied("the token may not edit pull requests", "pull_requests: write")
+
+    patching.hub.update, patching.hub.runs = refuse, [FAILED]
+    ended = patching.play()
+    assert ended.status is ExitStatus.NOT_MET
+    assert "is pushed and stays" in ended.reason
+    assert patching.hub.comments == {}
+
+
 def test_checks_that_are_late_are_no_failure_to_tell(tmp_path):
     patching = Patching(tmp_path, runs=[PENDING])
     assert patching.play().status is not ExitStatus.MET

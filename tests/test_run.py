@@ -287,6 +287,28 @@ def test_the_model_is_told_what_its_change_broke_and_what_became_of_it(
     assert f"held before your change and failed after it: {told}." in stage.told(3)
 
 
+def test_all_that_one_turn_did_goes_back_and_nothing_from_before(tmp_path):
+    never = models.ObjectCheck(kind="Deployment", namespace="shop", name="web", matches={})
+    goal = models.Goal(all=[replicas_are(2), models.Check(object=never)])
+    both = {"calls": [*scale_to(3)["calls"], *scale_to(1)["calls"]]}
+    stage = Stage([scale_to(2), LOOK, both, ESCALATE], tmp_path, goal=goal, on_failure="undo")
+    stage.play()
+    assert "failed after it: taken back." in stage.told(4)
+    assert settled(stage) == [
+        ("C1", "verified"),
+        ("C2", "verified"),
+        ("C3", "verified"),
+        ("C3", "undone"),
+        ("C2", "undone"),
+        ("C1", "undone"),  # at the end
+    ]
+    (worse,) = (each for each in stage.seen if "worse than" in getattr(each.event, "text", ""))
+    after = [each.event for each in stage.seen if each.seq > worse.seq]
+    checks = [at for at, event in enumerate(after) if isinstance(event, GoalChecked)]
+    at_once = [event.card for event in after[: checks[0]] if isinstance(event, ChangeSettled)]
+    assert at_once == ["C3", "C2"]
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "replicas"),
     [
@@ -453,6 +475,19 @@ def test_harm_stays_too_where_the_playbook_says_report(tmp_path):
     stage = steady_web(tmp_path, on_failure="report")
     list(resumed(stage, approved(stage, *HARM)))
     assert settled(stage) == [("C1", "verified"), ("C2", "verified")]
+
+
+def test_what_an_earlier_process_did_is_not_to_blame_for_what_breaks_now(tmp_path):
+    stage = steady_web(tmp_path)
+    stage.model._turns[:0] = [LOOK, LOOK, LOOK]
+    past = approved(stage, (AUTH, 1, 2))
+    past.ledger["C1"].state = "verified"
+    stage.cluster.objects[AUTH]["spec"]["replicas"] = 2
+    looks = 0
+    for item in resumed(stage, past):
+        looks += isinstance(item.event, ToolAnswered)
+        stage.cluster.objects[WEB]["spec"]["replicas"] = 1 if looks < 2 else 5
+    assert not any("worse than" in getattr(each.event, "text", "") for each in stage.seen)
 
 
 def test_an_undo_that_was_under_way_is_finished_and_nothing_else_is_begun(tmp_path):

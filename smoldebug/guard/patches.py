@@ -38,7 +38,7 @@ def over(around: Surroundings, limits: Limits) -> Iterator[str]:
     most = limits.changed_lines_per_container
     edited = (each for each in around.files if each.status != "added")  # a new one is all new
     for each in edited if most else ():
-        if most and _lines(each) > most * max(each.containers, 1):
+        if _lines(each) > most * max(each.containers, 1):
             yield (
                 f"{one_line(each.path, 200)} changes {_lines(each)} lines in "
                 f"{max(each.containers, 1)} containers, "
