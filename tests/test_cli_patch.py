@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from smoldebug.cli import program
+from smoldebug.cli.patch import _without_pull_request
 from tests.clusters import web_server
 from tests.test_patch import Patching
 
@@ -54,3 +56,16 @@ def test_a_run_that_never_began_leaves_no_clone(
         assert program(["patch", *named]) != 0
     assert "/shop/x.git" in capsys.readouterr().err
     assert [path.name for path in (home / "runs").glob("*")] == []
+
+
+@pytest.mark.parametrize("part", ["all", "any"])
+def test_patch_files_are_judged_without_a_pull_request(tmp_path: Path, part: str):
+    plan = Patching(tmp_path).plan()
+    checks = plan.playbook.goal.all
+    goal = structs.replace(plan.playbook.goal, **{"all": [], "any": [], part: checks})
+    plan = structs.replace(plan, playbook=structs.replace(plan.playbook, goal=goal))
+    left = _without_pull_request(plan).playbook.goal
+    assert [*left.all, *left.any] == [check for check in checks if check.pull_request is None]
+    only = structs.replace(goal, **{part: [check for check in checks if check.pull_request]})
+    plan = structs.replace(plan, playbook=structs.replace(plan.playbook, goal=only))
+    assert _without_pull_request(plan).playbook.goal == only  # a goal measures something

@@ -477,19 +477,6 @@ def test_harm_stays_too_where_the_playbook_says_report(tmp_path):
     assert settled(stage) == [("C1", "verified"), ("C2", "verified")]
 
 
-def test_what_an_earlier_process_did_is_not_to_blame_for_what_breaks_now(tmp_path):
-    stage = steady_web(tmp_path)
-    stage.model._turns[:0] = [LOOK, LOOK, LOOK]
-    past = approved(stage, (AUTH, 1, 2))
-    past.ledger["C1"].state = "verified"
-    stage.cluster.objects[AUTH]["spec"]["replicas"] = 2
-    looks = 0
-    for item in resumed(stage, past):
-        looks += isinstance(item.event, ToolAnswered)
-        stage.cluster.objects[WEB]["spec"]["replicas"] = 1 if looks < 2 else 5
-    assert not any("worse than" in getattr(each.event, "text", "") for each in stage.seen)
-
-
 def test_an_undo_that_was_under_way_is_finished_and_nothing_else_is_begun(tmp_path):
     """C1 was to be taken back; C2 turns out never to have taken."""
     stage = Stage([LOOK], tmp_path, cluster=FakeCluster([deployment(3)]))
