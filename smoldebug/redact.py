@@ -176,9 +176,8 @@ class Redactor:
 
     def _open(self, text: str) -> str:
         """What is written in the open, unlike base64."""
-        for form, value in self._values.items():
-            if form in text:
-                text = text.replace(form, self.mask(value))
+        known = len(self._values)
+        text = self._known(text)
         if "Secret" in text and _SECRET_KIND.search(text):
             text = _DATA.sub(self._secret_data, text)
         folded = text.casefold()
@@ -188,6 +187,13 @@ class Redactor:
                     text = self._masked(pattern, text)
         for kind in self._classes:
             text = CLASSES[kind](text, partial(self.mask, kind=kind))
+        # What a line told may stand in one above it too
+        return self._known(text) if len(self._values) > known else text
+
+    def _known(self, text: str) -> str:
+        for form, value in self._values.items():
+            if form in text:
+                text = text.replace(form, self.mask(value))
         return text
 
     def _encoded(self, match: re.Match[str]) -> str:
