@@ -36,6 +36,9 @@ patch
 git fetch --quiet
 branch=origin/smoldebug/FEATURE_FLAG
 git --no-pager diff --stat=100 "main...$branch"
-echo "$(git diff --unified=0 "main...$branch" | grep -c '^@@') hunks"
+hunks=$(git diff --unified=0 "main...$branch" | grep -c '^@@')
+echo "$hunks hunks"
+[ "$hunks" -eq 12 ]
 "$smoldebug" lab forge status
-patch
+patch | tee "$SMOLDEBUG_HOME/second"
+grep -q "nothing to do: 12 already so" "$SMOLDEBUG_HOME/second"
