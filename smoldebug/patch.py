@@ -18,7 +18,7 @@ from smoldebug.appliers.branches import COMMENT, SET, START, TIP, marker
 from smoldebug.change import CHANGED, Executor, Outcome
 from smoldebug.coverage import EDITED, counted
 from smoldebug.edits.documents import find, selected
-from smoldebug.edits.draft import Draft, draft
+from smoldebug.edits.draft import Draft, draft, drafted, selection
 from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.edits.workspace import Workspace
@@ -30,13 +30,11 @@ from smoldebug.playbook.models import RunPlan
 from smoldebug.playbook.patches import (
     Edit,
     GitTool,
-    ManifestsCheck,
     RemovePath,
     Select,
     SetPath,
 )
 from smoldebug.playbook.patchrules import fixed
-from smoldebug.playbook.rules import checks_of
 from smoldebug.pointers import child, lookup
 from smoldebug.prompt import summary_prompt
 from smoldebug.records import Change, ChangeKind, Edited, Json, ObjectRef, PullRequest, Quote
@@ -75,7 +73,7 @@ class Patch:
         """Make the edits, commit, ask once, push, open the pull request; or say that there is
         nothing to do. Raises what opening the repository does; nothing was pushed then."""
         began = self.world.clock.monotonic()
-        done = self._done = self._drafted()
+        done = self._done = drafted(self.plan.playbook, self.workspace.tree)
         self.workspace.put(done.files)
         refused = [row for row in done.edited if row.state == "refused"]
         commit = "" if refused else self._committed()
@@ -209,30 +207,19 @@ class Patch:
     def _git(self) -> GitTool:
         return self.plan.playbook.tools.git or GitTool()
 
-    @cached_property
-    def _check(self) -> ManifestsCheck | None:
-        """Whose selection the edits have where they name none."""
-        goal = self.plan.playbook.goal
-        known = (each.manifests for each in checks_of([*goal.all, *goal.any]))
-        return next((each for each in known if each is not None), None)
-
     @property
     def _base(self) -> Tree:
         repository = self.workspace.repository
         return repository.tree(repository.base_commit())
 
-    def _drafted(self) -> Draft:
-        playbook = self.plan.playbook
-        return draft(self.workspace.tree, playbook.edits, self._check, playbook.scope.paths)
-
     @cached_property
     def _brought(self) -> tuple[Edited, ...]:
         """All that the pull request brings, also by commits of an earlier run; and of objects that
         only its branch has."""
-        playbook, new = self.plan.playbook, self._done.edited if self._done else ()
+        new = self._done.edited if self._done else ()
         if self._done and self.workspace.start == self.workspace.repository.base_commit():
             return new
-        rows = draft(self._base, playbook.edits, self._check, playbook.scope.paths).edited
+        rows = drafted(self.plan.playbook, self._base).edited
         known = {_place(row) for row in rows}
         return (*rows, *(row for row in new if _place(row) not in known))
 
@@ -288,7 +275,8 @@ class Patch:
 
     def _facts(self, summary: str, found: PullRequest | None) -> pull_request.Facts:
         """What the pull request says: all that it brings, and what it does not."""
-        uncovered, drift, problems = gaps(self.world, self.plan.playbook, self._check)
+        playbook = self.plan.playbook
+        uncovered, drift, problems = gaps(self.world, playbook, selection(playbook))
         kept = found.body if found else codeowners.template(self._base)
         return replace(
             self._told(self._brought),

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import typer
 
-from smoldebug.cli.needs import checks
 from smoldebug.cli.options import Options
 from smoldebug.cli.repositories import use_repository
 from smoldebug.clock import SystemClock
 from smoldebug.coverage import by_need, counted, outcome, place
-from smoldebug.edits.draft import draft
+from smoldebug.edits.draft import drafted
 from smoldebug.playbook.models import RunPlan
 from smoldebug.redact import Redactor
 from smoldebug.sources.open import open_world
@@ -22,16 +21,14 @@ from smoldebug.untrusted import inert, one_line, plain
 
 def rehearse(plan: RunPlan, options: Options) -> ExitStatus:
     """The diff on stdout, the coverage table on stderr. Exit 1 when something cannot be edited."""
-    playbook, masks = plan.playbook, Redactor()
+    masks = Redactor()
     world = open_world(clock=SystemClock(), needs_cluster=False)
     with tempfile.TemporaryDirectory(prefix="smoldebug-") as folder:
         use_repository(world, plan, options, Path(folder))
         try:
             repository = world.repository
             start = repository.start()
-            known = (check.manifests for check in checks(playbook) if check.manifests)
-            tree = repository.tree(start)
-            done = draft(tree, playbook.edits, next(known, None), playbook.scope.paths)
+            done = drafted(plan.playbook, repository.tree(start))
             text = _diff(repository, start, done.files)
         finally:
             world.close()

@@ -1,7 +1,6 @@
 """The Git repository and the forge of a run: whose clone, whose token."""
 
 import os
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,6 @@ def use_repository(world: World, plan: RunPlan, options: Options, folder: Path) 
     if git is None:
         return
 
-    @cache
     def repository() -> "Clone":
         from smoldebug.sources.forge.open import kind_at
         from smoldebug.sources.gitclone import open_clone
@@ -36,14 +34,13 @@ def use_repository(world: World, plan: RunPlan, options: Options, folder: Path) 
 
         return open_clone(folder, repo=options.repo or _repo(playbook), git=git, token=token)
 
-    @cache
     def forge() -> "Forge | None":
         from smoldebug.sources.forge.open import open_forge
 
         def token(kind: str, host: str) -> str:
             return _token(playbook, kind, host)
 
-        return open_forge(settings, repository().url, token, world.clock)
+        return open_forge(settings, world.repository.url, token, world.clock)
 
     world.use_repository(repository, forge)
 

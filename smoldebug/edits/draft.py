@@ -21,8 +21,10 @@ from smoldebug.edits.render import render
 from smoldebug.edits.rendered import Rendered, Rendering
 from smoldebug.edits.workspace import Overlay
 from smoldebug.errors import ChangeRefused, UsageError
+from smoldebug.playbook.models import Playbook
 from smoldebug.playbook.patches import Edit, ManifestsCheck, Select
-from smoldebug.playbook.patchrules import actions_of
+from smoldebug.playbook.patchrules import actions_of, manifests_of
+from smoldebug.playbook.rules import checks_of
 from smoldebug.records import Edited
 from smoldebug.sources.globs import matches
 from smoldebug.sources.repository import Tree
@@ -39,6 +41,17 @@ class Draft:
     edited: tuple[Edited, ...]
     problems: tuple[str, ...] = ()  # what could not be read, and so is not known
     warnings: tuple[str, ...] = ()
+
+
+def selection(playbook: Playbook) -> ManifestsCheck | None:
+    """The goal's first `manifests`: what edits are about that do not say so themselves."""
+    goal = playbook.goal
+    return next(iter(manifests_of(list(checks_of([*goal.all, *goal.any])))), None)
+
+
+def drafted(playbook: Playbook, tree: Tree) -> Draft:
+    """A playbook's edits, made in a tree, within its scope. Raises as `draft` does."""
+    return draft(tree, playbook.edits, selection(playbook), playbook.scope.paths)
 
 
 def draft(

@@ -1,13 +1,11 @@
 """edited: are the playbook's edits made? Made again, they would change nothing."""
 
 from smoldebug.coverage import counted, outcome, place
-from smoldebug.edits.draft import Draft, draft
+from smoldebug.edits.draft import drafted
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.renderings import once, proposed
 from smoldebug.playbook.models import Playbook
 from smoldebug.playbook.patches import EditedCheck
-from smoldebug.playbook.patchrules import manifests_of
-from smoldebug.playbook.rules import checks_of
 from smoldebug.sources.world import World
 
 _OPEN = ("changed", "differs", "refused")  # what another run of the edits would do, or could not
@@ -24,7 +22,7 @@ def edited(check: EditedCheck, setting: Setting) -> Check:
 
 def edited_at(playbook: Playbook, world: World, commit: str) -> Measured:
     """The check, on one commit of the run's repository."""
-    done = once(world, commit, "edited", lambda: _again(playbook, world, commit))
+    done = once(world, commit, "edited", lambda: drafted(playbook, world.repository.tree(commit)))
     left = [row for row in done.edited if row.state in _OPEN]
     if left:
         more = f"; and {len(left) - 1} more" if left[1:] else ""
@@ -35,9 +33,3 @@ def edited_at(playbook: Playbook, world: World, commit: str) -> Measured:
         more = f"; and {len(done.problems) - 1} more" if done.problems[1:] else ""
         return inconclusive("".join(done.problems[:1]) + more or "the playbook has no edits")
     return met(f"{counted(done.edited)} ({commit[:7]})", float(len(done.edited)))
-
-
-def _again(playbook: Playbook, world: World, commit: str) -> Draft:
-    goal, tree = playbook.goal, world.repository.tree(commit)
-    beside = manifests_of(list(checks_of([*goal.all, *goal.any])))
-    return draft(tree, playbook.edits, next(iter(beside), None), playbook.scope.paths)
