@@ -13,6 +13,7 @@ import msgspec
 
 from smoldebug.clock import Clock
 from smoldebug.records import (
+    Blame,
     Card,
     Decision,
     Edited,
@@ -55,6 +56,7 @@ class RunStarted(Event, frozen=True):
     plan: Json = None  # playbook and inputs as they ran, and the options given: for `runs resume`
     break_glass: str = ""  # the reason given, where one was
     repository: str = ""  # of a patch: "shop/manifests on github.com, main -> smoldebug/FLAG"
+    matrix: str = ""  # id that the runs of one matrix share
 
 
 class Continued(Event, frozen=True):
@@ -187,6 +189,25 @@ class Drafted(Event, frozen=True):
     seconds: float = 0.0
 
 
+class PhaseBegan(Event, frozen=True):
+    """Where a run with fixed steps is: baseline, steps, watching, rolling back, or explaining."""
+
+    phase: str
+
+
+class Blamed(Event, frozen=True):
+    """The goal broke after the steps: who is to blame, found by code."""
+
+    blame: Blame
+    explanation: str = ""  # of a model, where one was asked; not checked by code
+
+
+class Skipped(Event, frozen=True):
+    """A cluster of a matrix that was not begun; in no journal, since there is no run."""
+
+    reason: str
+
+
 class Waiting(Event, frozen=True):
     """The loop waits for the goal; `until` is seconds from now at most."""
 
@@ -210,6 +231,7 @@ class RunEnded(Event, frozen=True):
     hypotheses: tuple[Hypothesis, ...] = ()
     gaps: tuple[Gap, ...] = ()
     question: str = ""  # what an escalation asks of a human
+    blame: Blame | None = None
 
 
 AnyEvent = (
@@ -231,6 +253,9 @@ AnyEvent = (
     | UndoIntended
     | ChangeSettled
     | Drafted
+    | PhaseBegan
+    | Blamed
+    | Skipped
     | Waiting
     | Note
     | RunEnded

@@ -162,7 +162,8 @@ class CheckResult:
     value: float | None = None
     subject: str = ""  # object or URL the check is about
     route: str = ""  # how it was reached: direct, proxy Pod/shop/checkout-1 ...
-    pending: bool = False  # not known yet, but it will be: worth waiting for
+    pending: bool = False  # not decided yet, but it will be: worth waiting for
+    service: str = ""  # of a goal with each_service: the workload of this row
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,8 @@ class Surroundings:
     typed: tuple[Json, ...] = ()
     gaps: tuple[str, ...] = ()
     files: tuple["FileChange", ...] = ()  # what a commit changes of a repository
+    objects: tuple["ObjectRef", ...] = ()  # what the change of a release creates, changes, deletes
+    deleted: tuple["ObjectRef", ...] = ()  # those of them that it deletes
     notes: tuple[str, ...] = ()  # what an approver must know besides
 
 
@@ -324,6 +327,24 @@ class CheckRun:
     state: str
     url: str = ""
     detail: str = ""  # of a failed one: the end of what it said, as far as the forge tells
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Which service broke a goal with a row per service, and which only suffer from it.
+
+    `service` is the offender (`Deployment/shop/payments`), `check` the label of its check that
+    failed first, `at` the seconds from the first step until then. `reason` is one sentence; every
+    quote stands word for word in recorded evidence.
+    """
+
+    service: str
+    check: str
+    reason: str
+    at: float
+    quotes: tuple[Quote, ...] = ()
+    victims: tuple[str, ...] = ()  # probably only because of it
+    fault: str = ""  # catalogue slug, where one fits
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,6 @@ from smoldebug.untrusted import one_line
 
 SHOWN = 20  # problems of one file in one error
 
-_LATER_VALUES = {
-    "on_failure": ("rollback",),
-    "report": ("junit", "github"),
-    "allow_auto_when": ("uid", "server"),
-}
-
 
 class Draft(msgspec.Struct, frozen=True):
     """A file that has been read, with everything that is wrong with it.
@@ -131,7 +125,7 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
         inputs=values.given,
         source=file,
         folder=str(path.parent),
-        unsupported=_unsupported(playbook, converter, file),
+        unsupported=_unsupported(converter, file),
     )
     unused = tuple(name for name in playbook.inputs if name not in substitution.used)
     return Draft(file, (), plan, tuple(values.missing), unused, converter.marks)
@@ -210,13 +204,9 @@ def _within(check: Check, namespace: str) -> Check:
     return msgspec.structs.replace(check, **changed)
 
 
-def _unsupported(playbook: Playbook, converter: Converter, file: str) -> tuple[str, ...]:
-    parts = {path: path for path in converter.later}
-    for key, words in _LATER_VALUES.items():
-        value = getattr(playbook, key)
-        for word in [value] if isinstance(value, str) else value:
-            if word in words:
-                parts[f"{key}: {word}"] = key
+def _unsupported(converter: Converter, file: str) -> tuple[str, ...]:
     marks = converter.marks
-    ordered = sorted(parts.items(), key=lambda part: marks[part[1]])
-    return tuple(f"{said} ({place(file, marks[path])})" for said, path in ordered)
+    return tuple(
+        f"{path} ({place(file, marks[path])})"
+        for path in sorted(converter.later, key=marks.__getitem__)
+    )

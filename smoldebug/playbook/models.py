@@ -6,7 +6,7 @@ the JSON Schema and the reference in docs/playbooks.md are made from them.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,7 @@ from smoldebug.playbook.patches import (
     PullRequestCheck,
     PullRequestTool,
 )
+from smoldebug.playbook.upgrades import Baseline, EachService, LogsCheck, Matrix, Step
 from smoldebug.records import ChangeKind, Json
 
 API_VERSION = "smoldebug.dev/v1"
@@ -57,9 +58,16 @@ class HttpCheck(Model, frozen=True, kw_only=True):
             "http://checkout.shop.svc:8080/health",
         ),
     ] = ""
-    path: Annotated[str, later("With each_service: the path on each service")] = ""
-    port: Annotated[int | str, later("With each_service: a port, its name, or auto")] = "auto"
-    skip: Annotated[str, later("With each_service: when a service is left out")] = ""
+    path: Annotated[
+        str, doc("In place of url, with each_service: the path on each service.", "/health")
+    ] = ""
+    port: Annotated[
+        int | str,
+        doc("Beside path: a port or its name; auto: that of the readiness probe, else of HTTP."),
+    ] = "auto"
+    skip: Annotated[
+        Literal["", "no-http-port"], doc("Beside path: leave out services without such a port.")
+    ] = ""
     status: Annotated[int | list[int], doc("Expected status code, or several.")] = 200
     contains: Annotated[str, doc("Text that the body must contain.")] = ""
     timeout: Annotated[Duration, doc("Longest wait for an answer.")] = Duration(5)
@@ -193,8 +201,8 @@ class Check(Model, frozen=True, kw_only=True):
     ] = None
     all: Annotated["list[Check] | None", doc("All of these.")] = None
     any: Annotated["list[Check] | None", doc("At least one of these.")] = None
+    logs: Annotated[LogsCheck | None, doc("No new kinds of error lines in the logs.")] = None
     # accepted, checked by later versions:
-    logs: Annotated[Json, later("No new error shapes")] = None
     sql: Annotated[Json, later("A database query")] = None
 
 
@@ -210,7 +218,10 @@ class Goal(Model, frozen=True, kw_only=True):
     within: Annotated[
         Duration | None, doc("Deadline from the start; waiting for approval not counted.", "10m")
     ] = None
-    each_service: Annotated[Json, later("One row per workload")] = None
+    each_service: Annotated[
+        EachService | None,
+        doc("Measure each check once per workload, so that what fails has a name."),
+    ] = None
 
 
 # --- what may be read and touched -----------------------------------------------------------
@@ -401,7 +412,8 @@ class Playbook(Model, frozen=True, kw_only=True):
     allow_auto_when: Annotated[
         dict[str, list[str]],
         doc(
-            "approval: auto holds only where these match; `cluster` takes context names.",
+            "approval: auto holds only where these match: `cluster` names contexts, `uid` is that "
+            "of kube-system, `server` the API server's address.",
             {"cluster": ["*-staging"]},
         ),
     ] = {}
@@ -427,11 +439,16 @@ class Playbook(Model, frozen=True, kw_only=True):
     edits: Annotated[
         list[Edit], doc("Edits of manifests that code makes, before anybody else is asked.")
     ] = []
-    # accepted, run by later versions:
-    matrix: Annotated[Json, later("One run per cluster")] = None
-    baseline: Annotated[Json, later("The goal must hold before")] = None
-    steps: Annotated[list[Any], later("Fixed actions")] = []
-    on_failure_others: Annotated[str, later("What happens to clusters already done")] = ""
+    matrix: Annotated[Matrix | None, doc("One run per cluster.")] = None
+    baseline: Annotated[
+        Baseline | None, doc("The goal must hold before the first step, else nothing is touched.")
+    ] = None
+    steps: Annotated[
+        list[Step], doc("Fixed actions, in order; a model is only asked to explain a failure.")
+    ] = []
+    on_failure_others: Annotated[
+        Literal["keep", "rollback"], doc("Clusters of the matrix that were upgraded already.")
+    ] = "keep"
     on_managed: Annotated[Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")] = (
         "warn"
     )

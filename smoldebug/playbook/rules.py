@@ -88,7 +88,9 @@ def _check(check: Check, report: Report) -> None:
 
 def _http(check: HttpCheck, report: Report) -> None:
     if not check.url and not check.path:
-        report("", "needs url, what to GET")
+        report("", "needs url, what to GET (or path, with goal.each_service)")
+    if check.url and check.path:
+        report("path", "is for each_service, in place of url: leave out one of the two")
     if check.url:
         _report_url(check.url, "url", report)
     if check.path and not check.path.startswith("/"):

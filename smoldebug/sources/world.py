@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from smoldebug.clock import Clock
 from smoldebug.errors import UsageError
 from smoldebug.records import ObjectRef
+from smoldebug.sources.helm import Helm
 from smoldebug.sources.repository import Forge, Repository
 
 Object = dict[str, Any]  # a Kubernetes object as plain JSON
@@ -171,11 +172,18 @@ class World:
         cluster: Callable[[], Cluster] | None = None,
         http: Callable[["World"], Http] | None = None,
         metrics: Callable[["World"], Metrics] | None = None,
+        helm: Callable[["World"], Helm] | None = None,
     ) -> None:
         self.clock, self.processes = clock, processes
         self._lock = threading.RLock()  # checks and tools run side by side; an opener may nest
-        self._open: dict[str, Any] = {"cluster": cluster, "http": http, "metrics": metrics}
+        self._open: dict[str, Any] = {
+            "cluster": cluster,
+            "http": http,
+            "metrics": metrics,
+            "helm": helm,
+        }
         self._cluster: Cluster | None = None
+        self._helm: Helm | None = None
         self._http: Http | None = None
         self._metrics: Metrics | None = None
         self._repository: Repository | None = None
@@ -214,6 +222,16 @@ class World:
                     raise UsageError("the playbook names no Prometheus: tools.metrics.url")
                 self._metrics = opener(self)
             return self._metrics
+
+    @property
+    def helm(self) -> Helm:
+        with self._lock:
+            if self._helm is None:
+                opener: Any = self._open["helm"]
+                if opener is None:
+                    raise UsageError("this run has no Helm: it uses no cluster")
+                self._helm = opener(self)
+            return self._helm
 
     def use_repository(
         self, repository: Callable[[], Repository], forge: Callable[[], Forge | None]
