@@ -26,24 +26,23 @@ from smoldebug.events import (
     Continued,
     EvidenceRecorded,
     FirstCard,
-    GoalChecked,
     Note,
     RunStarted,
     Stamp,
     Stamped,
     UndoBegan,
-    Waiting,
 )
 from smoldebug.goal import Goal
-from smoldebug.goal.steady import Check, Steady
+from smoldebug.goal.steady import Check
 from smoldebug.journal import Writes
 from smoldebug.past import Past
 from smoldebug.patch import UNCHANGED, Patch
 from smoldebug.playbook.models import RunPlan
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.recording import recorded
-from smoldebug.records import Evidence, Gap, Observation, Outcome, Verdict
+from smoldebug.records import Evidence, Gap, Observation
 from smoldebug.status import ExitStatus
+from smoldebug.watching import Watch
 
 Events = Generator[AnyEvent, None, "Ending | None"]
 
@@ -88,9 +87,9 @@ class _Run:
         self.plan, self.crew, self.first, self.past = plan, crew, first, past
         self.goal, self.agent, self.clock = crew.goal, crew.agent, crew.clock
         self.began = self.clock.monotonic()
-        self.turn = self.watched = 0  # the latter: changes that the goal was watched after
-        self.verdict: Verdict | None = None
-        self.steady = Steady()
+        shown, signals = self.agent.toolset.shown, self.agent.signals
+        self.watch = Watch(self.goal, self.clock, signals, shown, self.time_left)
+        self.watched = 0  # changes that the goal was watched after
         self.earlier = self.past.ledger.values() if self.past else ()
         self.took_back = any(entry.state == "undone" for entry in self.earlier)
         self.opening: list[Evidence] = []  # what the run saw before anybody was asked
@@ -127,7 +126,7 @@ class _Run:
         elif self.took_back and ending.status not in _AS_IT_IS:
             ending = ending.after_undo(clean=True)
         used = replace(self.agent.used(), seconds=round(self.elapsed(), 1))
-        yield ending.event(used, self.verdict, self.agent.notebook, self.gaps)
+        yield ending.event(used, self.watch.verdict, self.agent.notebook, self.gaps)
 
     def take_up(self) -> Events:
         """Settle what an earlier process left open, and finish an undo that it had begun."""
@@ -139,14 +138,14 @@ class _Run:
         return Ending(begun.status, begun.reason) if begun else None
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
-        met = yield from self.measure()
+        met = yield from self.watch.measure()
         card = yield from self.look_first()
-        if self.crew.patch is None and (met or (yield from self.go_on(0.0))):
+        if self.crew.patch is None and (met or (yield from self.watch.go_on(0.0))):
             resumed = bool(self.agent.executor.applied)
             return end.MET if resumed else Ending(ExitStatus.MET, end.already_met(card))
         if ending := (yield from self.carry_out_approved()):
             return ending
-        if self.stopped():
+        if self.watch.stopped():
             return end.STOPPED
         if self.crew.patch and (ending := (yield from self.carry_out_edits(self.crew.patch))):
             return ending
@@ -158,23 +157,23 @@ class _Run:
             if not isinstance(item, TurnEnded):
                 yield item
                 continue
-            self.turn = item.turn
+            self.watch.turn = item.turn
             if ending := (yield from self.after_turn(item)):
                 return ending
-        if self.stopped():
+        if self.watch.stopped():
             return end.STOPPED
         return Ending(ExitStatus.LIMIT, f"limits.max_steps reached: {playbook.limits.max_steps}")
 
     def carry_out_approved(self) -> Events:
         """What was approved while nobody was running; a patch that must be again waits for that."""
         for entry in [entry for entry in self.earlier if entry.state == "approved"]:
-            if self.stopped():
+            if self.watch.stopped():
                 break
             outcome = yield from self.agent.executor.execute(entry.card.change, entry.card.id)
             yield Note(outcome.text, "info" if outcome.state == "verified" else "warning")
             if self.crew.patch and outcome.state == "pending":
                 return end.not_carried_out(outcome)
-            if outcome.state in CHANGED and (yield from self.watch(entry.card.change.settle)):
+            if outcome.state in CHANGED and (yield from self.effect(entry.card.change.settle)):
                 return end.MET
         return None
 
@@ -183,18 +182,18 @@ class _Run:
         outcome = yield from patch.steps(self.agent)
         if outcome.state not in (*CHANGED, UNCHANGED):
             return end.not_carried_out(outcome)
-        if (yield from self.watch(0.0)):
+        if (yield from self.effect(0.0)):
             return end.MET if outcome.state in CHANGED else Ending(ExitStatus.MET, outcome.text)
-        if self.stopped():
+        if self.watch.stopped():
             return end.STOPPED
         if self.agent.model == EXPERT:  # which knows clusters, not manifests
-            return self.out_of_time() or end.unmet(self.verdict)
+            return self.out_of_time() or end.unmet(self.watch.verdict)
         return None
 
     def look_first(self) -> Generator[AnyEvent, None, FirstCard | None]:
         """The first card: seen before any model is asked, and the run's first evidence."""
-        if self.verdict is not None:
-            yield self.record("goal", Observation(goal_text(self.verdict), None, "probe", "goal"))
+        if (seen := self.watch.verdict) is not None:
+            yield self.record("goal", Observation(goal_text(seen), None, "probe", "goal"))
         if self.crew.first_card is None:
             return None
         card = self.agent.toolset.shown(self.crew.first_card())
@@ -211,21 +210,21 @@ class _Run:
         """Measure the goal, then decide whether the loop goes on (None)."""
         if turn.pending is not None:
             return end.needs_approval(turn.pending)
-        if (yield from self.watch(turn.patience)):
+        if (yield from self.effect(turn.patience)):
             return end.MET
-        if self.stopped():
+        if self.watch.stopped():
             return end.STOPPED
         if escalation := self.agent.notebook.escalation:
-            return end.unmet(self.verdict, escalation)
+            return end.unmet(self.watch.verdict, escalation)
         if late := self.out_of_time():
             return late
-        if self.verdict is not None:
-            self.agent.tell(goal_text(self.verdict))
+        if self.watch.verdict is not None:
+            self.agent.tell(goal_text(self.watch.verdict))
         return None
 
     def take_back_harm(self, held: set[Check], last: int) -> Generator[AnyEvent, None, None]:
         """A check that held before these changes and fails after them: they go back now."""
-        worse = self.steady.worse(held)
+        worse = self.watch.steady.worse(held)
         if not worse or not self.undoes:
             return
         yield Note(f"worse than before the change, so it is taken back: {worse[0]}", "warning")
@@ -234,46 +233,19 @@ class _Run:
         self.goal.restart_window()
         done = "taken back" if clean else "could not be taken back"
         self.agent.tell(f"{worse[0]} held before your change and failed after it: {done}.")
-        yield from self.measure()
+        yield from self.watch.measure()
 
-    def measure(self) -> Generator[AnyEvent, None, bool]:
-        self.verdict = self.agent.toolset.shown(self.goal.check())
-        self.steady.add(self.verdict)
-        yield GoalChecked(self.turn, self.verdict)
-        return self.verdict.outcome is Outcome.MET
-
-    def watch(self, patience: float) -> Generator[AnyEvent, None, bool]:
+    def effect(self, patience: float) -> Generator[AnyEvent, None, bool]:
         """Measure the goal now, then go on. Returns whether it is met; if it is not, the changes
         made since the last time go back where they did harm."""
-        held, changed = self.steady.held(), len(self.agent.executor.applied) - self.watched
+        held, changed = self.watch.steady.held(), len(self.agent.executor.applied) - self.watched
         if changed:
             self.goal.restart_window()  # what held before the change proves nothing about it
-        met = (yield from self.measure()) or (yield from self.go_on(patience))
+        met = (yield from self.watch.measure()) or (yield from self.watch.go_on(patience))
         if changed and not met:
             yield from self.take_back_harm(held, changed)
         self.watched = len(self.agent.executor.applied)
         return met
-
-    def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
-        """Measure while the goal may become met: as long as samples hold or are pending, and up to
-        `patience` seconds for a change to take effect."""
-        until = self.clock.monotonic() + patience
-        if patience and not self.stopped():
-            yield Waiting("watching the goal", patience)
-        while self.hopeful(until) and not self.out_of_time() and not self.stopped():
-            pause = min(self.goal.due_in(), max(0.05, self.time_left()))
-            self.clock.sleep(pause, self.agent.signals.stop)
-            if (yield from self.measure()):
-                return True
-        return False
-
-    def hopeful(self, until: float) -> bool:
-        seen = self.verdict
-        open_ = seen and (seen.sample is Outcome.MET or any(each.pending for each in seen.results))
-        return bool(open_) or self.clock.monotonic() < until
-
-    def stopped(self) -> bool:
-        return self.agent.signals.stop.is_set() or self.agent.signals.cut.is_set()
 
     @property
     def undoes(self) -> bool:
@@ -293,6 +265,5 @@ class _Run:
             return ending
         yield UndoBegan(ending.status, ending.reason)
         clean = yield from self.agent.executor.take_back()
-        self.verdict = self.agent.toolset.shown(self.goal.check())
-        yield GoalChecked(self.turn, self.verdict)
+        yield from self.watch.measure()
         return ending.after_undo(clean=clean)

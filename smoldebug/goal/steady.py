@@ -1,24 +1,39 @@
-"""Which checks hold steadily, so that a change that breaks one is told from a sample by chance."""
+"""Which checks hold or fail steadily, so that a change that breaks one is told from chance."""
 
-from smoldebug.records import Outcome, Verdict
+from collections import Counter
+
+from smoldebug.records import CheckResult, Outcome, Verdict
 
 SURE = 2  # samples in a row: one alone may be chance
-Check = tuple[int, str]  # two checks of a goal may read the same
+BROKEN = 3  # samples in a row that fail without anything under way: waiting does not mend it
+Check = tuple[str, str, int]  # service, label, and which of those that read the same
 
 
 class Steady:
     def __init__(self) -> None:
         self._samples: dict[Check, int] = {}  # in a row: met, or (below 0) missed
+        self._final: dict[Check, int] = {}  # in a row: missed and not pending
+        self._latest: dict[Check, CheckResult] = {}
 
     def add(self, verdict: Verdict) -> None:
-        """An inconclusive sample says nothing about its check."""
-        for place, result in enumerate(verdict.results):
-            check = (place, result.check)
+        """An inconclusive sample says nothing about its check, nor does a result that was only
+        carried over from the sample before."""
+        latest, self._latest = self._latest, {}
+        met: Counter[tuple[str, str]] = Counter()
+        for result in verdict.results:
+            name = (result.service, result.check)
+            check = (*name, met[name])
+            met[name] += 1
+            self._latest[check] = result
+            if latest.get(check) is result:
+                continue
             before = self._samples.get(check, 0)
             if result.outcome is Outcome.MET:
                 self._samples[check] = max(before, 0) + 1
             elif result.outcome is Outcome.NOT_MET:
                 self._samples[check] = min(before, 0) - 1
+            final = result.outcome is Outcome.NOT_MET and not result.pending
+            self._final[check] = self._final.get(check, 0) + 1 if final else 0
 
     def held(self) -> set[Check]:
         """The checks that hold now, and did the time before."""
@@ -27,4 +42,12 @@ class Steady:
     def worse(self, held: set[Check]) -> list[str]:
         """What those of `held` are called that fail now, and did the time before."""
         fail = (check for check in held if self._samples.get(check, 0) <= -SURE)
-        return [name for _, name in sorted(fail)]
+        return [name for _, name, _ in sorted(fail)]
+
+    def broken(self) -> list[int]:
+        """The checks that waiting does not mend, by their place in the latest verdict."""
+        return [place for place, check in enumerate(self._latest) if self._final[check] >= BROKEN]
+
+    def restart(self) -> None:
+        """What was so far says nothing about what follows."""
+        self._samples, self._final, self._latest = {}, {}, {}

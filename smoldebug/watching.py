@@ -1,0 +1,99 @@
+"""The goal of one run, measured and waited for, as a generator of events."""
+
+from collections.abc import Callable, Generator
+
+from smoldebug.agent import Signals
+from smoldebug.clock import Clock
+from smoldebug.events import AnyEvent, GoalChecked, Waiting
+from smoldebug.goal import Goal
+from smoldebug.goal.steady import Steady
+from smoldebug.records import CheckResult, Outcome, Verdict
+
+SLICE = 0.1  # seconds: how soon a watched change, or the operator, ends a wait
+APART = 0.5  # seconds between samples, however much changes
+
+
+class Watch:
+    """`time_left` are the seconds until the run must end; `shown` masks secrets.
+
+    `turn` is that of the run, for its events. `verdict` is the latest one.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        clock: Clock,
+        signals: Signals,
+        shown: Callable[[Verdict], Verdict],
+        time_left: Callable[[], float],
+    ) -> None:
+        self.goal, self.clock, self._signals = goal, clock, signals
+        self._shown, self._time_left = shown, time_left
+        self.turn = 0
+        self.verdict: Verdict | None = None
+        self.steady = Steady()
+
+    def measure(self, *, hurry: bool = False) -> Generator[AnyEvent, None, bool]:
+        """One sample; `hurry`: only of what has changed or costs nothing. Returns whether the goal
+        is met."""
+        before, sample = self.verdict, self.goal.check(hurry=True) if hurry else self.goal.check()
+        self.steady.add(sample)
+        self.verdict = self._shown(sample)
+        if not hurry or before is None or _differs(before, self.verdict):
+            yield GoalChecked(self.turn, self.verdict)
+        return self.verdict.outcome is Outcome.MET
+
+    def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
+        """Measure while the goal may become met: as long as samples hold or are pending, and up to
+        `patience` seconds for a change to take effect."""
+        until = self.clock.monotonic() + patience
+        if patience and not self.stopped():
+            yield Waiting("watching the goal", patience)
+        while self._hopeful(until) and self._time_left() > 0 and not self.stopped():
+            self.clock.sleep(self.pause(), self._signals.stop)
+            if (yield from self.measure()):
+                return True
+        return False
+
+    def until(self, over: Callable[[], bool]) -> Generator[AnyEvent, None, bool]:
+        """Measure when it is due, and at once when something watched changes, until the goal is
+        met or `over` says so after a sample. Returns whether it is met."""
+        hurry = False
+        while not (yield from self.measure(hurry=hurry)):
+            if over():
+                return False
+            hurry = self._wait()
+        return True
+
+    def broken(self) -> list[CheckResult]:
+        """The results of checks that waiting does not mend."""
+        results = self.verdict.results if self.verdict else ()
+        return [results[place] for place in self.steady.broken()]
+
+    def pause(self) -> float:
+        """Seconds until the next sample is due."""
+        return min(self.goal.due_in(), max(0.05, self._time_left()))
+
+    def stopped(self) -> bool:
+        return self._signals.stop.is_set() or self._signals.cut.is_set()
+
+    def _wait(self) -> bool:
+        """Returns whether something changed before a sample was due."""
+        began, due = self.clock.monotonic(), self.pause()
+        while (waited := self.clock.monotonic() - began) < due and not self.stopped():
+            if self.goal.changed.is_set() and waited >= APART:
+                return True
+            self.clock.sleep(min(SLICE, due - waited), self._signals.stop)
+        return False
+
+    def _hopeful(self, until: float) -> bool:
+        seen = self.verdict
+        open_ = seen and (seen.sample is Outcome.MET or any(each.pending for each in seen.results))
+        return bool(open_) or self.clock.monotonic() < until
+
+
+def _differs(before: Verdict, now: Verdict) -> bool:
+    """Whether a check stands otherwise: the same words with another number are no news."""
+    return (before.outcome, before.sample) != (now.outcome, now.sample) or [
+        (each.check, each.service, each.outcome, each.pending) for each in before.results
+    ] != [(each.check, each.service, each.outcome, each.pending) for each in now.results]
