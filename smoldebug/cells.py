@@ -52,9 +52,9 @@ class Cell:
 
 
 def status(cells: Sequence[Cell]) -> ExitStatus:
-    """The exit status over all of them: the worst; MET when there was nothing to do."""
-    return (
-        worst(found)
-        if (found := [each.status for each in cells if each.status is not None])
-        else ExitStatus.MET
-    )
+    """The exit status over all of them: the worst. One that could not be begun, for a mistake that
+    only shows there, is inconclusive where others ran."""
+    found = [each.status for each in cells if each.status is not None]
+    if any(each is not ExitStatus.USAGE for each in found):
+        found = [ExitStatus.INCONCLUSIVE if each is ExitStatus.USAGE else each for each in found]
+    return worst(found or [ExitStatus.MET])
