@@ -61,7 +61,7 @@ class Fleet:
 
     def cells(self) -> Sequence[Cell]:
         """The clusters with their events so far, in order."""
-        return [Cell(cluster, tuple(seen)) for cluster, seen in self._seen.items()]
+        return [Cell(cluster, seen) for cluster, seen in self._seen.items()]
 
     def events(self) -> Iterator[Merged]:
         """Every event of every cluster, as it comes. Closed early, it stops the runs."""
