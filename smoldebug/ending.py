@@ -7,7 +7,7 @@ from smoldebug.change import Outcome as Changed
 from smoldebug.events import FirstCard, RunEnded
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook
-from smoldebug.records import Card, Gap, Outcome, Usage, Verdict
+from smoldebug.records import Blame, Card, Gap, Outcome, Usage, Verdict
 from smoldebug.status import ExitStatus
 
 
@@ -24,7 +24,12 @@ class Ending:
         return Outcome.MET if self.status is ExitStatus.MET else Outcome.NOT_MET
 
     def event(
-        self, used: Usage, verdict: Verdict | None, notebook: Notebook, gaps: Iterable[Gap]
+        self,
+        used: Usage,
+        verdict: Verdict | None,
+        notebook: Notebook,
+        gaps: Iterable[Gap],
+        blame: Blame | None = None,
     ) -> RunEnded:
         return RunEnded(
             status=self.status,
@@ -35,6 +40,7 @@ class Ending:
             hypotheses=notebook.hypotheses,
             gaps=tuple(gaps),
             question=notebook.question,
+            blame=blame,
         )
 
     def after_undo(self, *, clean: bool) -> "Ending":

@@ -14,6 +14,7 @@ journals each event before it goes on (so the intent of a change is on disk befo
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from smoldebug import ending as end
 from smoldebug.agent import EXPERT, Agent, TurnEnded
@@ -27,6 +28,7 @@ from smoldebug.events import (
     EvidenceRecorded,
     FirstCard,
     Note,
+    RunEnded,
     RunStarted,
     Stamp,
     Stamped,
@@ -40,9 +42,12 @@ from smoldebug.patch import UNCHANGED, Patch
 from smoldebug.playbook.models import RunPlan
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.recording import recorded
-from smoldebug.records import Evidence, Gap, Observation
+from smoldebug.records import Evidence, Gap, Observation, Who
 from smoldebug.status import ExitStatus
 from smoldebug.watching import Watch
+
+if TYPE_CHECKING:
+    from smoldebug.upgrade import Upgrade
 
 Events = Generator[AnyEvent, None, "Ending | None"]
 
@@ -58,6 +63,7 @@ class Crew:
     clock: Clock
     run: str
     patch: Patch | None = None  # the playbook's edits
+    upgrade: "Upgrade | None" = None  # the playbook's steps
 
 
 # What was changed stays then, and the status as it is: it is met, or somebody goes on later
@@ -78,6 +84,14 @@ def run(
         if past:
             past.ledger.add(stamped)  # the agent is told of these changes
         yield stamped
+
+
+def roll_back(plan: RunPlan, crew: Crew, last: Stamped, who: Who, reason: str) -> Iterator[Stamped]:
+    """Take back the steps of a run that ended as met with `last`, for a reason outside of it."""
+    again = _Run(plan, crew, Continued("validate", who), None)
+    stamp = Stamp(crew.run, crew.clock, last.seq + 1, last.elapsed)
+    events = again.taken_back(Ending(ExitStatus.NOT_MET, reason))
+    return recorded(events, crew.journal, crew.agent.executor, stamp)
 
 
 class _Run:
@@ -125,8 +139,12 @@ class _Run:
             ending = yield from self.after_failure(ending)
         elif self.took_back and ending.status not in _AS_IT_IS:
             ending = ending.after_undo(clean=True)
+        yield self.ended(ending)
+
+    def ended(self, ending: Ending) -> RunEnded:
         used = replace(self.agent.used(), seconds=round(self.elapsed(), 1))
-        yield ending.event(used, self.watch.verdict, self.agent.notebook, self.gaps)
+        blame = self.crew.upgrade.blamed if self.crew.upgrade else None
+        return ending.event(used, self.watch.verdict, self.agent.notebook, self.gaps, blame)
 
     def take_up(self) -> Events:
         """Settle what an earlier process left open, and finish an undo that it had begun."""
@@ -138,6 +156,11 @@ class _Run:
         return Ending(begun.status, begun.reason) if begun else None
 
     def until_met(self) -> Generator[AnyEvent, None, Ending]:
+        if upgrade := self.crew.upgrade:
+            ended = self.past.ended if self.past else None
+            approved = ended is not None and ended.status is ExitStatus.NEEDS_APPROVAL
+            steps = upgrade.carry_out(self.agent, self.watch, self.out_of_time, approved=approved)
+            return (yield from steps)
         met = yield from self.watch.measure()
         card = yield from self.look_first()
         if self.crew.patch is None and (met or (yield from self.watch.go_on(0.0))):
@@ -253,8 +276,15 @@ class _Run:
 
     # --- the end ----------------------------------------------------------------------------
 
+    def taken_back(self, ending: Ending) -> Iterator[AnyEvent]:
+        yield self.first
+        ending = yield from self.after_failure(ending)
+        yield self.ended(ending)
+
     def after_failure(self, ending: Ending) -> Generator[AnyEvent, None, Ending]:
         """Take back what was changed, where the playbook says so, and measure the goal again."""
+        if self.crew.upgrade:
+            return (yield from self.crew.upgrade.after_failure(ending, self.agent, self.watch))
         if ending.status in _AS_IT_IS:
             yield Note("what was changed stays: whoever takes over goes on, or takes it back")
             return ending

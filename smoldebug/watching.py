@@ -7,6 +7,7 @@ from smoldebug.clock import Clock
 from smoldebug.events import AnyEvent, GoalChecked, Waiting
 from smoldebug.goal import Goal
 from smoldebug.goal.steady import Steady
+from smoldebug.goal.window import Window
 from smoldebug.records import CheckResult, Outcome, Verdict
 
 SLICE = 0.1  # seconds: how soon a watched change, or the operator, ends a wait
@@ -32,6 +33,10 @@ class Watch:
         self.turn = 0
         self.verdict: Verdict | None = None
         self.steady = Steady()
+
+    def of(self, goal: Goal) -> "Watch":
+        """Another goal, in the same run."""
+        return Watch(goal, self.clock, self._signals, self._shown, self._time_left)
 
     def measure(self, *, hurry: bool = False) -> Generator[AnyEvent, None, bool]:
         """One sample; `hurry`: only of what has changed or costs nothing. Returns whether the goal
@@ -64,6 +69,20 @@ class Watch:
                 return False
             hurry = self._wait()
         return True
+
+    def hold(self, seconds: float, over: Callable[[], bool]) -> Generator[AnyEvent, None, bool]:
+        """The same until samples have been met for so long, whatever window the goal itself has."""
+        window, hurry = Window(1, seconds, self.goal.every), False
+        while True:
+            began = self.clock.monotonic()
+            yield from self.measure(hurry=hurry)
+            took = self.clock.monotonic() - began
+            sample = self.verdict.sample if self.verdict else Outcome.INCONCLUSIVE
+            if window.feed(sample, began, took).outcome is Outcome.MET:
+                return True
+            if over():
+                return False
+            hurry = self._wait()
 
     def broken(self) -> list[CheckResult]:
         """The results of checks that waiting does not mend."""
