@@ -70,6 +70,7 @@ def closed_port() -> int:
 CHECKOUT = ("triage", "-p", "triage-502", "--set", "service=checkout")
 LOCAL = ("triage", "-p", "local-server")
 UPGRADE = ("triage", "-p", "helm-upgrade", "--set")
+LATER = "{apiVersion: smoldebug.dev/v1, name: later, goal: {all: [{sql: {query: SELECT 1}}]}}"
 MISTAKES = {
     "unknown command": (("traige",), "No such command 'traige'", "smoldebug --help"),
     "unknown option": (("triage", "--fix"), "No such option: --fix", "smoldebug --help"),
@@ -78,7 +79,8 @@ MISTAKES = {
     "unknown playbook": (("triage", "-p", "triage-503"), "no such playbook: triage-503", "looked"),
     "unreadable playbook": (("triage", "-p", "./bytes.yaml"), "yaml:1:1 is not UTF-8 text", ""),
     "no such file": (("triage", "-p", "./none.yaml"), "./none.yaml no such file", ""),
-    "later version": ((*UPGRADE, "version=2"), "this version does not run yet: matrix", "re"),
+    "later version": (("triage", "-p", "./later.yaml"), "does not run yet: goal.all[0].sql", "re"),
+    "steps": ((*UPGRADE, "version=2"), "playbook helm-upgrade has steps", "smoldebug validate"),
     "missing input": (("triage", "-p", "triage-502"), "inputs are missing: --set service", ""),
     "unknown input": ((*CHECKOUT, "--set", "colour=red"), "no such input: --set colour; ", ""),
     "no input": ((*LOCAL, "--set", "port"), "--set takes NAME=VALUE", ""),
@@ -103,6 +105,7 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_run(
     mistake: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "bytes.yaml").write_bytes(b"\xff\xfe")
+    (here / "later.yaml").write_text(LATER)
     (here / "home").mkdir()
     arguments, sentence, hint = MISTAKES[mistake]
     assert program(list(arguments)) == ExitStatus.USAGE

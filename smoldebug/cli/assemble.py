@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,7 +26,7 @@ from smoldebug.diagnose.picture import Brief
 from smoldebug.events import Continued, RunStarted
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
-from smoldebug.guard import Guard
+from smoldebug.guard import Guard, ScopedCluster
 from smoldebug.journal import new_run_id, open_journal, runs_folder
 from smoldebug.model.factory import chain, keys
 from smoldebug.notebook import Notebook
@@ -42,6 +43,9 @@ from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.open import open_world
 from smoldebug.sources.world import World
 from smoldebug.toolset import Toolset
+
+if TYPE_CHECKING:
+    from smoldebug.upgrade import Upgrade
 
 
 @dataclass
@@ -63,8 +67,11 @@ def assemble(
     signals: Signals,
     clock: Clock,
     past: Past | None = None,
+    *,
+    key: bytes | None = None,
 ) -> Assembled:
-    """Open what the playbook needs and put the crew together; `past` is taken up again.
+    """Open what the playbook needs and put the crew together; `past` is taken up again. `key` is
+    that of the masks, where runs share one.
 
     Raises UsageError, PlaybookError or UnreachableError before anything was done.
     """
@@ -80,7 +87,7 @@ def assemble(
     run = past.run if past else new_run_id()
     use_repository(world, plan, options, runs_folder() / run)
     try:
-        return _crew(plan, options, approver, signals, world, past, run)
+        return _crew(plan, options, approver, signals, world, past, run, key)
     except BaseException:
         world.close()
         if past is None:  # of a run that never began nobody would find the clone again
@@ -96,6 +103,7 @@ def _crew(
     world: World,
     past: Past | None,
     run: str,
+    key: bytes | None,
 ) -> Assembled:
     playbook, clock = plan.playbook, world.clock
     policies = load_policies() if playbook.tools.change or playbook.tools.git else ()
@@ -105,7 +113,7 @@ def _crew(
         must_exist(world, namespaces, options.target, here)
     place = whereabouts(world, run)
     folder = runs_folder() / place.run
-    use_key(key := mask_key(folder))
+    use_key(key := key or mask_key(folder))
     masked = personal_data(playbook, policies)
     redactor = Redactor([*secret_values(playbook), *keys()], classes=masked)
     evidence = EvidenceStore(clock)
@@ -118,7 +126,8 @@ def _crew(
     tools = toolset(plan, options, world, evidence, notebook, redactor, patch)
     rules = guard(plan, place, policies)
     acts = executor(rules, options, approver, world, place, redactor)
-    look = FirstLook(playbook, world) if world.has_cluster and not playbook.edits else None
+    by_code = playbook.edits or playbook.steps  # nobody looks around first
+    look = FirstLook(playbook, world) if world.has_cluster and not by_code else None
     goal = Goal(
         plan,
         world,
@@ -140,8 +149,25 @@ def _crew(
         take_up(past, place, agent)
     journal = open_journal(folder, past.events if past else None)
     keep_mask_key(folder, key)
-    crew = Crew(goal, agent, look, journal, clock, place.run, patch if playbook.edits else None)
+    crew = Crew(
+        goal,
+        agent,
+        look,
+        journal,
+        clock,
+        place.run,
+        patch if playbook.edits else None,
+        _upgrade(plan, world, folder, tools) if playbook.steps else None,
+    )
     return Assembled(crew, first, world, folder)
+
+
+def _upgrade(plan: RunPlan, world: World, folder: Path, tools: Toolset) -> "Upgrade":
+    from smoldebug.diagnose.witness import Witness
+    from smoldebug.upgrade import Upgrade
+
+    seen = ScopedCluster(world.cluster, plan.playbook)
+    return Upgrade(plan, world, folder, Witness(seen, tools.evidence, tools.shown))
 
 
 def mask_key(folder: Path) -> bytes:
@@ -181,7 +207,8 @@ def uses_cluster(playbook: Playbook, prometheus: str) -> bool:
     """Whether any part of the playbook speaks to Kubernetes."""
     tools = playbook.tools
     return bool(
-        tools.logs
+        playbook.steps
+        or tools.logs
         or tools.kubectl
         or service_of(prometheus)
         or goal_needs_cluster(playbook, prometheus)
@@ -231,6 +258,7 @@ def _started(
         plan=keep(plan, options),
         break_glass=options.break_glass,
         repository=described(world) if world.has_repository else "",
+        matrix=options.matrix,
     )
 
 

@@ -42,23 +42,23 @@ def drive(
     view = open_view(output_format(output), document, clock=clock)
     seen: list[Stamped] = list(past)
     try:
-        with _interruptible(signals):
+        with interruptible(signals):
             approve = approver(view, yes=options.yes, read=terminal(signals.stop))
             before = read_past(past) if past else None
             made = assemble(plan, options, approve, signals, clock, before)
             try:
-                with _readers_may_leave(signals):
+                with readers_may_leave(signals):
                     view.recall(past)
                 for stamped in run(plan, made.crew, made.first, before):
                     seen.append(stamped)
-                    with _readers_may_leave(signals):
+                    with readers_may_leave(signals):
                         view.show(stamped)
             finally:
                 made.close()
-        with _readers_may_leave(signals):
+        with readers_may_leave(signals):
             _report(seen, view, made.folder, reports)
     finally:
-        with _readers_may_leave(signals):
+        with readers_may_leave(signals):
             view.close()
     return _status(seen)
 
@@ -74,13 +74,18 @@ def report_paths(words: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
+def keep_report(seen: Sequence[Stamped], folder: Path) -> str:
+    """Write it into the run's folder; returns `kept in PATH`, or why not."""
     kept = folder / "report.md"
     try:
         _write_whole(kept, markdown(seen))
-        where = f"kept in {kept}"
     except OSError as error:
-        where = f"not kept: {error.strerror}"
+        return f"not kept: {error.strerror}"
+    return f"kept in {kept}"
+
+
+def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:
+    where = keep_report(seen, folder)
     for name, path in reports.items():
         text = markdown(seen) if name == "markdown" else dumps(document(seen), indent=2)
         try:
@@ -108,7 +113,7 @@ def _status(seen: Sequence[Stamped]) -> ExitStatus:
 
 
 @contextmanager
-def _readers_may_leave(signals: Signals) -> Iterator[None]:
+def readers_may_leave(signals: Signals) -> Iterator[None]:
     """A reader that leaves (`... | head`) is a Ctrl-C: what was changed is still taken back."""
     try:
         yield
@@ -118,7 +123,7 @@ def _readers_may_leave(signals: Signals) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(signals: Signals) -> Iterator[None]:
+def interruptible(signals: Signals) -> Iterator[None]:
     """SIGINT and SIGTERM ask the run to stop: once after the turn, twice at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:

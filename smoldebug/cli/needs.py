@@ -12,7 +12,7 @@ from smoldebug.signals.first_card import first_card
 from smoldebug.sources.http import service_of
 from smoldebug.sources.world import World
 
-CLUSTER_CHECKS = ("object", "rollout", "restarts", "findings", "covers_cluster")
+CLUSTER_CHECKS = ("object", "rollout", "restarts", "logs", "findings", "covers_cluster")
 
 
 def checks(playbook: Playbook) -> list[Check]:

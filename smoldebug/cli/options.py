@@ -1,7 +1,7 @@
 """Options that several commands share, and what they do to a playbook."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -71,6 +71,7 @@ class Options:
     yes: bool = False
     break_glass: str = ""  # the reason to go over a limit once
     command: str = "triage"
+    matrix: str = ""  # id that the runs of one matrix share
     repo: str = ""  # of a patch, in place of the playbook's: a folder, absolute, or a URL
     patches: str = ""  # folder for `git format-patch` files in place of a push, absolute
     quotes: Sequence[Quote] = ()  # evidence of the triage whose fix a patch makes last
@@ -88,8 +89,10 @@ def load_plan(
     target: str = "",
     namespace: str = "",
     approval: Strictness | None = None,
+    matrix: Mapping[str, str] | None = None,
 ) -> RunPlan:
-    """The playbook with its inputs; TARGET and -n fill its inputs `target` and `namespace`.
+    """The playbook with its inputs, and with `matrix.cluster` of one of its clusters; TARGET and
+    -n fill its inputs `target` and `namespace`.
 
     Raises PlaybookError or UsageError; parts of later versions are refused with their place.
     """
@@ -105,7 +108,7 @@ def load_plan(
                 raise UsageError(f"playbook {playbook} has no input {name}; its inputs: {takes}")
             if value:
                 given.setdefault(name, value)
-    plan = load(playbook, given)
+    plan = load(playbook, given, matrix=matrix) if matrix else load(playbook, given)
     require_supported(plan)
     return stricter(plan, approval) if approval else plan
 

@@ -78,10 +78,14 @@ def triage(
     """
     from smoldebug.cli.drive import drive, report_paths
     from smoldebug.cli.options import Options, current_namespace, load_plan
+    from smoldebug.errors import UsageError
 
     if playbook == DEFAULT and not namespace:
         namespace = current_namespace(context, kubeconfig)
     plan = load_plan(playbook, inputs, target=target, namespace=namespace, approval=approval)
+    if plan.playbook.steps:
+        name = plan.playbook.name
+        raise UsageError(f"playbook {name} has steps", hint=f"smoldebug validate -p {playbook}")
     options = Options(
         context=context,
         kubeconfig=kubeconfig,
