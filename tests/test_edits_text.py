@@ -16,10 +16,11 @@ from ruamel.yaml import YAML
 from smoldebug.edits.intended import intended
 from smoldebug.edits.marks import exact
 from smoldebug.edits.operations import Operation
-from smoldebug.edits.scalars import read, written
+from smoldebug.edits.scalars import written
 from smoldebug.edits.text import all_edited, documents, edited
 from smoldebug.errors import ChangeRefused
 from smoldebug.pointers import child, item, lookup
+from smoldebug.sources.goyaml import read
 
 FOLDER = Path(__file__).parent / "manifests"
 FILES = sorted(FOLDER.iterdir())

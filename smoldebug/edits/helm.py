@@ -13,13 +13,14 @@ from functools import partial
 from smoldebug.edits import text
 from smoldebug.edits.documents import Found
 from smoldebug.edits.intended import intended
-from smoldebug.edits.kustomize import CLUSTER, join_image, split_image
+from smoldebug.edits.kustomize import join_image, split_image
 from smoldebug.edits.operations import Document, Operation, Placed
 from smoldebug.edits.rendered import Rendered
 from smoldebug.edits.templates import Evaluation, Known, Node, Unknown, parse
 from smoldebug.errors import ChangeRefused
 from smoldebug.pointers import child, dotted, lookup, merged, steps
 from smoldebug.records import Json
+from smoldebug.sources.kinds import CLUSTER_SCOPED
 from smoldebug.sources.repository import Tree
 
 _UNKNOWN = "(the release's namespace)"  # stands for one that nothing in the tree says
@@ -333,7 +334,7 @@ def _installed(item: Json, release: Release) -> Json:
     metadata = dict(item["metadata"])
     if metadata.get("namespace") in (None, "", _UNKNOWN):
         metadata.pop("namespace", None)
-        if release.namespace and item.get("kind") not in CLUSTER:
+        if release.namespace and item.get("kind") not in CLUSTER_SCOPED:
             metadata["namespace"] = release.namespace
     return {**item, "metadata": metadata}
 

@@ -23,7 +23,7 @@ from smoldebug.edits.operations import Document
 from smoldebug.errors import ChangeRefused, ToolError, UsageError
 from smoldebug.pointers import child, item, merged
 from smoldebug.records import Json
-from smoldebug.sources import kinds
+from smoldebug.sources.kinds import CLUSTER_SCOPED
 from smoldebug.sources.repository import Tree
 from smoldebug.sources.selectors import holds
 
@@ -34,14 +34,6 @@ _IGNORED = {
     "apiVersion", "kind", "metadata", "configMapGenerator", "secretGenerator", "generatorOptions",
     "crds", "validators", "sortOptions", "buildMetadata",
 }  # fmt: skip
-CLUSTER = {kind.kind for kind in kinds.KINDS if not kind.namespaced} | {
-    "APIService",
-    "CustomResourceDefinition",
-    "MutatingWebhookConfiguration",
-    "PriorityClass",
-    "RuntimeClass",
-    "ValidatingWebhookConfiguration",
-}
 _UNPREFIXED = ("APIService", "CustomResourceDefinition", "Namespace")
 SCALED = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 
@@ -471,7 +463,7 @@ def merges_items(whole: Json) -> bool:
 
 
 def _namespaced(folder: str, spec: Kustomization, built: Built) -> Built:
-    if not spec.namespace or built.kind in CLUSTER - {"Namespace"}:
+    if not spec.namespace or built.kind in CLUSTER_SCOPED - {"Namespace"}:
         return built
     key = "name" if built.kind == "Namespace" else "namespace"
     changed = _put(built.object, ("metadata",), {key: spec.namespace})

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from smoldebug.edits.scalars import read
 from smoldebug.errors import ChangeRefused
 from smoldebug.records import Json
+from smoldebug.sources.goyaml import read
 from smoldebug.untrusted import DEEPEST, one_line
 
 MAX_BYTES = 10_000_000

@@ -74,6 +74,25 @@ KINDS = (
     Kind("ClusterRoleBinding", "clusterrolebindings", (), _RBAC, namespaced=False),
 )
 
+# Of no namespace; what is on neither list, a kind of your own, is taken for one that has one
+CLUSTER_SCOPED = {kind.kind for kind in KINDS if not kind.namespaced} | {
+    "APIService",
+    "CSIDriver",
+    "CertificateSigningRequest",
+    "CustomResourceDefinition",
+    "FlowSchema",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "PodSecurityPolicy",
+    "PriorityClass",
+    "PriorityLevelConfiguration",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
+
 _BY_NAME = {name: kind for kind in KINDS for name in kind.names}
 
 

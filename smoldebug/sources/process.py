@@ -37,7 +37,10 @@ except OSError as error:
 
 
 class LocalProcesses:
-    """The `Processes` seam on this machine."""
+    """The `Processes` seam on this machine. `limit` is how many bytes of each stream it keeps."""
+
+    def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
+        self._limit = limit
 
     def run(
         self,
@@ -49,18 +52,19 @@ class LocalProcesses:
     ) -> Completed:
         """Run a command to its end, or to `timeout` seconds, which kills its process group.
 
-        Output is decoded as UTF-8 with replacement, at most 1 MiB of each stream. Raises
-        ToolError when it cannot be started.
+        Output is decoded as UTF-8 with replacement. Raises ToolError when it cannot be started.
         """
         start = time.monotonic()
         process = spawn(argv, env=env, cwd=cwd, stdout=PIPE, stderr=PIPE)
         with process:
             try:
-                stdout, stderr = _output(process, start + timeout)
+                streams = _output(process, start + timeout, self._limit + 1)
                 code = _wait(process, start + timeout - time.monotonic())
             finally:
                 signal_group(process, signal.SIGKILL)
-        return Completed(code, _text(stdout), _text(stderr), time.monotonic() - start)
+        stdout, stderr = (_text(stream[: self._limit]) for stream in streams)
+        cut = any(len(stream) > self._limit for stream in streams)
+        return Completed(code, stdout, stderr, time.monotonic() - start, cut)
 
 
 def spawn(  # noqa: PLR0913 what it lets through of Popen
@@ -119,8 +123,9 @@ def _wait(process: Process, seconds: float) -> int | None:
         return None
 
 
-def _output(process: Process, deadline: float) -> tuple[bytes, bytes]:
-    """What both streams said until they ended or `deadline` (monotonic seconds) came."""
+def _output(process: Process, deadline: float, limit: int) -> tuple[bytes, bytes]:
+    """What both streams said until they ended or `deadline` (monotonic seconds) came, at most
+    `limit` bytes of each."""
     kept = {process.stdout: bytearray(), process.stderr: bytearray()}
     with selectors.DefaultSelector() as ready:
         for stream in kept:
@@ -131,7 +136,7 @@ def _output(process: Process, deadline: float) -> tuple[bytes, bytes]:
                 if not chunk:
                     ready.unregister(key.fileobj)
                 buffer = kept[key.fileobj]  # type: ignore[index]
-                buffer += chunk[: OUTPUT_LIMIT - len(buffer)]
+                buffer += chunk[: limit - len(buffer)]
     return bytes(kept[process.stdout]), bytes(kept[process.stderr])
 
 

@@ -114,12 +114,14 @@ class HttpAccess:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A finished command. `code` is None when it was stopped by its time limit."""
+    """A finished command. `code` is None when it was stopped by its time limit; `cut`: it said
+    more than is kept."""
 
     code: int | None
     stdout: str
     stderr: str
     seconds: float
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""YAML as kubectl and Helm read it, which is with go-yaml: `yes`, `on` and `y` are booleans and
+0644 is octal, as in YAML 1.1; `12:30` and dates are text, as in YAML 1.2.
+
+Any text is safe to read: depth, and what aliases expand to, are bounded.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from smoldebug.errors import ToolError
+from smoldebug.records import Json
+from smoldebug.untrusted import DEEPEST, one_line
+
+MOST_NODES = 1_000_000  # of one text, aliases expanded: a billion laughs end here
+
+_WORDS: dict[str, Json] = {
+    spelt: value
+    for value, words in (
+        (True, "y yes true on"),
+        (False, "n no false off"),
+        (None, "~ null"),
+        (math.nan, ".nan"),
+        (math.inf, ".inf +.inf"),
+        (-math.inf, "-.inf"),
+    )
+    for word in words.split()
+    for spelt in (word, word.capitalize(), word.upper())
+} | {"": None, ".NaN": math.nan, ".Inf": math.inf, "+.Inf": math.inf, "-.Inf": -math.inf}
+_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
+FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_MAY_MEAN_MORE = frozenset("yYnNtTfFoO~+-.0123456789")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@lru_cache(4096)
+def read(text: str) -> Json:
+    """What a scalar without quotes means."""
+    if text and text[0] not in _MAY_MEAN_MORE:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    digits = text.replace("_", "") if text[0] != "." else text
+    if _INTEGER.fullmatch(digits):
+        return _integer(digits)
+    return float(digits) if FLOAT.fullmatch(digits) else text
+
+
+def _integer(digits: str) -> int | float:
+    plain = digits.lstrip("+-").lower()
+    octal = len(plain) > 1 and plain[0] == "0" and plain[1].isdigit()
+    size = int(plain, 8 if octal else 0)
+    number = -size if digits[0] == "-" else size
+    if -(2**63) <= number < 2**64 or not FLOAT.fullmatch(digits):
+        return number
+    return float(digits)
+
+
+def documents(text: str, what: str) -> Iterator[Json]:
+    """Each document's value. Raises ToolError, which names `what` was read, where it is no YAML,
+    or too deep or large."""
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            if isinstance(event, yaml.DocumentEndEvent):
+                yield builder.finished()
+            else:
+                builder.feed(event)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an integer of 5,000 digits
+        raise ToolError(one_line(f"{what} cannot be read: {error}", 300)) from None
+
+
+class _Builder:
+    """Values of parser events, without recursion: PyYAML's own loaders crash on depth."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[list[Json], str | None, bool, int]] = []
+        self._nodes: list[Json] = []  # of the innermost collection that is open
+        self._anchors: dict[str, tuple[Json, int]] = {}
+        self._size = 0
+
+    def finished(self) -> Json:
+        (value,) = self._nodes
+        self._nodes, self._anchors = [], {}
+        return value
+
+    def feed(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.ScalarEvent():
+                value = read(event.value) if event.implicit[0] else event.value
+                self._add(value, event.anchor, 1)
+            case yaml.AliasEvent():
+                if event.anchor not in self._anchors:
+                    raise yaml.YAMLError(f"*{event.anchor} stands for nothing")
+                value, size = self._anchors[event.anchor]
+                self._add(value, None, size)
+            case yaml.CollectionStartEvent():
+                if len(self._open) == DEEPEST:
+                    raise yaml.YAMLError(f"nested deeper than {DEEPEST}")
+                mapping = isinstance(event, yaml.MappingStartEvent)
+                self._open.append((self._nodes, event.anchor, mapping, self._size))
+                self._nodes = []
+            case yaml.CollectionEndEvent():
+                nodes = self._nodes
+                self._nodes, anchor, mapping, before = self._open.pop()
+                inner, self._size = self._size - before, before
+                self._add(_map(nodes) if mapping else nodes, anchor, inner + 1)
+
+    def _add(self, value: Json, anchor: str | None, size: int) -> None:
+        self._size += size
+        if self._size > MOST_NODES:
+            raise yaml.YAMLError(f"more than {MOST_NODES} values")
+        if anchor is not None:
+            self._anchors[anchor] = value, size
+        self._nodes.append(value)
+
+
+def _map(nodes: list[Json]) -> dict[str, Json]:
+    """Keys are text in JSON, and `<<` lays maps below the others."""
+    merged: dict[str, Json] = {}
+    own: dict[str, Json] = {}
+    for key, value in zip(nodes[::2], nodes[1::2], strict=True):
+        if key == "<<":
+            for each in value if isinstance(value, list) else [value]:
+                merged = {**each, **merged} if isinstance(each, dict) else merged
+        else:
+            own[_key(key)] = value
+    return {**merged, **own}
+
+
+def _key(key: Json) -> str:
+    if isinstance(key, bool):
+        return str(key).lower()
+    if isinstance(key, dict | list):
+        raise yaml.YAMLError("a key must be one word")
+    return "null" if key is None else str(key)
