@@ -7,7 +7,7 @@ from smoldebug.errors import AccessDenied
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import ObjectRef
 from smoldebug.sources.kinds import find
-from smoldebug.sources.world import Cluster, Completed, Object, Reply
+from smoldebug.sources.world import Cluster, Completed, Listed, Object, Reply, WatchStream
 
 PROPOSE = "a tool changes nothing: it returns a Change"
 
@@ -20,7 +20,7 @@ class ScopedCluster:
     """
 
     def __init__(self, cluster: Cluster, playbook: Playbook) -> None:
-        self._cluster, self.context = cluster, cluster.context
+        self._cluster, self.context, self.server = cluster, cluster.context, cluster.server
         self._namespaces = playbook.scope.namespaces
         read = playbook.tools.kubectl.read if playbook.tools.kubectl else []
         self._kinds = {plural(kind) for kind in read}
@@ -49,6 +49,14 @@ class ScopedCluster:
     ) -> list[Object]:
         self._check(kind, namespace)
         return self._cluster.list(kind, namespace, labels=labels, fields=fields)
+
+    def listed(self, kind: str, namespace: str = "") -> Listed:
+        self._check(kind, namespace)
+        return self._cluster.listed(kind, namespace)
+
+    def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> WatchStream:
+        self._check(kind, namespace)
+        return self._cluster.watch(kind, namespace, since=since, seconds=seconds)
 
     def logs(
         self,

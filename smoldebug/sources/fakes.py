@@ -11,7 +11,7 @@ They keep the promises of `world.py`, record what they are asked, and fail only 
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -27,14 +27,24 @@ from smoldebug.errors import (
     SmoldebugError,
     ToolError,
     UnreachableError,
+    UsageError,
 )
 from smoldebug.pointers import merged
 from smoldebug.records import ObjectRef
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.kube_writes import annotated, ref_of
 from smoldebug.sources.repository import Forge, Repository, TreeEntry
-from smoldebug.sources.selectors import holds
-from smoldebug.sources.world import Completed, Object, Reply, Series, World
+from smoldebug.sources.selectors import field_of, holds
+from smoldebug.sources.world import (
+    Completed,
+    Listed,
+    Object,
+    Reply,
+    Series,
+    WatchEvent,
+    WatchStream,
+    World,
+)
 
 T = TypeVar("T")
 
@@ -66,7 +76,7 @@ class FakeCluster:
         """`logs` by `namespace/pod` or `namespace/pod/container`, ` previous` appended for the
         instance before; `http` answers `proxy` by `Kind/namespace/name:port/path`, `processes`
         answers `exec`; `user` is who the API server takes this client for."""
-        self.context, self.user = context, user
+        self.context, self.server, self.user = context, f"{context}.example:6443", user
         self.objects: dict[ObjectRef, Object] = {}
         self.log_texts = dict(logs or {})
         self.http, self.processes = http or FakeHttp(), processes or FakeProcesses()
@@ -79,6 +89,10 @@ class FakeCluster:
     def put(self, item: Object) -> None:
         """Add or replace an object."""
         self.objects[ref_of(item)] = item
+
+    def remove(self, ref: ObjectRef) -> None:
+        """Nothing happens where it is not there."""
+        self.objects.pop(ref, None)
 
     def refuse(self, verb: str, kind: str = "*", error: SmoldebugError | None = None) -> None:
         """Answer these calls with `error` (default: AccessDenied) from now on; `*` is any."""
@@ -104,8 +118,14 @@ class FakeCluster:
             if _singular(ref.kind) == _singular(kind)
             and namespace in ("", ref.namespace)
             and holds(labels, (item["metadata"].get("labels") or {}).get)
-            and holds(fields, partial(_at, item))
+            and holds(fields, partial(field_of, item))
         ]
+
+    def listed(self, kind: str, namespace: str = "") -> Listed:
+        raise UsageError("this fake cannot be watched: WatchedCluster can")
+
+    def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> WatchStream:
+        raise UsageError("this fake cannot be watched: WatchedCluster can")
 
     def logs(
         self,
@@ -170,7 +190,7 @@ class FakeCluster:
         if (meta.get("uid", ""), meta.get("resourceVersion", "")) != (uid, revision):
             raise Conflict(f"it is another one, or has changed: {ref}")
         if not dry_run:
-            del self.objects[ref]
+            self.remove(ref)
 
     def whoami(self) -> str:
         self._receive(Request("whoami", "User"))
@@ -204,12 +224,15 @@ class FakeCluster:
         meta.setdefault("uid", f"uid-{self._created}")
         meta["resourceVersion"] = str(int(meta.get("resourceVersion", "0")) + 1)
         if not dry_run:
-            self.objects[ref] = after
+            self.put(after)
         return copy.deepcopy(after)
 
     def _receive(self, request: Request) -> None:
         self.requests.append(request)
-        for key in ((request.verb, _singular(request.kind)), (request.verb, "*"), ("*", "*")):
+        self._check(request.verb, request.kind)
+
+    def _check(self, verb: str, kind: str) -> None:
+        for key in ((verb, _singular(kind)), (verb, "*"), ("*", "*")):
             if key in self._refusals:
                 raise self._refusals[key]
 
@@ -217,6 +240,83 @@ class FakeCluster:
         if ref not in self.objects:
             raise NotFound(f"no such object: {ref}")
         return self.objects[ref]
+
+
+class WatchedCluster(FakeCluster):
+    """One that tells its watches of what `put`, `remove` and its other methods change, for use by
+    several threads. What you change in `objects` by hand it does not notice.
+
+    `refuse("watch", KIND, error)` also ends the watches that are open.
+    """
+
+    def __init__(self, objects: Iterable[Object] = (), **options: Any) -> None:
+        self._history: list[WatchEvent] = []
+        self._news = threading.Condition(threading.RLock())
+        super().__init__(objects, **options)
+
+    def put(self, item: Object) -> None:
+        with self._news:
+            known = ref_of(item) in self.objects
+            super().put(item)
+            self._tell("MODIFIED" if known else "ADDED", item)
+
+    def remove(self, ref: ObjectRef) -> None:
+        with self._news:
+            if ref in self.objects:
+                self._tell("DELETED", self.objects[ref])
+            super().remove(ref)
+
+    def refuse(self, verb: str, kind: str = "*", error: SmoldebugError | None = None) -> None:
+        with self._news:
+            super().refuse(verb, kind, error)
+            self._news.notify_all()
+
+    def listed(self, kind: str, namespace: str = "") -> Listed:
+        with self._news:
+            return Listed(self.list(kind, namespace), str(len(self._history)))
+
+    def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> WatchStream:
+        """It goes on until it is closed, whatever `seconds` says."""
+        detail = {"since": since, "seconds": seconds}
+        self._receive(Request("watch", kind, namespace, "", detail))
+        return _FakeWatch(partial(self._next, kind, namespace), int(since or 0), self._news)
+
+    def _tell(self, type: str, item: Object) -> None:
+        version = str(len(self._history) + 1)
+        self._history.append(WatchEvent(type, copy.deepcopy(item), version))
+        self._news.notify_all()
+
+    def _next(self, kind: str, namespace: str, since: int) -> WatchEvent | None:
+        self._check("watch", kind)
+        for event in self._history[since:]:
+            ref = ref_of(event.object)
+            if _singular(ref.kind) == _singular(kind) and namespace in ("", ref.namespace):
+                return copy.deepcopy(event)
+        return None
+
+
+class _FakeWatch:
+    def __init__(
+        self, find: Callable[[int], WatchEvent | None], since: int, news: threading.Condition
+    ) -> None:
+        self._find, self._since, self._news, self._closed = find, since, news, False
+
+    def __iter__(self) -> Iterator[WatchEvent]:
+        return self
+
+    def __next__(self) -> WatchEvent:
+        with self._news:
+            while not self._closed:
+                if event := self._find(self._since):
+                    self._since = int(event.version)
+                    return event
+                self._news.wait()
+        raise StopIteration
+
+    def close(self) -> None:
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
 
 
 class _Script(Generic[T]):
@@ -374,10 +474,3 @@ def fake_world(  # noqa: PLR0913 one for each outside world
 def _singular(kind: str) -> str:
     """`Pod`, `pods` and `po` are one kind; of your own kinds, `Backup` and `backups` are."""
     return kind_name(kind).casefold().removesuffix("s")
-
-
-def _at(item: Object, path: str) -> Any:
-    value: Any = item
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

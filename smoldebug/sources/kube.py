@@ -5,12 +5,14 @@ call, a time limit on every call, and all errors translated in kube_errors.
 """
 
 import logging
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -33,6 +35,7 @@ from smoldebug.sources.kinds import did_you_mean, find
 from smoldebug.sources.kube_errors import Asked
 from smoldebug.sources.kube_exec import drain
 from smoldebug.sources.kube_resources import Resources
+from smoldebug.sources.kube_watch import GRACE, KubeWatch
 from smoldebug.sources.kube_writes import (
     ANNOTATION,
     APPLY_PATCH,
@@ -43,7 +46,7 @@ from smoldebug.sources.kube_writes import (
     signed,
 )
 from smoldebug.sources.network import read_some, why
-from smoldebug.sources.world import Completed, HttpAccess, Object, Reply
+from smoldebug.sources.world import Completed, HttpAccess, Listed, Object, Reply
 from smoldebug.untrusted import one_line
 
 SECONDS = 10.0  # longest wait for one answer
@@ -160,18 +163,45 @@ class KubeCluster:
     def list(
         self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Objects:
-        _checked(namespace)
         selectors = {"label_selector": labels or None, "field_selector": fields or None}
+        return self._listed(kind, namespace, selectors).items
 
-        def read(resource: Any) -> Objects:
+    def listed(self, kind: str, namespace: str = "") -> Listed:
+        return self._listed(kind, namespace, {})
+
+    def _listed(self, kind: str, namespace: str, selectors: Mapping[str, Any]) -> Listed:
+        _checked(namespace)
+
+        def read(resource: Any) -> Listed:
             where = namespace if resource.namespaced else ""
             asked = Asked("list", resource.name, where)
             return self._answer(asked, lambda: self._pages(resource, where, selectors))
 
-        items = self._first_served(kind, read)
-        if namespace and not items:
+        found = self._first_served(kind, read)
+        if namespace and not found.items:
             self._require_namespace(namespace)
-        return items
+        return found
+
+    def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> KubeWatch:
+        _checked(namespace)
+        query = urlencode(
+            {
+                "watch": 1,
+                "resourceVersion": since,
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": math.ceil(seconds),
+            }
+        )
+
+        def begin(resource: Any) -> KubeWatch:
+            where = namespace if resource.namespaced else ""
+            asked = Asked("watch", resource.name, where)
+            path = f"{resource.path(namespace=where)}?{query}"
+            answer = self._answer(asked, lambda: _good(self._raw(path, seconds + GRACE)))
+            refused = partial(kube_errors.refused, asked, self.context)
+            return KubeWatch(answer, partial(self._answer, asked), refused)
+
+        return self._first_served(kind, begin)
 
     def logs(
         self,
@@ -462,7 +492,7 @@ class KubeCluster:
             resource,
         )
 
-    def _pages(self, resource: Any, namespace: str, selectors: Mapping[str, Any]) -> Objects:
+    def _pages(self, resource: Any, namespace: str, selectors: Mapping[str, Any]) -> Listed:
         items: Objects = []
         token = None
         while True:
@@ -480,9 +510,10 @@ class KubeCluster:
                 item.setdefault("kind", resource.kind)
                 item.setdefault("apiVersion", resource.group_version)
             items += found
-            token = (page.get("metadata") or {}).get("continue")
+            meta = page.get("metadata") or {}
+            token = meta.get("continue")
             if not token:
-                return items
+                return Listed(items, str(meta.get("resourceVersion") or ""))
 
     def _object(self, body: Any, resource: Any) -> Object:
         data = msgspec.json.decode(body if isinstance(body, bytes) else body.data)

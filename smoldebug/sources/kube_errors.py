@@ -16,6 +16,7 @@ from smoldebug.errors import (
     ToolError,
     UnreachableError,
 )
+from smoldebug.sources.world import Expired
 from smoldebug.untrusted import one_line
 
 _WRITES = ("patch", "create", "delete", "update")
@@ -97,6 +98,8 @@ def refused(asked: Asked, context: str, status: int, body: Any) -> SmoldebugErro
         return AccessDenied(f"not allowed in context {context}: {asked}", needs=str(asked))
     if status == 404:
         return NotFound(says if asked.name in says else f"{asked.name} not found: {says}")
+    if status == 410:
+        return Expired(f"the API server of context {context} no longer knows what changed: {says}")
     if asked.verb in _WRITES and (refusal := _write_refused(status, says, body)):
         return refusal
     if status in (400, 403, 405, 409, 415, 422):

@@ -27,6 +27,13 @@ def holds(selector: str, value_of: Callable[[str], Any]) -> bool:
     return True
 
 
+def field_of(item: Any, path: str) -> Any:
+    """The value that a field selector compares: `status.phase`; None where it is absent."""
+    for key in path.split("."):
+        item = item.get(key) if isinstance(item, dict) else None
+    return item
+
+
 def _holds(term: re.Match[str], actual: Any) -> bool:
     if term["set"]:
         listed = [value.strip() for value in term["values"].split(",")]

@@ -1,12 +1,12 @@
 """The outside worlds of one run, opened on first use, and the seams tests put their fakes in."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from smoldebug.clock import Clock
-from smoldebug.errors import UsageError
+from smoldebug.errors import UnreachableError, UsageError
 from smoldebug.records import ObjectRef
 from smoldebug.sources.helm import Helm
 from smoldebug.sources.repository import Forge, Repository
@@ -19,6 +19,7 @@ class Cluster(Protocol):
     AccessDenied (with the RBAC verb it needs) or UnreachableError, never a client's exception."""
 
     context: str
+    server: str  # address of its API server, without a scheme
 
     def get(self, ref: ObjectRef) -> Object: ...
 
@@ -26,6 +27,16 @@ class Cluster(Protocol):
         self, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> list[Object]:
         """`kind` is a Kind or a plural; namespace "" lists all namespaces."""
+        ...
+
+    def listed(self, kind: str, namespace: str = "") -> "Listed":
+        """The same, with the version that a watch goes on from."""
+        ...
+
+    def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> "WatchStream":
+        """What happens after version `since`, for at most `seconds`; returns once the server has
+        agreed. This, or the iteration, raises Expired (list again), UnreachableError when it
+        breaks, AccessDenied, or UsageError for what cannot be watched. Close it in the end."""
         ...
 
     def logs(
@@ -84,6 +95,38 @@ class Cluster(Protocol):
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
     ) -> "Completed": ...
+
+
+class Expired(UnreachableError):
+    """The API server no longer keeps the changes since that version (410 Gone)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """All objects of a kind as they were at a version, by namespace and name."""
+
+    items: list[Object]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """`type` is ADDED, MODIFIED, DELETED, or BOOKMARK, whose `object` is none of the cluster's.
+    A watch since `version` goes on after this event."""
+
+    type: str
+    object: Object
+    version: str
+
+
+class WatchStream(Protocol):
+    """Watch events for one thread; when another one closes it, they end at once."""
+
+    def __iter__(self) -> Iterator[WatchEvent]: ...
+
+    def __next__(self) -> WatchEvent: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
