@@ -79,7 +79,10 @@ class Helm(Protocol):
     """One cluster's Helm. All raise NotFound (no such release or revision), ToolError (Helm says
     no, or is not there: with its own words), AccessDenied and UnreachableError."""
 
-    version: str  # "3.10.1", "4.2.3": found out when first asked for
+    @property
+    def version(self) -> str:
+        """`3.10.1`, `4.2.3`: found out when first asked for."""
+        ...
 
     def history(self, release: Release) -> Sequence[Revision]:
         """Oldest first, at most the last 256."""

@@ -12,6 +12,7 @@ from smoldebug.sources.process import LocalProcesses
 from smoldebug.sources.world import Metrics, World
 
 if TYPE_CHECKING:
+    from smoldebug.sources.helm import Helm
     from smoldebug.sources.kube import KubeCluster
 
 
@@ -42,6 +43,11 @@ def open_world(
             raise UsageError(f"only a cluster can reach: {metrics_url}")
         return Prometheus(metrics_url, clock, cluster().http_access(service, metrics_url))
 
+    def helm(world: World) -> "Helm":
+        from smoldebug.sources.helmcli import LONGEST_OUTPUT, open_helm
+
+        return open_helm(LocalProcesses(LONGEST_OUTPUT), context, config)
+
     def http(world: World) -> Router:
         return Router(lambda: world.cluster, inside=needs_cluster and _inside(context, config))
 
@@ -51,6 +57,7 @@ def open_world(
         cluster=cluster if needs_cluster else None,
         http=http,
         metrics=metrics if metrics_url else None,
+        helm=helm if needs_cluster else None,
     )
 
 

@@ -1,0 +1,255 @@
+"""Helm by a command: `helm` (3 or 4) where there is one, else `helmsdk.py`, which takes the same
+words.
+
+Options are always `--name=value` and names follow a `--`, so nothing that a playbook says becomes
+an option. Which cluster is meant is said by kubeconfig and context alone, never by $HELM_KUBE...
+"""
+
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from smoldebug.errors import ToolError, UnreachableError
+from smoldebug.records import Json, ObjectRef
+from smoldebug.sources import helmcharts, kubeconfig
+from smoldebug.sources.goyaml import documents
+from smoldebug.sources.helm import Chart, Helm, Hook, Object, Release, Rendered, Revision, Upgrade
+from smoldebug.sources.helm_errors import failure
+from smoldebug.sources.kinds import CLUSTER_SCOPED
+from smoldebug.sources.world import Processes
+from smoldebug.untrusted import one_line
+
+Options = Mapping[str, object]
+LONGEST_OUTPUT = 64 << 20  # bytes: a dry run in JSON holds the whole chart beside what it renders
+READ, PULL = 60.0, 300.0  # seconds
+GRACE = 15.0  # seconds beyond Helm's own limit, so that Helm says itself what it waited for
+OLDEST, NEWEST = 3, 4  # major versions
+DRY_RUN_SERVER = (3, 13)  # from there on a plain dry run answers `lookup` with nothing
+KEPT, MOST = 10, 256  # revisions: Helm's own limit; as many as `history` tells
+
+_RELEASE = re.compile(
+    r"(?=.{1,53}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
+)
+_NAMESPACE = re.compile(r"(?=.{1,63}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+_REMOTE = re.compile(r"oci://\S+|\w[\w.-]*/[\w.-]+")
+_ELSEWHERE = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DEBUG")
+
+
+def open_helm(processes: Processes, context: str | None, config: str | None) -> Helm:
+    """`processes` should keep LONGEST_OUTPUT bytes. Raises UsageError where there is no such
+    context, ToolError where there is no Helm."""
+    access = kubeconfig.choose(context, config, os.environ)
+    named = access.context if access.files else ""
+    return HelmCli(processes, _command(), context=named, kubeconfig=access.files)
+
+
+def _command() -> list[str]:
+    if found := shutil.which("helm"):
+        return [found]
+    if find_spec("helm_python"):  # -P: nothing of the current folder is imported
+        return [sys.executable, "-P", "-m", "smoldebug.sources.helmsdk"]
+    raise ToolError(
+        "there is no Helm on this machine", hint="install helm, or: pip install 'smoldebug[helm]'"
+    )
+
+
+class _Row(msgspec.Struct):
+    """A line of `helm history -o json`."""
+
+    revision: int
+    status: str
+    chart: str
+    updated: str = ""
+    app_version: str = ""
+    description: str = ""
+
+
+class _Hook(msgspec.Struct):
+    manifest: str
+    events: list[str] = []
+
+
+class _DryRun(msgspec.Struct):
+    manifest: str = ""
+    hooks: list[_Hook] | None = None
+
+
+class HelmCli:
+    """`argv` begins every command line; context and kubeconfig "" are the pod's own."""
+
+    def __init__(
+        self, processes: Processes, argv: Sequence[str], *, context: str, kubeconfig: str
+    ) -> None:
+        self._processes, self._argv, self._context = processes, list(argv), context
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith((*_ELSEWHERE, "KUBECONFIG"))
+        }
+        self._env = {**kept, "KUBECONFIG": kubeconfig} if kubeconfig else kept
+
+    @cached_property
+    def version(self) -> str:
+        said = self._run(["version", "--template={{.Version}}"], READ, "version")
+        found = re.search(r"v?((\d+)\.\d+\.\d+\S*)", said)
+        if not found or not OLDEST <= int(found[2]) <= NEWEST:
+            raise ToolError(f"Helm {OLDEST} or {NEWEST} is needed, this is: {one_line(said)}")
+        return found[1]
+
+    def history(self, release: Release) -> Sequence[Revision]:
+        said = self._about("history", release, {"output": "json", "max": MOST})
+        rows = _decoded(said, list[_Row])
+        return [_revision(row) for row in sorted(rows, key=lambda row: row.revision)]
+
+    def objects(self, release: Release, revision: int = 0) -> tuple[Object, ...]:
+        said = self._about("get manifest", release, _at(revision))
+        return tuple(_objects(said, release))
+
+    def values(self, release: Release, revision: int = 0) -> dict[str, Json]:
+        said = self._about("get values", release, {"output": "json"} | _at(revision))
+        return _decoded(said, dict[str, Any] | None) or {}
+
+    def fetch(self, chart: str, version: str, folder: Path) -> Chart:
+        if os.path.exists(chart):  # noqa: PTH110 False too for what no file can be called
+            found = helmcharts.load(Path(chart).absolute(), chart)
+            if version not in ("", found.version):
+                raise ToolError(f"{chart} is version {found.version}, and not: {version}")
+            return found
+        if not _REMOTE.fullmatch(chart):
+            raise ToolError(
+                f"no such chart: {chart}", hint="a folder, an archive, repo/name or oci://..."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        into = Path(tempfile.mkdtemp(prefix="chart-", dir=folder.absolute()))  # for one archive
+        options = {"destination": into} | ({"version": version} if version else {})
+        self._run(
+            ["pull", *_options(options), "--", chart], PULL, f"the chart {chart} {version}".strip()
+        )
+        archives = list(into.glob("*.tgz"))
+        if len(archives) != 1:
+            raise ToolError(f"Helm has pulled no chart, and told no error: {chart}")
+        return helmcharts.load(archives[0], chart)
+
+    def rehearse(self, upgrade: Upgrade) -> Rendered:
+        major, minor = map(int, self.version.split(".")[:2])
+        dry = "server" if (major, minor) >= DRY_RUN_SERVER else "true"
+        said = self._upgrade(upgrade, {"dry-run": dry, "output": "json"})
+        done, release = _decoded(said, _DryRun), upgrade.release
+        return Rendered(
+            tuple(_objects(done.manifest, release)),
+            tuple(
+                Hook(_ref(item), tuple(hook.events))
+                for hook in done.hooks or []
+                for item in _objects(hook.manifest, release)
+            ),
+        )
+
+    def upgrade(self, upgrade: Upgrade, description: str) -> None:
+        limit = self._limit(upgrade.release)
+        self._upgrade(upgrade, {"description": description, "history-max": limit})
+
+    def rollback(self, release: Release, revision: int, timeout: float) -> None:
+        options = {"history-max": self._limit(release)}
+        self._about("rollback", release, options, str(revision), timeout=timeout)
+
+    def _limit(self, release: Release) -> int:
+        """How many revisions to keep: those that whoever else upgrades it has kept."""
+        count = len(self.history(release))
+        return 0 if count == MOST else max(KEPT, count)  # 0: all of them
+
+    def _upgrade(self, upgrade: Upgrade, options: Options) -> str:
+        """Values lie in a file that nobody else may read, and only as long as Helm runs."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            json.dump(upgrade.values, file)
+            file.flush()
+            return self._about(
+                "upgrade",
+                upgrade.release,
+                {**options, "reset-values": "true", "values": file.name},
+                str(upgrade.chart.path),
+                timeout=upgrade.timeout,
+            )
+
+    def _about(
+        self, verb: str, release: Release, options: Options, *names: str, timeout: float = 0.0
+    ) -> str:
+        """A command about a release. `timeout` (seconds) is Helm's own."""
+        where = f"{release.namespace}/{release.name}"
+        if not _RELEASE.fullmatch(release.name) or not _NAMESPACE.fullmatch(release.namespace):
+            raise ToolError(f"Helm has no releases of such a name: {one_line(where)}")
+        options, about = {"namespace": release.namespace, **options}, f"release {where}"
+        if self._context:
+            options["kube-context"], about = self._context, f"{about} in context {self._context}"
+        if timeout:
+            options["timeout"] = f"{math.ceil(timeout)}s"
+        words = [*verb.split(), *_options(options), "--", release.name, *names]
+        return self._run(words, timeout + GRACE if timeout else READ, about)
+
+    def _run(self, words: Sequence[str], seconds: float, about: str) -> str:
+        done = self._processes.run([*self._argv, *words], timeout=seconds, env=self._env)
+        if done.code is None:
+            raise UnreachableError(f"Helm was stopped after {seconds:g} s: {words[0]} of {about}")
+        if done.code:
+            raise failure(done.stderr or done.stdout, about)
+        if done.cut:
+            raise ToolError(f"Helm says too much to be read: {words[0]} of {about}")
+        return done.stdout
+
+
+def _options(options: Options) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items()]
+
+
+def _at(revision: int) -> dict[str, object]:
+    return {"revision": revision} if revision else {}
+
+
+def _decoded(said: str, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(said, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ToolError(one_line(f"Helm's answer is not what Helm answers: {error}")) from None
+
+
+def _revision(row: _Row) -> Revision:
+    try:
+        updated = datetime.fromisoformat(row.updated)
+    except ValueError:
+        updated = None
+    return Revision(row.revision, row.status, row.chart, row.app_version, updated, row.description)
+
+
+def _objects(manifest: str, release: Release) -> Iterator[Object]:
+    """The objects of a manifest, lists taken apart, each with its namespace where it has one."""
+    for document in documents(manifest, f"the manifest of {release.name}"):
+        for item in _items(document):
+            meta = item["metadata"]
+            if item["kind"] not in CLUSTER_SCOPED and not meta.get("namespace"):
+                meta = {**meta, "namespace": release.namespace}
+            yield {**item, "metadata": meta}
+
+
+def _items(document: Json) -> Iterator[Object]:
+    if not isinstance(document, dict):
+        return
+    kind, items, meta = (document.get(key) for key in ("kind", "items", "metadata"))
+    if str(kind).endswith("List") and isinstance(items, list):
+        for item in items:
+            yield from _items(item)
+    elif isinstance(kind, str) and isinstance(meta, dict) and isinstance(meta.get("name"), str):
+        yield document
+
+
+def _ref(item: Mapping[str, Any]) -> ObjectRef:
+    meta = item["metadata"]
+    return ObjectRef(item["kind"], str(meta.get("namespace") or ""), meta["name"])
