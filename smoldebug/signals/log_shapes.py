@@ -6,7 +6,8 @@ time, id, address or number is masked, and shapes that still differ in a few wor
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -18,6 +19,7 @@ SHOWN = 300  # characters of a line that are kept to be read and quoted
 WORDS = 40  # leading words of a shape that are compared
 ALIKE = 0.6  # share of equal words from which two shapes are one
 CANDIDATES = 64  # shapes a new one is compared with, at most
+NAMES = 3  # words seen in one place of otherwise equal lines from which they are names
 LEVELS = ("error", "warn", "info", "")  # in this order of interest
 
 
@@ -151,7 +153,8 @@ _MASKS = re.compile(
 def mask(line: str) -> str:
     """A line with what varies replaced: `<t>` times, `<id>`, `<ip>`, `<hex>`, `<n>`, `"…"`.
 
-    HTTP status codes stay, 200 and 502 are not the same line; so do messages in key="value".
+    HTTP status codes stay, 200 and 502 are not the same line; so do messages in key="value", and
+    quoted words that tell of an error.
     """
     return _MASKS.sub(_replacement, line)
 
@@ -163,6 +166,8 @@ def _replacement(match: re.Match[str]) -> str:
     if kind == "request":
         return mask(text[:-3].replace('"', "")) + text[-3:]
     if kind == "quoted":
+        if _SOUNDS_BAD.search(text):
+            return text[0] + mask(text[1:-1]) + text[0]
         return text if len(text) < 3 else f"{text[0]}…{text[0]}"
     if kind == "id" and text.startswith("-"):
         return "-<id>"
@@ -175,6 +180,11 @@ _EXPLICIT = re.compile(
     r"|\b(?P<word>FATAL|PANIC|CRITICAL|CRIT|ERROR|ERR|SEVERE|WARNING|WARN|NOTICE|INFO|DEBUG|TRACE)\b"
     r"|\[(?P<bracket>error|warn|warning|info|debug|notice|crit|emerg|alert)\]"
 )
+_LEADING_LEVEL = re.compile(
+    r"^\[?(?:FATAL|PANIC|CRITICAL|CRIT|ERROR|ERR|SEVERE|WARNING|WARN|NOTICE|INFO)\]?:?\s+",
+    re.IGNORECASE,
+)
+_MESSAGE = ("msg", "message", "event", "text")  # keys of a JSON line
 _LEVEL_OF = {
     "error": ("fatal", "panic", "critical", "crit", "error", "err", "severe", "emerg", "alert"),
     "warn": ("warning", "warn"),
@@ -189,6 +199,68 @@ _SOUNDS_BAD = re.compile(
 _SERVER_ERROR = re.compile(rf"{_REQUEST} 5\d\d\b")
 
 
+_IPV6 = re.compile(
+    r"(?<![\w:])(?=[0-9a-fA-F:]*\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"
+)
+_EXPONENT = re.compile(r"<n>[eE][+-]<n>")
+_CALENDAR = re.compile(
+    r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
+    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\b)"
+)
+_VARIES = re.compile(r"[\w.]*<(?:n|hex|id|ip|t)>(?:[\w.]|<(?:n|hex|id|ip|t)>)*")
+_SAME_AGAIN = re.compile(r"<\*>(?:[\s,;:/-]*<\*>)+")
+
+
+def error_words(line: str) -> str:
+    """The words by which an error is told from other ones; "" for a line that is no error.
+
+    They are the same whatever ids, numbers and times the line holds, however these are written; a
+    word that tells of an error is never one of them.
+    """
+    level, words = read_line(_LEADING_TIME.sub("", line[:LINE].rstrip(), count=1))
+    if level != "error":
+        return ""
+    masked = _EXPONENT.sub("<n>", mask(_IPV6.sub("<ip>", _CALENDAR.sub("", words))))
+    return _SAME_AGAIN.sub("<*>", _VARIES.sub(_varying, masked)).strip() or "<*>"
+
+
+def _varying(match: re.Match[str]) -> str:
+    return match[0] if _SOUNDS_BAD.search(match[0]) else "<*>"
+
+
+class KnownErrors:
+    """Kinds of errors that have been logged, at most `most`: `full` says that some are missing.
+
+    An error is known if its words are, or all but one, where at least three known ones differ just
+    there: then it is a name. A word that tells of an error, or a status, is never such a name.
+    """
+
+    def __init__(self, most: int = 2000) -> None:
+        self.examples: dict[str, str] = {}  # a line of each, by its words
+        self.full, self._most, self._gaps = False, most, Counter[int]()
+
+    def add(self, words: str, line: str) -> None:
+        if words in self.examples:
+            return
+        self.full |= len(self.examples) >= self._most
+        if not self.full:
+            self.examples[words] = one_line(line, SHOWN)
+            self._gaps.update(gap for _, gap in _gaps(words))
+
+    def __contains__(self, words: str) -> bool:
+        return words in self.examples or any(
+            self._gaps[gap] >= NAMES and not (_SOUNDS_BAD.search(word) or _STATUS.fullmatch(word))
+            for word, gap in _gaps(words)
+        )
+
+
+def _gaps(words: str) -> Iterator[tuple[str, int]]:
+    """Each word, and what identifies all the others."""
+    split = words.split()
+    for place, word in enumerate(split[:WORDS]):
+        yield word, hash((place, *split[:place], *split[place + 1 :]))
+
+
 def read_line(line: str) -> tuple[str, str]:
     """(level, the words that matter). JSON lines become `message key=value ...` first."""
     if line.startswith("{"):
@@ -199,6 +271,24 @@ def read_line(line: str) -> tuple[str, str]:
         if isinstance(data, dict):
             return _from_json(data)
     return level_of(line), line
+
+
+def message(line: str) -> str:
+    """The words of a line without its time and level, as they stand in it."""
+    if line.startswith("{"):
+        try:
+            data = msgspec.json.decode(line)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            data = None
+        lowered = {str(k).lower(): v for k, v in data.items()} if isinstance(data, dict) else {}
+        said = next((lowered[key] for key in _MESSAGE if lowered.get(key)), "")
+        return said if isinstance(said, str) and said in line else line
+    return _LEADING_LEVEL.sub("", _LEADING_TIME.sub("", line, count=1), count=1) or line
+
+
+def serves_error(line: str) -> bool:
+    """Whether it only says that a request was answered with 5xx."""
+    return bool(_SERVER_ERROR.search(line))
 
 
 def level_of(line: str) -> str:
@@ -218,10 +308,8 @@ def level_of(line: str) -> str:
 def _from_json(data: Mapping[str, object]) -> tuple[str, str]:
     lowered = {str(key).lower(): value for key, value in data.items()}
     named = next((lowered[key] for key in ("level", "severity", "lvl") if key in lowered), "")
-    message = next(
-        (str(lowered[key]) for key in ("msg", "message", "event", "text") if key in lowered), ""
-    )
-    skip = ("level", "severity", "lvl", "msg", "message", "event", "text", "ts", "time")
+    message = next((str(lowered[key]) for key in _MESSAGE if key in lowered), "")
+    skip = ("level", "severity", "lvl", *_MESSAGE, "ts", "time")
     rest = [
         f"{key}={one_line(str(value), 120)}"
         for key, value in lowered.items()

@@ -7,7 +7,7 @@ their environment names. Secrets are not read.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from smoldebug.records import Fact
@@ -30,6 +30,8 @@ from smoldebug.untrusted import one_line
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 STARTING_SECONDS = 60.0  # in which a pod that is not ready is no emergency
 LONGEST = 4000  # characters of one setting that are searched for addresses
+
+_NO_TIME = datetime.min.replace(tzinfo=UTC)  # who calls whom is no question of time
 
 Key = tuple[str, str]  # namespace, name of a Service
 
@@ -64,6 +66,18 @@ def red_services(objects: Mapping[str, Sequence[Object]], now: datetime) -> Iter
             where = f"Service/{key[0]}/{key[1]}"
             yield Fact(f"{where}: {text}", where, None, severity)
     yield from seen.calls_in_vain()
+
+
+def call_graph(objects: Mapping[str, Sequence[Object]]) -> dict[str, set[str]]:
+    """Which workload calls which others (`Deployment/shop/auth`), by the addresses of Services in
+    its settings and in the ConfigMaps that it mounts."""
+    seen = _Seen(objects, _NO_TIME)
+    found: dict[str, set[str]] = {}
+    for call in (*seen.calls, *seen.mounted_calls()):
+        caller = str(ref(call.caller))
+        called = {str(ref(item)) for item in seen.behind(call.service)}
+        found.setdefault(caller, set()).update(called - {caller})
+    return {caller: called for caller, called in found.items() if called}
 
 
 class _Seen:
@@ -107,6 +121,15 @@ class _Seen:
 
     def _config(self, workload: Object, source: Object) -> Object:
         return self.configs.get((_key(workload)[0], str(source.get("name"))), {})
+
+    def mounted_calls(self) -> Iterator[Call]:
+        """Addresses in files: any text may stand there, so only names of Services count."""
+        for item in self.workloads:
+            for volume in template(item).get("volumes") or []:
+                source = (volume or {}).get("configMap") or {}
+                for key, text in self._config(item, source).items():
+                    unquoted = re.sub("[\"']", " ", str(text)[:LONGEST])
+                    yield from addresses(item, f"{source.get('name')} {key}", unquoted)
 
     def called(self, key: Key) -> Call | None:
         """A call of that Service by another workload than its own."""
