@@ -229,12 +229,12 @@ class FakeCluster:
 
     def _receive(self, request: Request) -> None:
         self.requests.append(request)
-        self._check(request.verb, request.kind)
+        if error := self._refusal(request.verb, request.kind):
+            raise error
 
-    def _check(self, verb: str, kind: str) -> None:
-        for key in ((verb, _singular(kind)), (verb, "*"), ("*", "*")):
-            if key in self._refusals:
-                raise self._refusals[key]
+    def _refusal(self, verb: str, kind: str) -> SmoldebugError | None:
+        keys = ((verb, _singular(kind)), (verb, "*"), ("*", "*"))
+        return next((self._refusals[key] for key in keys if key in self._refusals), None)
 
     def _find(self, ref: ObjectRef) -> Object:
         if ref not in self.objects:
@@ -251,6 +251,7 @@ class WatchedCluster(FakeCluster):
 
     def __init__(self, objects: Iterable[Object] = (), **options: Any) -> None:
         self._history: list[WatchEvent] = []
+        self._streams: list[_FakeWatch] = []
         self._news = threading.Condition(threading.RLock())
         super().__init__(objects, **options)
 
@@ -269,6 +270,8 @@ class WatchedCluster(FakeCluster):
     def refuse(self, verb: str, kind: str = "*", error: SmoldebugError | None = None) -> None:
         with self._news:
             super().refuse(verb, kind, error)
+            for stream in self._streams:
+                stream.broken = stream.broken or self._refusal("watch", stream.kind)
             self._news.notify_all()
 
     def listed(self, kind: str, namespace: str = "") -> Listed:
@@ -278,28 +281,30 @@ class WatchedCluster(FakeCluster):
     def watch(self, kind: str, namespace: str, *, since: str, seconds: float) -> WatchStream:
         """It goes on until it is closed, whatever `seconds` says."""
         detail = {"since": since, "seconds": seconds}
-        self._receive(Request("watch", kind, namespace, "", detail))
-        return _FakeWatch(partial(self._next, kind, namespace), int(since or 0), self._news)
+        with self._news:
+            self._receive(Request("watch", kind, namespace, "", detail))
+            self._streams.append(_FakeWatch(self._history, self._news, kind, namespace, since))
+            return self._streams[-1]
 
     def _tell(self, type: str, item: Object) -> None:
         version = str(len(self._history) + 1)
         self._history.append(WatchEvent(type, copy.deepcopy(item), version))
         self._news.notify_all()
 
-    def _next(self, kind: str, namespace: str, since: int) -> WatchEvent | None:
-        self._check("watch", kind)
-        for event in self._history[since:]:
-            ref = ref_of(event.object)
-            if _singular(ref.kind) == _singular(kind) and namespace in ("", ref.namespace):
-                return copy.deepcopy(event)
-        return None
-
 
 class _FakeWatch:
     def __init__(
-        self, find: Callable[[int], WatchEvent | None], since: int, news: threading.Condition
+        self,
+        history: Sequence[WatchEvent],
+        news: threading.Condition,
+        kind: str,
+        namespace: str,
+        since: str,
     ) -> None:
-        self._find, self._since, self._news, self._closed = find, since, news, False
+        self.kind, self._namespace = kind, namespace
+        self.broken: SmoldebugError | None = None
+        self._history, self._news, self._seen = history, news, int(since or 0)
+        self._closed = False
 
     def __iter__(self) -> Iterator[WatchEvent]:
         return self
@@ -307,11 +312,18 @@ class _FakeWatch:
     def __next__(self) -> WatchEvent:
         with self._news:
             while not self._closed:
-                if event := self._find(self._since):
-                    self._since = int(event.version)
-                    return event
+                if self.broken:
+                    raise self.broken
+                for event in self._history[self._seen :]:
+                    self._seen += 1
+                    if self._fits(ref_of(event.object)):
+                        return copy.deepcopy(event)
                 self._news.wait()
         raise StopIteration
+
+    def _fits(self, ref: ObjectRef) -> bool:
+        same = _singular(ref.kind) == _singular(self.kind)
+        return same and self._namespace in ("", ref.namespace)
 
     def close(self) -> None:
         with self._news:

@@ -63,7 +63,7 @@ class Mirror:
         self, cluster: Cluster, kinds: Iterable[str], namespaces: Sequence[str], clock: Clock
     ) -> None:
         self._cluster, self._clock, self._namespaces = cluster, clock, namespaces
-        self.context = cluster.context
+        self.context, self.server = cluster.context, cluster.server
         self.changed = threading.Event()
         self._lock = threading.Lock()
         self._news: set[ObjectRef] = set()
@@ -270,6 +270,7 @@ class _Feed:
 
     def _watch(self) -> None:
         """One watch, from where the last one ended."""
+        began = time.monotonic()
         self._stream = self._cluster.watch(
             self.kind, self.namespace, since=self._version, seconds=SECONDS
         )
@@ -283,6 +284,8 @@ class _Feed:
                 self._learn(event)
         finally:
             self._stream.close()
+        if time.monotonic() - began < RENEWAL:  # or it would be asked again and again
+            raise UnreachableError(f"watches of {self.kind} end at once")
         self._heard(RENEWAL)
 
     def _learn(self, event: WatchEvent) -> None:
