@@ -63,6 +63,7 @@ class Place:
     run: str = ""
     context: str = ""  # of the kubeconfig
     cluster: str = ""  # the cluster's own id
+    server: str = ""  # the API server's address
 
 
 class Executor:

@@ -12,7 +12,7 @@ import yaml
 
 from smoldebug.fieldvalues import MAPS, SERVED
 from smoldebug.pointers import Step, dotted, lookup, steps
-from smoldebug.records import Change, ChangeKind, Json
+from smoldebug.records import OF_RELEASE, Change, ChangeKind, Json
 
 KUBE_KINDS: Sequence[ChangeKind] = (
     ChangeKind.SCALE,
@@ -102,6 +102,19 @@ def kubectl_command(change: Change, context: str = "", kubeconfig: str = "") -> 
         manifest = _to_send(change.manifest or change.after.get(""))
         line = f"printf %s {shlex.quote(_compact(manifest))} | {line}"
     return "# no kubectl command: a value in it is masked here" if _MASK.search(line) else line
+
+
+def helm_command(change: Change, context: str = "", kubeconfig: str = "") -> str:
+    """The same of a change of a Helm release; the values come from standard input."""
+    words = ["helm", *(["--kubeconfig", kubeconfig] if kubeconfig else [])]
+    words += ["--kube-context", context] if context else []
+    words += ["-n", change.target.namespace]
+    if change.kind is ChangeKind.HELM_ROLLBACK:
+        return shlex.join([*words, "rollback", change.target.name, str(change.revision)])
+    chart = str(change.after["/path"])
+    line = shlex.join([*words, "upgrade", change.target.name, chart, "--reset-values", "-f", "-"])
+    line = f"printf %s {shlex.quote(_compact(change.after['/values']))} | {line}"
+    return "# no helm command: a value in it is masked here" if _MASK.search(line) else line
 
 
 def _to_send(manifest: Json) -> Json:
@@ -342,7 +355,20 @@ def summary(change: Change) -> str:
         if not isinstance(before, dict | list) and not isinstance(after, dict | list):
             parts.append(f"{_leaf(path)} {_short(before)}→{_short(after)}")
     said = ", ".join(parts) or " ".join(filter(None, (change.kind, revisions(change))))
-    return f"{change.target} {in_git(change) or said}"
+    return f"{change.target} {in_git(change) or of_release(change) or said}"
+
+
+def of_release(change: Change) -> str:
+    """`platform-2.4.0 → platform-2.5.0`, `revision 4 → 3, platform-2.4.0`; "" of other kinds."""
+    if change.kind not in OF_RELEASE:
+        return ""
+    old, new = (str(side.get("/chart") or "?") for side in (change.before, change.after))
+    if change.kind is ChangeKind.HELM_UPGRADE:
+        return f"{old} → {new}" if old != new else f"{new} with other values"
+    was = change.before.get("/revision")
+    return (
+        f"revision {was} → {change.revision}, {new}" if was else f"back to {change.revision}, {new}"
+    )
 
 
 def in_git(change: Change) -> str:

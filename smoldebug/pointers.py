@@ -218,6 +218,27 @@ def moved(values: Mapping[str, Json], pointers: Iterable[str], live: Json) -> li
     return [each for each in pointers if not same(each, values.get(each), lookup(live, each))]
 
 
+def projected(live: Json, *shapes: Json, name: str = "") -> Json:
+    """What a live object has of the fields that these set: keys that one of them has, items of
+    lists that one of them names; any other list as it is."""
+    maps = [each for each in shapes if isinstance(each, dict)]
+    if isinstance(live, dict) and maps:
+        return {
+            key: projected(value, *(each[key] for each in maps if key in each), name=key)
+            for key, value in live.items()
+            if any(key in each for each in maps)
+        }
+    lists = [each for each in shapes if isinstance(each, list)]
+    keys = _keys(name, live, *lists) if isinstance(live, list) and lists else ()
+    if not keys:
+        return live
+    given: dict[tuple[str, ...], list[Json]] = {}
+    for each in (item for items in lists for item in items):
+        given.setdefault(_identity(each, keys), []).append(each)
+    known = ((each, given.get(_identity(each, keys))) for each in live)
+    return [projected(each, *items) for each, items in known if items]
+
+
 # --- merging --------------------------------------------------------------------------------
 
 

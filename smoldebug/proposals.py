@@ -3,14 +3,27 @@
 Refuses, in words a model can act on, what the API server or a controller would not let stand.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from smoldebug import pointers
-from smoldebug.errors import ToolError
+from smoldebug.errors import NotFound, ToolError
+from smoldebug.fieldvalues import same
 from smoldebug.records import Change, ChangeKind
 from smoldebug.redact import masked
-from smoldebug.signals.objects import Object, controller, meta, name, ref, spec
+from smoldebug.signals.objects import (
+    Object,
+    containers,
+    controller,
+    meta,
+    name,
+    ref,
+    spec,
+    template,
+)
+from smoldebug.sources.kinds import CLUSTER_SCOPED
 from smoldebug.sources.world import Cluster
 
 # Fields that keep the value they were created with, or that are the server's, by kind.
@@ -64,6 +77,56 @@ def checked(cluster: Cluster, live: Object, change: Change) -> Change:
     if problem := _undone_by(cluster, live, touched):
         raise ToolError(f"{change.target} {problem}")
     return replace(change, uid=uid(live))
+
+
+def manifest(given: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """A manifest to send: in a namespace where its kind has one (`namespace` where it names none),
+    without what the server adds. Raises ToolError when it does not name an object."""
+    metadata = given.get("metadata")
+    kind, called = given.get("kind"), metadata.get("name") if isinstance(metadata, dict) else ""
+    if not (isinstance(metadata, dict) and given.get("apiVersion") and kind and called):
+        raise ToolError("a manifest needs apiVersion, kind and metadata.name")
+    if kind == "Secret":
+        raise ToolError(f"Secrets are not written, their values would be shown: {called}")
+    kept = {key: value for key, value in metadata.items() if key not in SERVED}
+    if kind not in CLUSTER_SCOPED:
+        kept["namespace"] = metadata.get("namespace") or namespace
+    return {**{k: v for k, v in given.items() if k != "status"}, "metadata": kept}
+
+
+def applied(cluster: Cluster, manifest: dict[str, Any], why: str) -> Change | None:
+    """A server-side apply of a manifest, or the creation of what is not there; None where all of
+    it is so already. Raises as `checked` does."""
+    try:
+        live = cluster.get(ref(manifest))
+    except NotFound:
+        return creation(manifest, why)
+    before, after = pointers.diff(live, pointers.merged(live, manifest, strategic=True))
+    if all(same(each, before.get(each), after.get(each)) for each in {**before, **after}):
+        return None
+    change = Change(ChangeKind.APPLY_OBJECT, ref(manifest), before, after, why, manifest=manifest)
+    return checked(cluster, live, change)
+
+
+def creation(manifest: dict[str, Any], why: str) -> Change:
+    where, after = ref(manifest), {"": manifest}
+    return unmasked(Change(ChangeKind.CREATE_OBJECT, where, {}, after, why, f"a new {where.kind}"))
+
+
+def one_container(live: Object, called: str) -> tuple[Any, Any]:
+    """A copy of a workload, and in it the container meant: by name, or the only one there is."""
+    wanted = copy.deepcopy(live)
+    found = template(wanted)
+    every: list[Any] = list(containers(found))
+    chosen = [each for each in every if each["name"] == called] if called else found["containers"]
+    if len(chosen) != 1:
+        listed = ", ".join(each["name"] for each in every)
+        raise ToolError(
+            f"{ref(live)} has no container {called}; it has: {listed}"
+            if called
+            else f"{ref(live)} has several containers; say which: {listed}"
+        )
+    return wanted, chosen[0]
 
 
 def unmasked(change: Change) -> Change:

@@ -71,6 +71,7 @@ class ChangeKind(StrEnum):
 
 
 IN_GIT = (ChangeKind.GIT_COMMIT, ChangeKind.PULL_REQUEST)  # nothing that runs is changed by them
+OF_RELEASE = (ChangeKind.HELM_UPGRADE, ChangeKind.HELM_ROLLBACK)  # many objects by one name
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -209,6 +210,7 @@ class Change:
     manifest: Json = None  # an apply-object's: what is sent as it is
     then: "Change | None" = None  # carried out right after it, under the same approval
     notes: tuple[str, ...] = ()  # what an approver must know of it
+    given: bool = False  # all of it by the playbook or files beside it, nothing by a model
 
     def inverse(self) -> "Change":
         """What takes it back. That of an apply is a patch, of a create a delete."""
@@ -235,6 +237,7 @@ _INVERSE = {
     ChangeKind.REMOVE_TAINT: ChangeKind.ADD_TAINT,
     ChangeKind.SUSPEND: ChangeKind.RESUME,
     ChangeKind.RESUME: ChangeKind.SUSPEND,
+    ChangeKind.HELM_UPGRADE: ChangeKind.HELM_ROLLBACK,
 }
 
 
@@ -275,6 +278,7 @@ class Surroundings:
     files: tuple["FileChange", ...] = ()  # what a commit changes of a repository
     objects: tuple["ObjectRef", ...] = ()  # what the change of a release creates, changes, deletes
     deleted: tuple["ObjectRef", ...] = ()  # those of them that it deletes
+    becomes: tuple[tuple[Json, Json], ...] = ()  # of the others: as it is (or None), as it will be
     notes: tuple[str, ...] = ()  # what an approver must know besides
 
 

@@ -939,17 +939,20 @@ def test_a_server_of_this_machine_is_in_no_context():
 # --- who is asked ------------------------------------------------------------------------------
 
 
+PROD = {"cluster": "prod", "uid": "u-prod", "server": "10.0.0.1:6443"}
+
+
 def test_the_operator_is_asked_unless_the_playbook_says_auto():
-    assert asks(playbook(), scale(), "prod")
-    assert asks(playbook(approval="never"), scale(), "prod")
-    assert not asks(playbook(approval="auto"), scale(), "prod")
+    assert asks(playbook(), scale(), PROD)
+    assert asks(playbook(approval="never"), scale(), PROD)
+    assert not asks(playbook(approval="auto"), scale(), PROD)
 
 
 def test_what_cannot_be_undone_is_asked_for_even_under_auto():
     once = scale(no_undo="cannot be taken back")
-    assert asks(playbook(approval="auto"), once, "prod")
+    assert asks(playbook(approval="auto"), once, PROD)
     allowed = playbook(approval="auto", allow_without_undo=[ChangeKind.SCALE])
-    assert not asks(allowed, once, "prod")
+    assert not asks(allowed, once, PROD)
 
 
 @pytest.mark.parametrize(
@@ -967,7 +970,27 @@ def test_what_cannot_be_undone_is_asked_for_even_under_auto():
     ],
 )
 def test_auto_holds_only_where_every_condition_does(when, context: str, asked: bool):
-    assert asks(playbook(approval="auto", allow_auto_when=when), scale(), context) is asked
+    where = {"cluster": context, "uid": "", "server": ""}
+    assert asks(playbook(approval="auto", allow_auto_when=when), scale(), where) is asked
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"),
+    [
+        ({"uid": ["u-prod"]}, False),
+        ({"uid": ["u-lab"]}, True),
+        ({"server": ["10.0.0.1:*"]}, False),
+        ({"server": ["https://10.0.0.1:6443"]}, False),
+        ({"server": ["10.0.0.2:6443"]}, True),
+        ({"cluster": ["prod"], "uid": ["u-prod"], "server": ["10.*"]}, False),
+        ({"cluster": ["prod"], "uid": ["u-lab"]}, True),
+    ],
+)
+def test_a_cluster_whose_name_is_not_to_be_trusted_is_pinned(when, asked: bool):
+    auto = playbook(approval="auto", allow_auto_when=when)
+    guard = Guard(auto, context="prod", cluster="u-prod", server="10.0.0.1:6443")
+    assert guard.asks(scale()) is asked
+    assert Guard(auto, context="prod").asks(scale()), "what is not known matches nothing"
 
 
 # --- whatever is proposed -------------------------------------------------------------------

@@ -3,16 +3,15 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
 from smoldebug.errors import ToolError
-from smoldebug.proposals import checked, propose
+from smoldebug.proposals import checked, one_container, propose
 from smoldebug.records import Change, ChangeKind
 from smoldebug.signals.objects import Object as Item
-from smoldebug.signals.objects import containers, ref, revision, revisions, spec
-from smoldebug.signals.objects import template as pod_spec
+from smoldebug.signals.objects import ref, revision, revisions, spec
 from smoldebug.sources import targets
 from smoldebug.sources.world import Object
 from smoldebug.toolset import ToolContext, tool
@@ -149,7 +148,7 @@ def set_image(
         namespace: Empty for the run's namespace.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
-    wanted, chosen = _container(live, container)
+    wanted, chosen = one_container(live, container)
     chosen["image"] = image
     expects = f"new pods whose {chosen['name']} runs {image}"
     return propose(ctx.world.cluster, ChangeKind.SET_IMAGE, live, wanted, why, expects)
@@ -176,7 +175,7 @@ def set_env(
         namespace: Empty for the run's namespace.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
-    wanted, chosen = _container(live, container)
+    wanted, chosen = one_container(live, container)
     variables = chosen.get("env") or []
     entry = {"name": name, "value": value}
     if any(variable["name"] == name for variable in variables):
@@ -206,7 +205,7 @@ def remove_env(
         namespace: Empty for the run's namespace.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
-    wanted, chosen = _container(live, container)
+    wanted, chosen = one_container(live, container)
     known = [each["name"] for each in chosen.get("env") or []]
     if name not in known:
         listed = ", ".join(known) or "none"
@@ -241,7 +240,7 @@ def set_resources(
         namespace: Empty for the run's namespace.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
-    wanted, chosen = _container(live, container)
+    wanted, chosen = one_container(live, container)
     given = {
         "requests": {"cpu": cpu_request, "memory": memory_request},
         "limits": {"cpu": cpu_limit, "memory": memory_limit},
@@ -259,22 +258,6 @@ def set_resources(
 
 def _find(ctx: ToolContext, target: str, namespace: str, *kinds: str) -> Object:
     return targets.find_one(ctx.world.cluster, target, namespace or ctx.namespace, *kinds)
-
-
-def _container(live: Object, called: str) -> tuple[Object, Object]:
-    """A copy of a workload, and in it the container meant: by name, or the only one there is."""
-    wanted = copy.deepcopy(live)
-    found = pod_spec(wanted)
-    every: list[Any] = list(containers(found))
-    chosen = [each for each in every if each["name"] == called] if called else found["containers"]
-    if len(chosen) != 1:
-        listed = ", ".join(each["name"] for each in every)
-        raise ToolError(
-            f"{ref(live)} has no container {called}; it has: {listed}"
-            if called
-            else f"{ref(live)} has several containers; say which: {listed}"
-        )
-    return wanted, chosen[0]
 
 
 def _amounts(resources: Mapping[str, Mapping[str, str]]) -> str:

@@ -9,12 +9,12 @@ from jsonpointer import JsonPointerException
 
 from smoldebug import pointers
 from smoldebug.errors import NotFound, ToolError
-from smoldebug.proposals import SERVED, checked, made_by, propose, uid, unmasked
+from smoldebug.proposals import applied, creation, made_by, propose, uid
+from smoldebug.proposals import manifest as manifest_of
 from smoldebug.records import Change, ChangeKind
 from smoldebug.signals.objects import name as name_of
 from smoldebug.signals.objects import ref, spec
 from smoldebug.sources import targets
-from smoldebug.sources.kinds import find
 from smoldebug.sources.world import Object
 from smoldebug.toolset import ToolContext, tool
 
@@ -87,14 +87,11 @@ def apply_manifest(
         why: The reason, citing evidence such as E4.
         namespace: Empty for that of the manifest, else the run's namespace.
     """
-    cluster, whole = ctx.world.cluster, _manifest(ctx, manifest, namespace)
-    try:
-        live = cluster.get(ref(whole))
-    except NotFound:
-        return _creation(whole, why)
-    before, after = pointers.diff(live, pointers.merged(live, whole, strategic=True))
-    change = Change(ChangeKind.APPLY_OBJECT, ref(whole), before, after, why, manifest=whole)
-    return checked(cluster, live, change)
+    whole = _manifest(ctx, manifest, namespace)
+    change = applied(ctx.world.cluster, whole, why)
+    if change is None:
+        raise ToolError(f"{ref(whole)} has these values already")
+    return change
 
 
 @tool(effect="change", family="change", changes="create-object")
@@ -112,7 +109,7 @@ def create_object(
     try:
         ctx.world.cluster.get(ref(whole))
     except NotFound:
-        return _creation(whole, why)
+        return creation(whole, why)
     raise ToolError(f"it exists already; change it instead: {ref(whole)}")
 
 
@@ -274,24 +271,9 @@ def _one(ctx: ToolContext, kind: str, called: str, namespace: str) -> Object:
     return targets.find_one(ctx.world.cluster, called, namespace or ctx.namespace, kind)
 
 
-def _manifest(ctx: ToolContext, manifest: Mapping[str, Any], namespace: str) -> Object:
-    """The manifest with its namespace and without what the server adds to one.
-
-    Raises ToolError when it does not name an object.
-    """
-    metadata = manifest.get("metadata")
-    kind, called = manifest.get("kind"), metadata.get("name") if isinstance(metadata, dict) else ""
-    if not (isinstance(metadata, dict) and manifest.get("apiVersion") and kind and called):
-        raise ToolError("a manifest needs apiVersion, kind and metadata.name")
-    if kind == "Secret":
-        raise ToolError("Secrets are not written: their values would be shown")
-    kept = {key: value for key, value in metadata.items() if key not in SERVED}
-    known = find(str(kind))
-    if known is None or known.namespaced:
-        kept["namespace"] = namespace or metadata.get("namespace") or ctx.namespace
-    return {**{k: v for k, v in manifest.items() if k != "status"}, "metadata": kept}
-
-
-def _creation(manifest: Object, why: str) -> Change:
-    where, after = ref(manifest), {"": manifest}
-    return unmasked(Change(ChangeKind.CREATE_OBJECT, where, {}, after, why, f"a new {where.kind}"))
+def _manifest(ctx: ToolContext, given: Mapping[str, Any], namespace: str) -> Object:
+    """In the namespace that the call names, whatever the manifest says."""
+    metadata = given.get("metadata")
+    if namespace and isinstance(metadata, dict):
+        given = {**given, "metadata": {**metadata, "namespace": namespace}}
+    return manifest_of(given, ctx.namespace)

@@ -5,8 +5,9 @@ from smoldebug.appliers.differences import masked
 from smoldebug.appliers.objects import KubeApplier
 from smoldebug.appliers.processes import CommandApplier, ServerApplier
 from smoldebug.appliers.protocol import Applier, Preview
+from smoldebug.appliers.releases import ReleaseApplier
 from smoldebug.kubectl import KUBE_KINDS
-from smoldebug.records import ChangeKind
+from smoldebug.records import OF_RELEASE, ChangeKind
 from smoldebug.sources.world import World
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CommandApplier",
     "KubeApplier",
     "Preview",
+    "ReleaseApplier",
     "ServerApplier",
     "appliers",
     "masked",
@@ -29,6 +31,8 @@ def appliers(
     found: dict[ChangeKind, Applier] = dict.fromkeys(KUBE_KINDS, kube)
     found[ChangeKind.PROCESS_RESTART] = server
     found[ChangeKind.RUN_COMMAND] = command
+    if world.has_cluster:
+        found |= dict.fromkeys(OF_RELEASE, ReleaseApplier(world, kubeconfig))
     if world.has_repository:
         found[ChangeKind.GIT_COMMIT] = BranchApplier(world)
         found[ChangeKind.PULL_REQUEST] = PullRequestApplier(world)

@@ -27,6 +27,7 @@ def guard(plan: RunPlan, place: Place, policies: Sequence[Policy]) -> Guard:
         policies,
         context=place.context,
         cluster=place.cluster,
+        server=place.server,
         inputs=plan.inputs,
         recent=recent_changes(runs_folder(), place.run),
     )
@@ -61,8 +62,9 @@ def whereabouts(world: World, run: str) -> Place:
     try:
         found = world.cluster.get(ObjectRef("Namespace", "", "kube-system"))
     except SmoldebugError:
-        return Place(run, world.cluster.context)
-    return Place(run, world.cluster.context, str(found["metadata"].get("uid") or ""))
+        return Place(run, world.cluster.context, server=world.cluster.server)
+    uid = str(found["metadata"].get("uid") or "")
+    return Place(run, world.cluster.context, uid, world.cluster.server)
 
 
 def who(world: World | None = None) -> Who:

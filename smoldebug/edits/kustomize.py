@@ -34,6 +34,7 @@ _IGNORED = {
     "apiVersion", "kind", "metadata", "configMapGenerator", "secretGenerator", "generatorOptions",
     "crds", "validators", "sortOptions", "buildMetadata",
 }  # fmt: skip
+_GENERATORS = ("configMapGenerator", "secretGenerator")  # what these add is not built
 _UNPREFIXED = ("APIService", "CustomResourceDefinition", "Namespace")
 SCALED = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 
@@ -255,6 +256,21 @@ class Kustomizations:
                 continue
             if layer.folder not in used:
                 yield layer.folder, built
+
+    def whole(self, folder: str) -> tuple[Json, ...]:
+        """Every object of one kustomization, for whoever applies them. Raises ChangeRefused where
+        that would not be all: a generator, a resource that is remote."""
+        made, seen, left = self._build(folder, ()), set[str](), [folder]
+        while left:
+            layer = self.layers[left.pop()]
+            if generators := [key for key in _GENERATORS if layer.raw.get(key)]:
+                raise layer.refused(generators[0])
+            seen.add(layer.folder)
+            below = {layer.joined(each) for each in _folders(layer)} & self.layers.keys()
+            left += below - seen
+        if self.problems:
+            raise ChangeRefused(self.problems[0])
+        return tuple(each.object for each in made)
 
     def _in_scope(self, layer: Layer) -> bool:
         consumed = map(layer.joined, _strings(layer.raw))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from smoldebug.guard import disruption, privileges
 from smoldebug.guard.leaves import Path, amount, leaves, of_change, spoken, steps
 from smoldebug.guard.limits import no_count
-from smoldebug.records import IN_GIT, Change, ChangeKind, Json, Surroundings
+from smoldebug.records import IN_GIT, OF_RELEASE, Change, ChangeKind, Json, Surroundings
 
 _POD = ("/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec")
 _LISTS = ("containers", "initContainers")
@@ -18,6 +18,8 @@ def _in_pods(*fields: str) -> tuple[str, ...]:
 def _in_containers(*fields: str) -> tuple[str, ...]:
     return _in_pods(*(f"{each}/*/{field}" for each in _LISTS for field in fields))
 
+
+_OF_RELEASE = ("/revision", "/chart", "/digest", "/path", "/values", "/timeout")
 
 # What a kind of change may touch, so that allowing `scale` allows nothing else. A field stands for
 # what is below it too, `*` for any one part. A kind that is not here touches nothing.
@@ -54,6 +56,8 @@ FIELDS: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.DELETE_OBJECT: ("",),
     ChangeKind.PROCESS_RESTART: ("/argv", "/url", "/cwd"),
     ChangeKind.RUN_COMMAND: ("/argv",),
+    ChangeKind.HELM_UPGRADE: _OF_RELEASE,
+    ChangeKind.HELM_ROLLBACK: _OF_RELEASE,
     ChangeKind.GIT_COMMIT: ("/start", "/tip", "/set"),
     ChangeKind.PULL_REQUEST: tuple(
         f"/{field}"
@@ -76,6 +80,7 @@ ON: Mapping[ChangeKind, tuple[str, ...]] = {
     ChangeKind.DEBUG_CONTAINER: ("Pod",),
     ChangeKind.PROCESS_RESTART: ("Process",),
     ChangeKind.RUN_COMMAND: ("Command",),
+    **dict.fromkeys(OF_RELEASE, ("HelmRelease",)),
     ChangeKind.GIT_COMMIT: ("Branch",),
     ChangeKind.PULL_REQUEST: ("PullRequest",),
 }
@@ -110,8 +115,15 @@ def never(change: Change) -> Iterator[str]:
     yield no_count(change)
     yield _other_object(change)
     right = privileges.raised(change.before, change.after)
-    if right and change.kind is not ChangeKind.ROLLBACK:  # that restores what was: it is told
+    if right and not told_instead(change):
         yield f"it gives a pod more rights, which no approval allows: {right}"
+
+
+def told_instead(change: Change) -> bool:
+    """Whether more rights for a pod are told, not refused: a rollback restores what was, and what
+    the playbook itself gives is what its author wants. The values of a release are no objects:
+    what is made of them is looked at (`releases.py`)."""
+    return change.given or change.kind in (ChangeKind.ROLLBACK, *OF_RELEASE)
 
 
 def _a(change: Change) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from smoldebug import managed
-from smoldebug.guard import disruption, patches, privileges, provenance
+from smoldebug.guard import disruption, patches, privileges, provenance, releases
 from smoldebug.guard.fields import CLUSTERLESS, ORDINARY, hidden, never
 from smoldebug.guard.limits import Tally, counted, counts, exceeded, factor, objects
 from smoldebug.guard.provenance import anything
@@ -19,6 +19,7 @@ from smoldebug.playbook.models import Limits, Playbook
 from smoldebug.playbook.policy import Policy, PolicyFile, Selection
 from smoldebug.records import (
     IN_GIT,
+    OF_RELEASE,
     Answer,
     Change,
     ChangeKind,
@@ -37,22 +38,24 @@ Recent = Callable[[datetime], Sequence[datetime]]  # when other runs changed som
 class Guard:
     """Judges proposed changes by a playbook (`tools.change`, `scope`, `limits`) and by policies.
 
-    `context` and `cluster` (its id) say where; `inputs` are the values the playbook was given;
-    `recent` tells when other runs on this machine changed something, for limits over time.
+    `context`, `cluster` (its id) and `server` (its address) say where; `inputs` are the values the
+    playbook was given; `recent` tells when other runs on this machine changed something, for
+    limits over time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 three of them say where
         self,
         playbook: Playbook,
         policies: Sequence[Policy] = (),
         *,
         context: str = "",
         cluster: str = "",
+        server: str = "",
         inputs: Mapping[str, Json] = {},
         recent: Recent = lambda since: (),
     ) -> None:
         self._playbook, self._policies = playbook, policies
-        self._context, self._cluster = context, cluster
+        self._context, self._cluster, self._server = context, cluster, server
         self._change, self._scope = playbook.tools.change, playbook.scope
         self._listed = provenance.listed(playbook, inputs)
         self._recent = recent
@@ -85,6 +88,8 @@ class Guard:
             provenance.unfounded(change, around.typed, self._listed),
             hidden(change, around),
             patches.misplaced(change, around, self._scope.paths),
+            releases.outside(around, self._scope.namespaces),
+            *self._inside(change, around),
         ):
             if problem:
                 return Decision(Answer.NO, "guard", problem)
@@ -97,7 +102,8 @@ class Guard:
 
     def asks(self, change: Change) -> bool:
         """Whether an operator must approve it. What cannot be undone asks even under `auto`."""
-        if self.approval != "auto" or asks(self._playbook, change, self._context):
+        where = {"cluster": self._context, "uid": self._cluster, "server": self._server}
+        if self.approval != "auto" or asks(self._playbook, change, where):
             return True
         without = (each.file.allow_without_undo for each in self._policies)
         return bool(change.no_undo) and any(
@@ -110,14 +116,22 @@ class Guard:
         if (told := self._told(change, around)) is not None:
             said.append(told)
         said += disruption.warned(change, around)
-        if right := privileges.raised(change.before, change.after):  # judge lets a rollback
-            said.append(f"the earlier revision has more rights: {right}")
+        said += self._rights(change, around)
         return (
             *said,
             *change.notes,
             *around.notes,
             *(f"could not be seen: {gap}" for gap in around.gaps),
         )
+
+    def _rights(self, change: Change, around: Surroundings) -> Iterator[str]:
+        """What more its pods may do: `judge` lets some changes."""
+        if change.kind in OF_RELEASE:
+            yield from releases.grants(around)
+        elif right := privileges.raised(change.before, change.after):
+            rollback = change.kind is ChangeKind.ROLLBACK
+            whose = "the earlier revision has" if rollback else "it gives a pod"
+            yield f"{whose} more rights: {right}"
 
     def describe(self, change: Change, tally: Tally, files: int = 0) -> str:
         """How much of the limits the change would use: `1 of 2 changes · factor 2 of 3 allowed`."""
@@ -144,10 +158,26 @@ class Guard:
         for policy in self._policies:
             for problem in self._against(policy.file, change):
                 yield "policy", f"{problem} ({policy.source})"
-        for where, limits in self._limits:
-            if change.kind is ChangeKind.DELETE_OBJECT and _listed(limits, change.target):
-                yield "guard", f"{where}{change.target} is in limits.never_delete"
+        if change.kind is ChangeKind.DELETE_OBJECT:
+            yield from (("guard", problem) for problem in self._kept(change.target))
         yield from (("guard", problem) for problem in never(change) if problem)
+
+    def _kept(self, target: ObjectRef) -> Iterator[str]:
+        for where, limits in self._limits:
+            if _listed(limits, target):
+                yield f"{where}{target} is in limits.never_delete"
+
+    def _inside(self, change: Change, around: Surroundings) -> Iterator[str]:
+        """What stands against the objects that the change of a release deletes or changes."""
+        for ref in around.deleted:
+            yield from (f"the release would lose {problem}" for problem in self._kept(ref))
+        for policy in self._policies:
+            allow = Selection(namespaces=policy.file.allow.namespaces)
+            denied = policy.file.deny
+            deny = Selection(namespaces=denied.namespaces, targets=denied.targets)
+            for ref in around.objects:
+                for problem in _against(allow, deny, replace(change, target=ref), ""):
+                    yield f"the release changes {ref}: {problem} ({policy.source})"
 
     def _permission(self, change: Change) -> Iterator[str]:
         if change.kind in IN_GIT:
@@ -247,17 +277,24 @@ def covers(pattern: str, target: ObjectRef) -> bool:
     )
 
 
-def asks(playbook: Playbook, change: Change, context: str) -> bool:
-    """Whether the playbook asks an operator. What cannot be undone asks even under `auto`."""
+def asks(playbook: Playbook, change: Change, where: Mapping[str, str]) -> bool:
+    """Whether the playbook asks an operator. What cannot be undone asks even under `auto`.
+
+    `where` it would happen: `cluster` is the context's name, `uid` that of kube-system, `server`
+    the API server's address ("": not known, which nothing matches but `cluster: ["*"]`).
+    """
     if playbook.approval != "auto":
         return True
     if change.no_undo and change.kind not in playbook.allow_without_undo:
         return True
-    facts = {"cluster": context}
     return not all(
-        name in facts and any(fnmatchcase(facts[name], pattern) for pattern in patterns)
+        (where.get(name) or name == "cluster") and any(_is(where, name, each) for each in patterns)
         for name, patterns in playbook.allow_auto_when.items()
     )
+
+
+def _is(where: Mapping[str, str], name: str, pattern: str) -> bool:
+    return fnmatchcase(where.get(name, ""), pattern.removeprefix("https://"))
 
 
 def _against(allow: Selection, deny: Selection, change: Change, context: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from smoldebug.clock import duration
 from smoldebug.guard.leaves import Path, amount, of_change, spoken, steps
 from smoldebug.playbook.models import Limits, Rate
 from smoldebug.playbook.windows import closed
-from smoldebug.records import IN_GIT, Change, ChangeKind, Json, ObjectRef
+from smoldebug.records import IN_GIT, OF_RELEASE, Change, ChangeKind, Json, ObjectRef
 
 REPLICA_FIELDS = ("/spec/replicas", "/spec/minReplicas", "/spec/maxReplicas")
 _REPLICAS = {steps(field): field for field in REPLICA_FIELDS}
@@ -25,7 +25,12 @@ _IDS = {
     "revision", "generation", "uid", "priority",
 }  # fmt: skip
 # These restore what was there as a whole, or set no values at all
-_UNMEASURED = (ChangeKind.ROLLBACK, ChangeKind.CREATE_OBJECT, ChangeKind.DELETE_OBJECT)
+_UNMEASURED = (
+    ChangeKind.ROLLBACK,
+    ChangeKind.CREATE_OBJECT,
+    ChangeKind.DELETE_OBJECT,
+    *OF_RELEASE,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,29 @@ Right = tuple[Path, str]  # the pod, container or volume that has it, and the ri
 def raised(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
     """A right that one side of a change has and the other had not, or a guard that goes:
     `privileged: true (containers app)`. "" where there is none."""
+    return spoken(gained(before, after))
+
+
+def gained(before: Mapping[str, Json], after: Mapping[str, Json]) -> set[Right]:
     new = of_change(after)
-    gained = {right for leaf in new for right in _rights(*leaf)}
-    gained -= {right for leaf in of_change(before) for right in _rights(*leaf)}
+    rights = {right for leaf in new for right in _rights(*leaf)}
+    rights -= {right for leaf in of_change(before) for right in _rights(*leaf)}
     lost = {
         (owner, f"no more {words}")
         for owner, words in _guarded(before, [path for path, _ in new])
         if (owner, words) not in {guard for leaf in new for guard in _guards(*leaf)}
     }
-    return _spoken(gained | lost)
+    return rights | lost
+
+
+def without_accounts(rights: set[Right]) -> set[Right]:
+    return {right for right in rights if not right[1].startswith(_ACCOUNT)}
+
+
+def spoken(rights: set[Right]) -> str:
+    for owner, words in sorted(rights):
+        return f"{words} ({' '.join(owner[-2:])})" if owner else words
+    return ""
 
 
 def _rights(path: Path, value: Json) -> Iterator[Right]:
@@ -94,9 +108,3 @@ def _owner(path: Path) -> Path:
 def _is(value: Json, wanted: tuple[Json, ...]) -> bool:
     """Not `in`: to Python, True is 1."""
     return any(type(value) is type(each) and value == each for each in wanted)
-
-
-def _spoken(rights: set[Right]) -> str:
-    for owner, words in sorted(rights):
-        return f"{words} ({' '.join(owner[-2:])})" if owner else words
-    return ""

@@ -15,12 +15,17 @@ from smoldebug import pointers
 from smoldebug.guard.leaves import Path, amount, leaves, of_change, spoken, steps
 from smoldebug.guard.limits import REPLICA_FIELDS, is_port, names_something
 from smoldebug.playbook.models import Playbook
-from smoldebug.records import Change, ChangeKind, Json, ObjectRef
+from smoldebug.records import OF_RELEASE, Change, ChangeKind, Json, ObjectRef
 from smoldebug.untrusted import one_line
 
 _REPLICAS = {steps(field) for field in REPLICA_FIELDS}
 # The playbook holds the words of these; of a pull request an approver reads each
-_ELSEWHERE = (ChangeKind.PROCESS_RESTART, ChangeKind.RUN_COMMAND, ChangeKind.PULL_REQUEST)
+_ELSEWHERE = (
+    ChangeKind.PROCESS_RESTART,
+    ChangeKind.RUN_COMMAND,
+    ChangeKind.PULL_REQUEST,
+    *OF_RELEASE,
+)
 
 # Words of Kubernetes' own, which point nowhere and name nothing
 _CONSTANTS = {
@@ -82,7 +87,7 @@ def anything(pattern: str) -> re.Pattern[str]:
 def unfounded(change: Change, typed: Sequence[Json], known: Listed) -> str:
     """The first new value of a change that comes from nowhere it may come from, in a sentence with
     what to do about it; "" when each has a source."""
-    if change.kind in _ELSEWHERE or _is_revision(change, typed):
+    if change.given or change.kind in _ELSEWHERE or _is_revision(change, typed):
         return ""
     wanted = _new(change, known)
     for each in typed:

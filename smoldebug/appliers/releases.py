@@ -1,0 +1,283 @@
+"""helm-upgrade: a release gets another chart or other values. helm-rollback: it goes back.
+
+    before  /revision  its newest revision, which it must still have when it is sent
+            /chart     name-version of what is deployed
+    after   /chart     name-version of what will be; of an upgrade also
+            /digest    of the chart: every byte of it
+            /path      where it lies on this machine, so that a later process finds it again
+            /values    all of the user's
+            /timeout   seconds that Helm itself may take
+
+Undo is a rollback to the revision that was deployed, proven by the live objects and not by Helm's
+record alone. Hooks are run again by it and are not taken back: their objects are in no revision.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from smoldebug.appliers import manifest_diff
+from smoldebug.appliers.differences import masked
+from smoldebug.appliers.manifest_diff import Difference
+from smoldebug.appliers.protocol import Preview
+from smoldebug.errors import ChangeRefused, Conflict, SmoldebugError, ToolError, UnreachableError
+from smoldebug.kubectl import helm_command
+from smoldebug.managed import built_in, managed_by
+from smoldebug.records import Change, ChangeKind, Json, Managed, ObjectRef, Surroundings
+from smoldebug.redact import Redactor
+from smoldebug.sources.helm import PENDING, Chart, Hook, Object, Release, Revision, Upgrade
+from smoldebug.sources.world import Cluster, World
+from smoldebug.untrusted import one_line
+
+REVISION, CHART, DIGEST = "/revision", "/chart", "/digest"
+PATH, VALUES, TIMEOUT = "/path", "/values", "/timeout"
+SECONDS = 300.0  # Helm's own limit, where a change names none
+REPLICAS = "/spec/replicas"
+UPGRADE, ROLLBACK = ChangeKind.HELM_UPGRADE, ChangeKind.HELM_ROLLBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change of a release would do, as far as could be seen."""
+
+    differences: tuple[Difference, ...]
+    hooks: tuple[Hook, ...] = ()
+    crds: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+class ReleaseApplier:
+    def __init__(self, world: World, kubeconfig: str = "") -> None:
+        self._world, self._kubeconfig = world, kubeconfig
+        self._seen: tuple[Change, Effect] | None = None  # by look, for the preview that follows
+
+    def look(self, change: Change) -> Surroundings:
+        """Raises Conflict when somebody has released meanwhile, ChangeRefused while another Helm
+        operation is under way."""
+        self._newest(change)
+        made = effect(self._world, change)
+        self._seen = change, made
+        found = made.differences
+        return Surroundings(
+            managed=_managed(found),
+            gaps=made.gaps,
+            objects=tuple(each.ref for each in found),
+            deleted=tuple(each.ref for each in found if each.wanted is None),
+            becomes=tuple((each.live, each.wanted) for each in found if each.wanted is not None),
+        )
+
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        masks = Redactor()
+        told = replace(change, after=masked(change, change.after, masks))
+        command = helm_command(told, self._world.cluster.context, self._kubeconfig)
+        if not ask:
+            return Preview("", "not asked for: approval is never", command)
+        seen, self._seen = self._seen, None  # once: an approver sees how things are now
+        made = seen[1] if seen and seen[0] == change else effect(self._world, change)
+        diff = manifest_diff.short(made.differences) or "no object of the release would change"
+        return Preview(diff, _tried(change, made), command, manifest_diff.whole(made.differences))
+
+    def renewed(self, change: Change) -> Change | None:
+        return None  # on top of another revision it is another change
+
+    def apply(self, change: Change, note: str) -> str:
+        release, helm = release_of(change), self._world.helm
+        try:
+            old = self._newest(change)
+            wanted = upgrade_of(self._world, change) if change.kind is UPGRADE else None
+        except (UnreachableError, ToolError) as error:
+            raise ChangeRefused(f"it was not sent: {error}") from error
+        try:
+            if wanted is not None:
+                helm.upgrade(wanted, description(note))
+            else:
+                helm.rollback(release, change.revision, _timeout(change))
+        except SmoldebugError as error:
+            raise self._how_it_ended(error, release, old) from error
+        return f"revision {old.number}→{helm.history(release)[-1].number}"
+
+    def holds(self, change: Change, note: str) -> bool:
+        """Of a rollback Helm's record is no proof: each object must be there as it was then."""
+        release, helm = release_of(change), self._world.helm
+        newest = helm.history(release)[-1]
+        if newest.status != "deployed":
+            return False
+        if change.kind is UPGRADE:
+            return (
+                newest.number > change.before[REVISION]
+                and newest.chart == change.after[CHART]
+                and newest.description in ("", description(note))
+                and _given(helm.values(release)) == _given(change.after[VALUES])
+            )
+        manifests = helm.objects(release, change.revision)
+        same = newest.number == change.revision or helm.objects(release) == manifests
+        return same and not lacking(self._world.cluster, manifests)
+
+    def drift(self, change: Change, note: str) -> str:
+        newest = self._world.helm.history(release_of(change))[-1]
+        if _ours(change, newest, note):
+            return ""
+        return f"somebody else has released since: {spoken(newest)}"
+
+    # --- helpers ----------------------------------------------------------------------------
+
+    def _newest(self, change: Change) -> Revision:
+        newest = self._world.helm.history(release_of(change))[-1]
+        expected = change.before.get(REVISION)  # an undo's has none: drift has looked
+        if expected and newest.number != expected:
+            raise Conflict(
+                f"it was made from revision {expected}, and now there is {spoken(newest)}"
+            )
+        if newest.status in PENDING and change.kind is UPGRADE:
+            raise ChangeRefused(under_way(newest))
+        return newest
+
+    def _how_it_ended(
+        self, error: SmoldebugError, release: Release, old: Revision
+    ) -> SmoldebugError:
+        """Nothing happened where Helm made no revision; where it did, nobody knows how far."""
+        try:
+            newest = self._world.helm.history(release)[-1]
+        except SmoldebugError:
+            return ToolError(str(error))
+        if newest.number == old.number and newest.status == old.status:
+            return ChangeRefused(str(error))
+        return ToolError(f"revision {newest.number} is {newest.status}: {error}")
+
+
+# --- a change as Helm wants it --------------------------------------------------------------
+
+
+def release_of(change: Change) -> Release:
+    return Release(change.target.namespace, change.target.name)
+
+
+def chart_of(world: World, change: Change) -> Chart:
+    """The chart as it lies on this machine. Raises ChangeRefused when it is another one now."""
+    path = Path(change.after[PATH])
+    chart = world.helm.fetch(str(path), "", path.parent)
+    if chart.digest != change.after[DIGEST]:
+        raise ChangeRefused(f"the chart has changed since: {path}")
+    return chart
+
+
+def upgrade_of(world: World, change: Change) -> Upgrade:
+    chart = chart_of(world, change)
+    return Upgrade(release_of(change), chart, change.after[VALUES], _timeout(change))
+
+
+def effect(world: World, change: Change) -> Effect:
+    """What it would create, change and delete, by a dry run or an earlier revision."""
+    release, helm = release_of(change), world.helm
+    old = helm.objects(release)
+    hooks: tuple[Hook, ...] = ()
+    crds: tuple[str, ...] = ()
+    if change.kind is UPGRADE:
+        upgrade = upgrade_of(world, change)
+        rendered = helm.rehearse(upgrade)
+        new, hooks, crds = rendered.objects, rendered.hooks, upgrade.chart.crds
+    else:
+        new = helm.objects(release, change.revision)
+    live = manifest_diff.read(world.cluster, manifest_diff.refs(old, new))
+    found = tuple(manifest_diff.differences(live, old, new))
+    return Effect(found, hooks, crds, live.gaps)
+
+
+def lacking(cluster: Cluster, manifests: Sequence[Object]) -> list[ObjectRef]:
+    """Objects that are not there as their manifests say. How many pods a workload has is its
+    autoscaler's to say, where the release has one. Raises ToolError for what cannot be seen."""
+    live = manifest_diff.read(cluster, manifest_diff.refs(manifests))
+    if live.gaps:
+        raise ToolError(live.gaps[0])
+    scaled = {_scaled(each) for each in manifests if each["kind"] == "HorizontalPodAutoscaler"}
+    return [
+        each.ref
+        for each in manifest_diff.differences(live, (), manifests)
+        if each.ref not in scaled or {*each.fields.before, *each.fields.after} != {REPLICAS}
+    ]
+
+
+def description(note: str) -> str:
+    """What a revision's history says of it."""
+    return f"smoldebug {note}"
+
+
+def spoken(revision: Revision) -> str:
+    """`revision 4, platform-2.5.0, pending-upgrade, of 2026-01-01 12:00 UTC`."""
+    words = f"revision {revision.number}, {revision.chart}, {revision.status}"
+    return one_line(f"{words}, of {_time(revision.updated)}" if revision.updated else words)
+
+
+def under_way(revision: Revision) -> str:
+    since = f" since {_time(revision.updated)}" if revision.updated else ""
+    return (
+        f"another Helm operation is, or was, under way{since}: revision {revision.number} is "
+        f"{revision.status}; if nobody is at it any more, helm rollback ends that"
+    )
+
+
+def deployed(history: Sequence[Revision]) -> Revision | None:
+    """The revision that is deployed, else the newest that ever was."""
+    for status in ("deployed", "superseded"):
+        for each in reversed(history):
+            if each.status == status:
+                return each
+    return None
+
+
+def _ours(change: Change, newest: Revision, note: str) -> bool:
+    """Helm writes its own words over the description of a revision that fails, and over that of
+    a rollback: these are told by their number."""
+    if newest.number <= change.before.get(REVISION, 0):
+        return True  # it made no revision, and nobody else did
+    if newest.description == description(note):
+        return True
+    if newest.number != change.before.get(REVISION, 0) + 1:
+        return False
+    if change.kind is ROLLBACK:
+        return True
+    return newest.status != "deployed" and newest.chart == change.after[CHART]
+
+
+def _given(values: Json) -> Json:
+    """Values without what is null, which Helm may keep or leave out."""
+    if isinstance(values, Mapping):
+        return {key: _given(value) for key, value in values.items() if value is not None}
+    return [_given(each) for each in values] if isinstance(values, list) else values
+
+
+def _scaled(autoscaler: Object) -> ObjectRef:
+    target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    namespace = autoscaler["metadata"].get("namespace", "")
+    return ObjectRef(str(target.get("kind")), namespace, str(target.get("name")))
+
+
+def _managed(found: Sequence[Difference]) -> Managed | None:
+    """Who else puts the objects back: Flux makes releases of its own."""
+    owners = (managed_by(each.found) for each in found if each.found)
+    others = (each for each in owners if each and each.by != "Helm" and not built_in(each))
+    return next(others, None)
+
+
+def _timeout(change: Change) -> float:
+    return float({**change.before, **change.after}.get(TIMEOUT) or SECONDS)
+
+
+def _tried(change: Change, made: Effect) -> str:
+    if change.kind is ROLLBACK:
+        return f"not supported by Helm: compared with revision {change.revision}"
+    said = ["accepted"]
+    if made.hooks:
+        said.append(f"hooks, which no undo takes back: {', '.join(map(_hook, made.hooks))}")
+    if made.crds:
+        said.append(f"CRDs, which Helm does not upgrade: {', '.join(made.crds)}")
+    return one_line(" · ".join(said), 2000)
+
+
+def _hook(hook: Hook) -> str:
+    return f"{hook.ref} ({', '.join(hook.events)})"
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
