@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.request import urlopen
 
 NAME = os.environ["SERVICE"]
@@ -24,7 +25,8 @@ def log(level: str, message: str, **more: object) -> None:
     words = {"level": level, "service": NAME, "msg": message, **more}
     texts = {key: str(value) for key, value in words.items()}
     shown = (f"{k}={json.dumps(v) if ' ' in v else v}" for k, v in texts.items())
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), *shown, flush=True)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(now, *shown, flush=True)
 
 
 def number(name: str) -> float:
