@@ -35,7 +35,8 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.store, self.addresses = new_store(), Addresses()
-        self.kubelet = Kubelet(self.store, self.addresses, folder, folder / "hosts", backoff=0.3)
+        hosts, images = folder / "hosts", folder / "images"
+        self.kubelet = Kubelet(self.store, self.addresses, folder, hosts, images, backoff=0.3)
         (folder / "hosts").write_text("127.2.0.9 auth.shop.svc.cluster.local\n")
         self.kubelet.start()
 

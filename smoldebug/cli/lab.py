@@ -11,7 +11,7 @@ from smoldebug.cli import forge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from smoldebug.lab.control import LabStatus
+    from smoldebug.lab.control import LabInfo, LabStatus
 
 app = typer.Typer(
     help="A practice cluster on this machine: real processes, loopback only. Break it, repair it.",
@@ -30,6 +30,8 @@ Examples:
   smoldebug lab up --foreground --dir ./lab     # Ctrl-C ends it
 
   smoldebug lab up --manifests ./deploy/staging # beside the shop, your own objects
+
+  smoldebug lab up --clusters 3                 # eu-staging, us-staging, ap-staging: no shop
 """
 DOWN_EXAMPLES = """\
 Examples:
@@ -42,6 +44,8 @@ Examples:
   smoldebug lab status
 
   smoldebug lab status --output json | jq .faults
+
+  smoldebug lab status -o json | jq '.clusters[].requests'   # what clients asked so far
 """
 BREAK_EXAMPLES = """\
 Examples:
@@ -66,6 +70,11 @@ Examples:
 
   export KUBECONFIG=$(smoldebug lab kubeconfig)
 """
+LOAD_IMAGE_EXAMPLES = """\
+Examples:
+
+  smoldebug lab load-image shop/services:2.5.0 ./image -- python3 /app/service.py
+"""
 FAULTS_EXAMPLES = """\
 Examples:
 
@@ -81,6 +90,7 @@ class StatusFormat(StrEnum):
 Folder = Annotated[
     Path | None, typer.Option("--dir", help="The lab's folder [default: in the user's state].")
 ]
+Cluster = Annotated[str, typer.Option(help="Which of several clusters.")]
 
 
 @app.command(epilog=UP_EXAMPLES)
@@ -92,21 +102,32 @@ def up(
         list[Path] | None,
         typer.Option(help="Also apply the objects of this file or folder. Repeat for more."),
     ] = None,
+    clusters: Annotated[
+        int | None, typer.Option(min=1, max=5, help="So many bare clusters, in one kubeconfig.")
+    ] = None,
+    bare: Annotated[bool, typer.Option(help="Without the shop and its customers.")] = False,
 ) -> int:
     """Start the practice cluster: a shop with its customers, ready in about two seconds."""
-    from smoldebug.lab import control
-
     place = _place(folder)
+    if clusters and port:
+        from smoldebug.errors import UsageError
+
+        raise UsageError("each of several clusters takes a free port", "leave out --port")
     bring = _bringing(manifests or [])
     typer.echo("starting the lab ...", err=True)
-    info = control.start(place, port=port, dies_with_parent=foreground)
+    infos = _start(place, clusters, port=port, foreground=foreground, bare=bare)
     try:
-        bring(info.kubeconfig)
+        for info in infos:
+            bring(info.kubeconfig)
     except BaseException:
-        control.stop(place)
+        _stop(place)
         raise
-    typer.echo(f"lab is up: {info.url}", err=True)
-    typer.echo(f"export KUBECONFIG={info.kubeconfig}")
+    if clusters:
+        for info in infos:
+            typer.echo(f"{info.name} is up: {info.url}", err=True)
+    else:
+        typer.echo(f"lab is up: {infos[0].url}", err=True)
+    typer.echo(f"export KUBECONFIG={_kubeconfig(place)}")
     if foreground:
         _stay(place)
     return 0
@@ -114,10 +135,8 @@ def up(
 
 @app.command(epilog=DOWN_EXAMPLES)
 def down(folder: Folder = None) -> int:
-    """Stop the practice cluster and all its processes."""
-    from smoldebug.lab import control
-
-    stopped = control.stop(_place(folder))
+    """Stop the practice cluster, or all of several, and all their processes."""
+    stopped = _stop(_place(folder))
     typer.echo("lab is down" if stopped else "no lab was running", err=True)
     return 0
 
@@ -128,22 +147,29 @@ def status(
     output: Annotated[StatusFormat, typer.Option("--output", "-o")] = StatusFormat.TEXT,
 ) -> int:
     """Say whether the lab runs and what is broken in it. Exit 1 when it does not run."""
-    from smoldebug.lab import control
+    from smoldebug.lab import clusters, control
 
-    found = control.status(_place(folder))
-    typer.echo(_as_json(found) if output is StatusFormat.JSON else _as_text(found))
-    return 0 if found else 1
+    place = _place(folder)
+    infos = clusters.find(place)
+    found = [control.status(info.folder) for info in infos] or [control.status(place)]
+    running = [each for each in found if each]
+    if output is StatusFormat.JSON:
+        typer.echo(_as_json(running, place if infos else None))
+    else:
+        typer.echo("\n".join(map(_as_text, running)) or "lab is not running")
+    return 0 if running else 1
 
 
 @app.command("break", epilog=BREAK_EXAMPLES)
 def break_(
     name: Annotated[str, typer.Argument(help="A fault: see `smoldebug lab faults`.")],
     folder: Folder = None,
+    cluster: Cluster = "",
 ) -> int:
     """Bring a fault into the lab."""
-    from smoldebug.lab import control
+    from smoldebug.lab import clusters, control
 
-    control.break_(_place(folder), name)
+    control.break_(clusters.pick(_place(folder), cluster), name)
     typer.echo(f"broken: {name}", err=True)
     return 0
 
@@ -152,11 +178,12 @@ def break_(
 def fix(
     name: Annotated[str, typer.Argument(help="A fault; without it all of them.")] = "",
     folder: Folder = None,
+    cluster: Cluster = "",
 ) -> int:
     """Take a fault, or all of them, out of the lab again."""
-    from smoldebug.lab import control
+    from smoldebug.lab import clusters, control
 
-    fixed = control.fix(_place(folder), name)
+    fixed = control.fix(clusters.pick(_place(folder), cluster), name)
     typer.echo(f"fixed: {', '.join(fixed)}" if fixed else "nothing was broken", err=True)
     return 0
 
@@ -165,13 +192,27 @@ def fix(
 def kubeconfig(folder: Folder = None) -> int:
     """Print the path of the lab's kubeconfig."""
     from smoldebug.errors import UsageError
-    from smoldebug.lab import control
+    from smoldebug.lab import clusters, control
 
     place = _place(folder)
-    info = control.find(place)
-    if info is None:
+    if control.find(place) is None and not clusters.find(place):
         raise UsageError(f"no lab runs in {place}", "smoldebug lab up")
-    typer.echo(str(info.kubeconfig))
+    typer.echo(str(_kubeconfig(place)))
+    return 0
+
+
+@app.command("load-image", epilog=LOAD_IMAGE_EXAMPLES)
+def load_image(
+    name: Annotated[str, typer.Argument(help="Such as shop/services:2.5.0.")],
+    files: Annotated[Path, typer.Argument(help="The image's files; copied.")],
+    command: Annotated[list[str], typer.Argument(help="What its containers run.")],
+    folder: Folder = None,
+) -> int:
+    """Make an image for the lab's pods of a folder and a command, in every cluster."""
+    from smoldebug.lab import images
+
+    images.load(_place(folder) / images.FOLDER, name, files.absolute(), command)
+    typer.echo(f"loaded: {name}", err=True)
     return 0
 
 
@@ -210,45 +251,77 @@ def _place(folder: Path | None) -> Path:
     return runs_folder().parent / "lab"
 
 
+def _start(
+    place: Path, count: int | None, *, port: int, foreground: bool, bare: bool
+) -> "list[LabInfo]":
+    from smoldebug.lab import clusters, control
+
+    clusters.check_free(place)
+    if count:
+        return clusters.start(place, count, dies_with_parent=foreground)
+    options = ["--bare"] if bare else []
+    return [control.start(place, port=port, dies_with_parent=foreground, options=options)]
+
+
+def _stop(place: Path) -> bool:
+    from smoldebug.lab import clusters, control
+
+    return clusters.stop(place) or control.stop(place)
+
+
+def _kubeconfig(place: Path) -> Path:
+    from smoldebug.lab.control import KUBECONFIG
+
+    return place / KUBECONFIG
+
+
 def _stay(place: Path) -> None:
     import time
 
-    from smoldebug.lab import control
+    from smoldebug.lab import clusters, control
 
     try:
-        while control.find(place):
+        while control.find(place) or clusters.find(place):
             time.sleep(0.2)
     finally:
-        control.stop(place)
+        _stop(place)
 
 
-def _as_json(found: "LabStatus | None") -> str:
+def _as_json(running: "list[LabStatus]", several: Path | None) -> str:
+    """One lab as it is; of several (their folder) each below its name."""
     import json
 
-    if found is None:
+    if not running:
         return json.dumps({"running": False})
-    return json.dumps(
-        {
-            "running": True,
-            "folder": str(found.info.folder),
-            "pid": found.info.pid,
-            "url": found.info.url,
-            "kubeconfig": str(found.info.kubeconfig),
-            "started": found.info.started,
-            "faults": list(found.faults),
-            "customers_per_second": found.customers_per_second,
-            "pods": found.pods,
-            "pods_ready": found.pods_ready,
-        }
-    )
+    if several is None:
+        return json.dumps({"running": True, **_described(running[0])})
+    found = {each.info.name: _described(each) for each in running}
+    head = {"running": True, "folder": str(several), "kubeconfig": str(_kubeconfig(several))}
+    return json.dumps({**head, "clusters": found})
 
 
-def _as_text(found: "LabStatus | None") -> str:
-    if found is None:
-        return "lab is not running"
+def _described(found: "LabStatus") -> dict[str, object]:
+    return {
+        "folder": str(found.info.folder),
+        "pid": found.info.pid,
+        "url": found.info.url,
+        "kubeconfig": str(found.info.kubeconfig),
+        "started": found.info.started,
+        "faults": list(found.faults),
+        "customers_per_second": found.customers_per_second,
+        "pods": found.pods,
+        "pods_ready": found.pods_ready,
+        "requests": dict(found.requests),
+    }
+
+
+def _as_text(found: "LabStatus") -> str:
+    info = found.info
+    asked = sum(found.requests.values())
     return (
-        f"lab is up since {found.info.started}: {found.info.url} (process {found.info.pid})\n"
+        f"{info.name} is up since {info.started}: {info.url} (process {info.pid})\n"
         f"pods ready: {found.pods_ready}/{found.pods}\n"
         f"customers:  {found.customers_per_second:g} requests per second\n"
-        f"broken:     {', '.join(found.faults) or 'nothing'}"
+        f"broken:     {', '.join(found.faults) or 'nothing'}\n"
+        f"answered:   {asked} API requests"
     )

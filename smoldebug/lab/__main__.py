@@ -1,4 +1,4 @@
-"""Run a lab in the foreground: python -m smoldebug.lab FOLDER [--port PORT]."""
+"""Run a lab in the foreground: python -m smoldebug.lab FOLDER [--port PORT] [--bare] ..."""
 
 import argparse
 import logging
@@ -15,9 +15,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m smoldebug.lab", description=__doc__)
     parser.add_argument("folder", type=Path, help="for kubeconfig, lab.json and the pods' logs")
     parser.add_argument("--port", type=int, default=0, help="of the API server (0: any free one)")
+    parser.add_argument("--name", default="lab", help="its context in the kubeconfig")
+    parser.add_argument("--bare", action="store_true", help="without the shop and its customers")
+    parser.add_argument("--images", type=Path, help="folder of the loaded images")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    lab = Lab(options.folder, options.port)
+    lab = Lab(
+        options.folder,
+        options.port,
+        name=options.name,
+        bare=options.bare,
+        images=options.images,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: lab.stopping.set())
     try:

@@ -5,6 +5,7 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -68,11 +69,14 @@ _RETURNED = ("Pod", "Namespace", "ServiceAccount", "PersistentVolumeClaim", "Res
 
 
 class Api:
-    """Answers requests; raises ApiError. `closing` ends its watches."""
+    """Answers requests; raises ApiError. `closing` ends its watches. `requests` counts them by
+    verb; `discovery` is what is about no resource."""
 
     def __init__(self, store: Store, runtime: Runtime | None, faults: Faults) -> None:
         self.store, self.runtime, self.faults = store, runtime, faults
         self.closing = threading.Event()
+        self.requests: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self.tokens, self.rbac = Tokens(store), Rbac(store)
         self._verbs: dict[str, Callable[[Target, Request], Answer]] = {
             "get": self._get,
@@ -98,8 +102,12 @@ class Api:
 
     def admitted(self, request: Request) -> Request:
         """The request in the name of whom it is for, if that user may. Raises ApiError 403."""
+        wanted = attributes_of(request)
+        if not wanted.path.startswith("/lab/"):
+            with self._counting:
+                self.requests["discovery" if wanted.path else wanted.verb] += 1
         request = impersonated(request, self.rbac)
-        self.rbac.check(request.user, attributes_of(request))
+        self.rbac.check(request.user, wanted)
         return request
 
     def answer(self, request: Request) -> Answer:

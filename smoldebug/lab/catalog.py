@@ -100,6 +100,13 @@ RESOURCES = (
     _resource("events.k8s.io/v1", "events ev", "Event"),
     _resource("storage.k8s.io/v1", "storageclasses sc", "StorageClass", "", "cluster"),
     _resource(
+        "apiextensions.k8s.io/v1",
+        "customresourcedefinitions crd crds",
+        "CustomResourceDefinition",
+        "status",
+        "cluster",
+    ),
+    _resource(
         "authorization.k8s.io/v1",
         "selfsubjectaccessreviews",
         "SelfSubjectAccessReview",

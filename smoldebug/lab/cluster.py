@@ -20,6 +20,7 @@ from smoldebug.lab.customers import NORMAL, Customers
 from smoldebug.lab.environment import PYTHONPATH
 from smoldebug.lab.faults import Faults
 from smoldebug.lab.folder import INFO, claim, write_private
+from smoldebug.lab.images import FOLDER as IMAGES
 from smoldebug.lab.kubelet import Kubelet
 from smoldebug.lab.network import Network
 from smoldebug.lab.objects import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, is_ready
@@ -44,19 +45,29 @@ READY_WITHIN = 30.0  # seconds the shop gets to become ready
 
 
 class Lab:
-    """A practice cluster in `folder`; `port` 0 takes any free one.
+    """A practice cluster in `folder`; `port` 0 takes any free one. `name` is its context in the
+    kubeconfig, `images` the folder of its loaded images; a `bare` one has no shop.
 
     Start it from a thread that lives as long as it: its processes die with that thread.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self.folder, self.port = folder.absolute(), port
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        name: str = "lab",
+        bare: bool = False,
+        images: Path | None = None,
+    ) -> None:
+        self.folder, self.port, self.name, self.bare = folder.absolute(), port, name, bare
+        self.images = images or self.folder / IMAGES
         self.stopping = threading.Event()
         self._cleanup = contextlib.ExitStack()
         self._token = secrets.token_urlsafe(24)
         self.store = Store()
         self.server: Server
-        self.faults: Faults
+        self.faults: Faults | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,14 +97,15 @@ class Lab:
         self.store.admission.append(addresses.admit)
         hosts = self.folder / "hosts"
         metrics = Prometheus(self.store)
-        self.kubelet = Kubelet(self.store, addresses, self.folder / "pods", hosts)
+        self.kubelet = Kubelet(self.store, addresses, self.folder / "pods", hosts, self.images)
         self._create_objects(str(metrics.address), int(metrics.port))
         for part in (Network(self.store, hosts), self.kubelet, Controllers(self.store), metrics):
             part.start()
             self._cleanup.callback(part.stop)
         self._serve()
-        self._wait_ready()
-        self._let_customers_in()
+        if not self.bare:
+            self._wait_ready()
+            self._let_customers_in()
         self._write_info()
 
     def stop(self) -> None:
@@ -103,10 +115,14 @@ class Lab:
         self._cleanup.close()
 
     def _create_objects(self, host: str, port: int) -> None:
-        for namespace in namespaces():
+        for namespace in namespaces(shop=not self.bare):
             self.store.create(NAMESPACES, None, namespace)
         for kind, obj in prometheus(host, port):
             self.store.create(resource(kind), MONITORING, obj)
+        if not self.bare:
+            self._create_shop()
+
+    def _create_shop(self) -> None:
         for kind, obj in config():
             self.store.create(resource(kind), SHOP, obj)
         for service in services():
@@ -126,7 +142,7 @@ class Lab:
         except OSError as error:
             raise UsageError(f"the lab cannot listen on port {self.port}: {error}") from None
         self._cleanup.callback(self.server.close)
-        write_private(self.folder / KUBECONFIG, self.server.kubeconfig(self._token))
+        write_private(self.folder / KUBECONFIG, self.server.kubeconfig(self._token, self.name))
 
     def _wait_ready(self) -> None:
         with self.store.condition:
@@ -149,6 +165,7 @@ class Lab:
 
     def _write_info(self) -> None:
         self._info = {
+            "name": self.name,
             "pid": os.getpid(),
             "url": self.server.url,
             "port": int(self.server.url.rpartition(":")[2]),
@@ -168,7 +185,7 @@ class Lab:
         actions: dict[tuple[str, str], Callable[[str], Any]] = {
             ("GET", "status"): lambda _: self.status(),
             ("POST", "break"): self._break,
-            ("POST", "fix"): lambda slug: {"fixed": self.faults.heal(slug)},
+            ("POST", "fix"): self._fix,
             ("POST", "stop"): lambda _: self._stop_soon(),
         }
         if (method, verb) not in actions:
@@ -179,18 +196,29 @@ class Lab:
             return 400, {"error": str(error), "hint": getattr(error, "hint", "")}
 
     def status(self) -> dict[str, Any]:
-        """What `smoldebug lab status` shows."""
-        pods = self.store.scan(PODS, SHOP)[0]
+        """What `smoldebug lab status` shows: of the shop's pods, in a bare lab of all."""
+        pods = self.store.scan(PODS, None if self.bare else SHOP)[0]
         return {
-            "faults": self.faults.active,
-            "customers_per_second": self.faults.customers.rate,
+            "faults": self.faults.active if self.faults else [],
+            "customers_per_second": self.faults.customers.rate if self.faults else 0.0,
             "pods": len(pods),
             "pods_ready": sum(map(is_ready, pods)),
+            "requests": self.server.requests(),
         }
 
+    def _in_shop(self) -> Faults:
+        if self.faults is None:
+            raise UsageError(
+                f"{self.name} has no shop to break", "smoldebug lab up, without --bare"
+            )
+        return self.faults
+
     def _break(self, slug: str) -> dict[str, Any]:
-        self.faults.inject(slug)
-        return {"active": self.faults.active}
+        self._in_shop().inject(slug)
+        return {"active": self._in_shop().active}
+
+    def _fix(self, slug: str) -> dict[str, Any]:
+        return {"fixed": self._in_shop().heal(slug)}
 
     def _stop_soon(self) -> dict[str, Any]:
         self.stopping.set()

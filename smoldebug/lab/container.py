@@ -5,21 +5,23 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from smoldebug.errors import ToolError
+from smoldebug.lab import volumes
 from smoldebug.lab.environment import ConfigError, environment, expand
-from smoldebug.lab.images import entrypoint
+from smoldebug.lab.images import PYTHON, Image, find
 from smoldebug.lab.objects import Recorder
 from smoldebug.lab.podlogs import LogPump
 from smoldebug.lab.probes import Prober, asker
 from smoldebug.lab.quantities import quantity
 from smoldebug.lab.runtime import Usage
 from smoldebug.lab.store import Store, timestamp
+from smoldebug.lab.volumes import MountError, Mounts
 from smoldebug.sources.process import PIPE, STDOUT, Process, signal_group, spawn
 from smoldebug.sources.world import Object
 
@@ -46,6 +48,7 @@ class Node:
     pool: Executor
     folder: Path
     hosts: Path
+    images: Path
     backoff: float = 10.0
 
 
@@ -62,6 +65,8 @@ class Container:
     last_state: Object = field(default_factory=dict)
     usage: Usage | None = None  # None when nothing runs
     logs: list[Path] = field(default_factory=list)  # the previous run's and the present one's
+    _image: Image | None = None
+    _mounts: Mounts = field(default_factory=dict)
     _probes: dict[str, Prober] = field(default_factory=dict)
     _retry: float = 0.0  # when to start (again), monotonic seconds
     _since: float = 0.0
@@ -140,24 +145,54 @@ class Container:
 
     def _start(self, pod: Object) -> None:
         self._retry = time.monotonic() + _CONFIG_RETRY
-        program = entrypoint(self.spec["image"])
-        if program is None:
+        self._image = find(self.spec["image"], self.node.images)
+        if self._image is None:
             self._image_missing(pod)
             return
         try:
-            self.env = environment(self.node.store, pod, self.spec, self.node.hosts)
+            self._mounts = volumes.mount(
+                self.node.store, pod, self.spec, self._folder(pod) / "_volumes"
+            )
+            self.env = environment(
+                self.node.store, pod, self.spec, self.node.hosts, self._relocated
+            )
+        except MountError as error:
+            self.node.recorder.warning(pod, "FailedMount", str(error))
+            return
         except ConfigError as error:
             self._wait("CreateContainerConfigError", str(error))
             self._warn(pod, "Failed", f"Error: {error}")
             return
         if "terminated" in self.last_state:
             self.restarts += 1
-        command = self.spec.get("command") or program
-        argv = [expand(str(part), self.env) for part in (*command, *(self.spec.get("args") or ()))]
+        command = self.spec.get("command") or self._image.command
         self._tell(
             pod, "Pulled", f'Container image "{self.spec["image"]}" already present on machine'
         )
-        self._run(pod, argv)
+        self._run(pod, self.argv((*command, *(self.spec.get("args") or ()))))
+
+    def argv(self, command: Iterable[object]) -> list[str]:
+        """A command of the container as it is run on this machine."""
+        argv = [expand(self._relocated(str(part)), self.env) for part in command]
+        if argv and Path(argv[0]).name in ("python", "python3"):
+            argv[0] = PYTHON
+        return argv
+
+    def _relocated(self, text: str) -> str:
+        """The text with the real paths of what is mounted and of what the image holds."""
+        image = self._image or Image(())
+        return volumes.relocated(
+            text, lambda path: volumes.below(self._mounts, path) or image.real(path)
+        )
+
+    def _folder(self, pod: Object) -> Path:
+        meta = pod["metadata"]
+        return self.node.folder / f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
+
+    @property
+    def workdir(self) -> str:
+        root = (self._image and self._image.root) or self.node.folder
+        return self._relocated(self.spec.get("workingDir") or "") or str(root)
 
     def _image_missing(self, pod: Object) -> None:
         image = self.spec["image"]
@@ -183,7 +218,7 @@ class Container:
             self.process = spawn(
                 argv,
                 env=self.env,
-                cwd=self.spec.get("workingDir") or str(self.node.folder),
+                cwd=self.workdir,
                 stdout=PIPE,
                 stderr=STDOUT,
                 dies_with_parent=True,
@@ -197,7 +232,7 @@ class Container:
         self._keep_log(pod)
         self._deadline, self._out_of_memory = math.inf, False
         self.state = {"running": {"startedAt": self._now()}}
-        ask = asker(pod, self.spec, dict(self.env))
+        ask = asker(pod, self.spec, dict(self.env), self.argv)
         self._probes = {
             name: Prober(self.spec[f"{name}Probe"], ask, self._since)
             for name in ("startup", "readiness", "liveness")
@@ -208,9 +243,7 @@ class Container:
         self._tell(pod, "Started", f"Started container {self.name}")
 
     def _keep_log(self, pod: Object) -> None:
-        meta = pod["metadata"]
-        folder = f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
-        path = self.node.folder / folder / self.name / f"{self.restarts}.log"
+        path = self._folder(pod) / self.name / f"{self.restarts}.log"
         if self.process is not None and self.process.stdout is not None:
             self.node.pump.attach(self.process.stdout, path)
         for old in self.logs[:-1]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ _started: dict[int, Process] = {}  # the labs this process has to wait for when 
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """A running lab, or its forge. `started` is RFC 3339."""
+    """A running lab, or its forge. `started` is RFC 3339, `name` the lab's context in its
+    kubeconfig."""
 
     folder: Path
     pid: int
@@ -32,6 +34,7 @@ class LabInfo:
     token: str
     started: str
     version: str
+    name: str = "lab"
 
     @property
     def kubeconfig(self) -> Path:
@@ -40,24 +43,52 @@ class LabInfo:
 
 @dataclass(frozen=True, slots=True)
 class LabStatus:
-    """How a running lab is: the faults in force, its customers' rate, the shop's pods."""
+    """How a running lab is: the faults in force, its customers' rate, the shop's pods (of a bare
+    lab all), and how many API requests of each verb it has answered."""
 
     info: LabInfo
     faults: tuple[str, ...]
     customers_per_second: float
     pods: int
     pods_ready: int
+    requests: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A lab that is coming up."""
+
+    folder: Path
+    process: Process
 
 
 def start(
-    folder: Path, *, port: int = 0, dies_with_parent: bool = False, command: str = "lab"
+    folder: Path,
+    *,
+    port: int = 0,
+    dies_with_parent: bool = False,
+    command: str = "lab",
+    options: Sequence[str] = (),
 ) -> LabInfo:
-    """Start a lab (or its forge, `command` "lab forge") as a process of its own and return when
-    it is ready.
+    """Start a lab (or its forge, `command` "lab forge") as a process of its own, with more
+    `options`, and return when it is ready.
 
     With `dies_with_parent` it ends with the calling thread. Raises UsageError when one runs there
     already or the machine cannot, UnreachableError when it does not come up.
     """
+    options = ["--port", str(port), *options]
+    launched = launch(folder, options, command=command, dies_with_parent=dies_with_parent)
+    try:
+        return ready(launched)
+    except BaseException:
+        terminate(launched.process)
+        raise
+
+
+def launch(
+    folder: Path, options: Sequence[str], *, command: str = "lab", dies_with_parent: bool = False
+) -> Launched:
+    """Begin to start a lab; the caller waits with `ready`, or terminates it. Raises UsageError."""
     folder = folder.absolute()
     for pid in list(_started):
         _signalled(pid, 0)  # waits for those that ended by themselves
@@ -65,23 +96,24 @@ def start(
         raise UsageError(f"a lab already runs in {folder}", f"smoldebug {command} down")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     module = f"smoldebug.{command.replace(' ', '.')}"
-    argv = [sys.executable, "-m", module, str(folder), "--port", str(port)]
+    argv = [sys.executable, "-m", module, str(folder), *options]
     with (folder / LOG).open("wb") as log:
         process = spawn(argv, stdout=log, stderr=STDOUT, dies_with_parent=dies_with_parent)
+    return Launched(folder, process)
+
+
+def ready(launched: Launched) -> LabInfo:
+    """A launched lab once it is ready. Raises UsageError, UnreachableError."""
+    folder, process = launched.folder, launched.process
     deadline = time.monotonic() + START_WITHIN
-    try:
-        while time.monotonic() < deadline:
-            info = find(folder)
-            if info is not None and info.pid == process.pid:
-                _started[process.pid] = process
-                return info
-            if process.poll() is not None:
-                raise _failure(folder, process)
-            time.sleep(_POLL)
-    except BaseException:
-        terminate(process)
-        raise
-    terminate(process)
+    while time.monotonic() < deadline:
+        info = find(folder)
+        if info is not None and info.pid == process.pid:
+            _started[process.pid] = process
+            return info
+        if process.poll() is not None:
+            raise _failure(folder, process)
+        time.sleep(_POLL)
     raise UnreachableError(f"the lab was not ready after {START_WITHIN:g} s", str(folder / LOG))
 
 
@@ -93,6 +125,7 @@ def find(folder: Path) -> LabInfo | None:
     try:
         known = json.loads((folder / INFO).read_text("utf-8"))
         fields = {name: known[name] for name in ("pid", "url", "token", "started", "version")}
+        fields["name"] = known.get("name", "lab")
     except (OSError, ValueError, KeyError):
         return None
     return LabInfo(folder, **fields)
@@ -121,6 +154,7 @@ def status(folder: Path) -> LabStatus | None:
         answer["customers_per_second"],
         answer["pods"],
         answer["pods_ready"],
+        answer["requests"],
     )
 
 

@@ -2,13 +2,18 @@
 
 from smoldebug.lab.autoscaler import Autoscaler
 from smoldebug.lab.budgets import BudgetController
+from smoldebug.lab.claims import ClaimController
+from smoldebug.lab.daemonsets import DaemonSetController
+from smoldebug.lab.definitions import DefinitionController
 from smoldebug.lab.deployments import DeploymentController
 from smoldebug.lab.endpoints import EndpointsController
+from smoldebug.lab.jobs import JobController
 from smoldebug.lab.nodes import NodeController
 from smoldebug.lab.objects import Loop
 from smoldebug.lab.quotas import Quotas
 from smoldebug.lab.replicasets import ReplicaSetController
 from smoldebug.lab.scheduler import Scheduler
+from smoldebug.lab.statefulsets import StatefulSetController
 from smoldebug.lab.store import Store
 
 
@@ -18,6 +23,11 @@ class Controllers:
             Autoscaler(store).step,
             DeploymentController(store).step,
             ReplicaSetController(store).step,
+            StatefulSetController(store).step,
+            DaemonSetController(store).step,
+            JobController(store).step,
+            ClaimController(store).step,
+            DefinitionController(store).step,
             NodeController(store).step,
             Scheduler(store).step,
             EndpointsController(store).step,

@@ -33,12 +33,19 @@ _SPEC: dict[str, dict[str, Any]] = {
         "podManagementPolicy": "OrderedReady",
     },
     "DaemonSet": {"revisionHistoryLimit": 10},
-    "Job": {"parallelism": 1, "completions": 1, "backoffLimit": 6, "suspend": False},
+    "Job": {
+        "parallelism": 1,
+        "completions": 1,
+        "completionMode": "NonIndexed",
+        "backoffLimit": 6,
+        "suspend": False,
+    },
     "CronJob": {"concurrencyPolicy": "Allow", "suspend": False},
     "HorizontalPodAutoscaler": {"minReplicas": 1},
     "Service": {"type": "ClusterIP", "sessionAffinity": "None"},
     "Namespace": {"finalizers": ["kubernetes"]},
 }
+_JOB_UID = "batch.kubernetes.io/controller-uid"
 _RBAC = "rbac.authorization.k8s.io"
 _PHASE = {"Namespace": "Active", "Pod": "Pending", "PersistentVolumeClaim": "Pending"}
 
@@ -102,6 +109,30 @@ def _fill_deployment(obj: Object, spec: dict[str, Any]) -> None:
         _add(_child(strategy, "rollingUpdate"), _ROLLING)
 
 
+def _fill_stateful_set(obj: Object, spec: dict[str, Any]) -> None:
+    strategy = _child(spec, "updateStrategy")
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        _add(_child(strategy, "rollingUpdate"), {"partition": 0})
+
+
+def _fill_daemon_set(obj: Object, spec: dict[str, Any]) -> None:
+    strategy = _child(spec, "updateStrategy")
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        _add(_child(strategy, "rollingUpdate"), {"maxUnavailable": 1, "maxSurge": 0})
+
+
+def _fill_job(obj: Object, spec: dict[str, Any]) -> None:
+    """Its pods are told by its uid, unless the author chose otherwise."""
+    if spec.get("manualSelector"):
+        return
+    meta = obj["metadata"]
+    uid, name = {"controller-uid": meta["uid"]}, {"job-name": meta["name"]}
+    told = {f"batch.kubernetes.io/{key}": value for key, value in (uid | name).items()}
+    spec.setdefault("selector", {"matchLabels": {_JOB_UID: meta["uid"]}})
+    template = _child(spec, "template")
+    _add(_child(_child(template, "metadata"), "labels"), uid | name | told)
+
+
 def _fill_pods_requests(obj: Object, spec: dict[str, Any]) -> None:
     """Of pods alone: a template keeps what was written."""
     for kind in ("containers", "initContainers"):
@@ -150,6 +181,9 @@ _FILL_OBJECT = {
 }
 _FILL_SPEC = {
     "Deployment": _fill_deployment,
+    "StatefulSet": _fill_stateful_set,
+    "DaemonSet": _fill_daemon_set,
+    "Job": _fill_job,
     "Service": _fill_service,
     "Pod": _fill_pods_requests,
 }

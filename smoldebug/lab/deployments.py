@@ -1,12 +1,9 @@
 """The Deployment controller: a ReplicaSet per revision, and the way from one to the next."""
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from smoldebug.lab.catalog import Resource
 from smoldebug.lab.objects import (
@@ -20,6 +17,7 @@ from smoldebug.lab.objects import (
     owner_reference,
     write_status,
 )
+from smoldebug.lab.podtemplates import digest
 from smoldebug.lab.store import Store, clone, timestamp
 from smoldebug.sources.world import Object
 
@@ -91,11 +89,11 @@ class DeploymentController:
     def _create(self, rollout: Rollout, revision: int) -> Object:
         deployment = rollout.deployment
         meta, template = deployment["metadata"], clone(deployment["spec"]["template"])
-        digest = _digest(template)
+        hashed = digest(template)
         labels = template.setdefault("metadata", {}).setdefault("labels", {})
-        labels[HASH] = digest
+        labels[HASH] = hashed
         selector = clone(deployment["spec"]["selector"])
-        selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH: digest}
+        selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH: hashed}
         notes = meta.get("annotations") or {}
         annotations = {k: v for k, v in notes.items() if k not in _NOT_COPIED}
         spec = {"replicas": 0, "selector": selector, "template": template}
@@ -106,7 +104,7 @@ class DeploymentController:
             meta["namespace"],
             {
                 "metadata": {
-                    "name": f"{meta['name']}-{digest}",
+                    "name": f"{meta['name']}-{hashed}",
                     "labels": dict(labels),
                     "annotations": {**annotations, REVISION: str(revision)},
                     "ownerReferences": [owner_reference(deployment)],
@@ -284,24 +282,10 @@ class DeploymentController:
 
 
 def _rollout(deployment: Object, replicasets: list[Object]) -> Rollout:
-    digest = _digest(deployment["spec"]["template"])
+    hashed = digest(deployment["spec"]["template"])
     ordered = [dict(r) for r in sorted(replicasets, key=_revision)]
-    new = next((r for r in ordered if r["metadata"]["labels"].get(HASH) == digest), None)
+    new = next((r for r in ordered if r["metadata"]["labels"].get(HASH) == hashed), None)
     return Rollout(deployment, new, [r for r in ordered if r is not new])
-
-
-def _digest(template: Object) -> str:
-    """Templates that mean the same have the same: a client may send null for what it leaves out."""
-    text = json.dumps(_said(template), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _said(value: Any) -> Any:
-    """The value without what is empty."""
-    if isinstance(value, dict):
-        said = {name: _said(part) for name, part in value.items()}
-        return {name: part for name, part in said.items() if part not in (None, "", {}, [])}
-    return [_said(part) for part in value] if isinstance(value, list) else value
 
 
 def _revision(obj: Object) -> int:

@@ -3,7 +3,7 @@
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from smoldebug.lab.catalog import Resource
@@ -20,8 +20,15 @@ class ConfigError(Exception):
     """A container cannot be configured: the message of CreateContainerConfigError."""
 
 
-def environment(store: Store, pod: Object, container: Object, hosts: Path) -> dict[str, str]:
-    """All variables of one container; `hosts` is the file its names are resolved with.
+def environment(
+    store: Store,
+    pod: Object,
+    container: Object,
+    hosts: Path,
+    relocate: Callable[[str], str] = str,
+) -> dict[str, str]:
+    """All variables of one container; `hosts` is the file its names are resolved with, `relocate`
+    puts real paths in place of a container's.
 
     Raises ConfigError for a Secret, ConfigMap or key that is not there.
     """
@@ -37,11 +44,14 @@ def environment(store: Store, pod: Object, container: Object, hosts: Path) -> di
     }
     env |= dict(service_variables(store, meta["namespace"]))
     for source in container.get("envFrom") or ():
-        env |= _from_source(store, meta["namespace"], source)
+        found = _from_source(store, meta["namespace"], source)
+        env |= {name: relocate(value) for name, value in found.items()}
     for variable in container.get("env") or ():
         value = _value(store, pod, variable)
         if value is not None:
-            env[variable["name"]] = expand(value, env)
+            env[variable["name"]] = expand(relocate(value), env)
+    if not env["PYTHONPATH"].endswith(PYTHONPATH):  # its own modules, and the cluster's names
+        env["PYTHONPATH"] += os.pathsep + PYTHONPATH
     return env
 
 

@@ -23,16 +23,23 @@ _PROBERS = 8  # threads; a probe that hangs holds one for its timeoutSeconds
 
 
 class Kubelet:
-    """Runs the pods bound to the node. `folder` holds logs and is the pods' working directory."""
+    """Runs the pods bound to the node. `folder` holds their logs and volumes and is their working
+    directory; `images` holds the loaded images."""
 
     def __init__(
-        self, store: Store, addresses: Addresses, folder: Path, hosts: Path, backoff: float = 10.0
+        self,
+        store: Store,
+        addresses: Addresses,
+        folder: Path,
+        hosts: Path,
+        images: Path,
+        backoff: float = 10.0,
     ) -> None:
         self.store, self.addresses, self.folder = store, addresses, folder
         self.pods: dict[str, PodWorker] = {}
         pool = ThreadPoolExecutor(_PROBERS, "probe")
         recorder = Recorder(store, "kubelet")
-        self._node = Node(store, recorder, LogPump(), pool, folder, hosts, backoff)
+        self._node = Node(store, recorder, LogPump(), pool, folder, hosts, images, backoff)
         self._loop = Loop(store, self._step, "kubelet")
 
     def start(self) -> None:
@@ -71,9 +78,9 @@ class Kubelet:
         if found is None or found.process is None:
             raise bad_request(f"container not found ({json.dumps(container)})")
         return spawn(
-            argv,
+            found.argv(argv),
             env=found.env,
-            cwd=str(self.folder),
+            cwd=found.workdir,
             stdin=PIPE if stdin else DEVNULL,
             stdout=PIPE,
             stderr=PIPE,

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from smoldebug.lab.catalog import Resource, resource
 from smoldebug.lab.ownership import Change, as_manager
@@ -20,6 +21,9 @@ SLICES, EVENTS = resource("endpointslices"), resource("Event")
 CONFIGMAPS, SECRETS = resource("configmaps"), resource("secrets")
 AUTOSCALERS = resource("horizontalpodautoscalers")
 BUDGETS, QUOTAS = resource("poddisruptionbudgets"), resource("resourcequotas")
+STATEFULSETS, DAEMONSETS = resource("statefulsets"), resource("daemonsets")
+JOBS, CLAIMS = resource("jobs"), resource("persistentvolumeclaims")
+DEFINITIONS = resource("customresourcedefinitions")
 
 NODE = "lab-node"
 MANAGER = "kube-controller-manager"  # who the controllers are in managedFields
@@ -59,6 +63,14 @@ def condition(obj: Object, type_: str) -> Object:
 
 def is_ready(pod: Object) -> bool:
     return condition(pod, "Ready").get("status") == "True"
+
+
+def is_available(pod: Object, min_ready_seconds: float, now: datetime) -> bool:
+    """Ready, and that for some time."""
+    if not is_ready(pod) or not min_ready_seconds:
+        return is_ready(pod)
+    since = datetime.fromisoformat(condition(pod, "Ready")["lastTransitionTime"])
+    return (now - since).total_seconds() >= min_ready_seconds
 
 
 def is_active(pod: Object) -> bool:

@@ -3,7 +3,7 @@
 import http.client
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -69,8 +69,13 @@ class Prober:
         return self.bad >= int(self.spec["failureThreshold"]) and not self.starting
 
 
-def asker(pod: Object, container: Object, env: dict[str, str]) -> Callable[[Object], Answer]:
-    """A function that carries out a probe of this container."""
+def asker(
+    pod: Object,
+    container: Object,
+    env: dict[str, str],
+    argv: Callable[[Iterable[object]], list[str]],
+) -> Callable[[Object], Answer]:
+    """A function that carries out a probe of this container, whose commands `argv` makes."""
     address = pod["status"]["podIP"]
 
     def ask(spec: Object) -> Answer:
@@ -80,7 +85,7 @@ def asker(pod: Object, container: Object, env: dict[str, str]) -> Callable[[Obje
         if "tcpSocket" in spec:
             return _tcp(address, _port(container, spec["tcpSocket"]), timeout)
         if "exec" in spec:
-            return _exec(spec["exec"].get("command") or [], env, timeout)
+            return _exec(argv(spec["exec"].get("command") or ()), env, timeout)
         return False, "the lab knows httpGet, tcpSocket and exec probes only"
 
     return ask

@@ -1,20 +1,18 @@
 """The ReplicaSet controller: as many pods as asked for."""
 
-from datetime import datetime
-
 from smoldebug.lab.objects import (
     MANAGER,
     PODS,
     REPLICASETS,
     Recorder,
-    condition,
     is_active,
+    is_available,
     is_ready,
     owned_by,
-    owner_reference,
     write_status,
 )
-from smoldebug.lab.store import ApiError, Store, clone, timestamp
+from smoldebug.lab.podtemplates import pod_of
+from smoldebug.lab.store import ApiError, Store, timestamp
 from smoldebug.sources.world import Object
 
 _RETRY = 5.0  # seconds after a pod that could not be created
@@ -50,11 +48,7 @@ class ReplicaSetController:
         self._write_status(replicaset, pods)
 
     def _create(self, replicaset: Object, count: int) -> None:
-        template = clone(replicaset["spec"]["template"])
-        meta = {k: v for k, v in template.get("metadata", {}).items() if k != "creationTimestamp"}
-        meta["generateName"] = replicaset["metadata"]["name"] + "-"
-        meta["ownerReferences"] = [owner_reference(replicaset)]
-        pod = {"metadata": meta, "spec": template["spec"]}
+        pod = pod_of(replicaset)
         for _ in range(count):
             try:
                 new = self.store.create(
@@ -82,12 +76,13 @@ class ReplicaSetController:
 
     def _write_status(self, replicaset: Object, pods: list[Object]) -> None:
         labels = replicaset["spec"]["template"].get("metadata", {}).get("labels") or {}
+        wait, now = float(replicaset["spec"].get("minReadySeconds", 0)), self.store.clock.now()
         counts = {
             "fullyLabeledReplicas": sum(
                 labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in pods
             ),
             "readyReplicas": sum(map(is_ready, pods)),
-            "availableReplicas": sum(self._is_available(replicaset, pod) for pod in pods),
+            "availableReplicas": sum(is_available(pod, wait, now) for pod in pods),
         }
         status: Object = {name: count for name, count in counts.items() if count}
         status["replicas"] = len(pods)
@@ -95,11 +90,3 @@ class ReplicaSetController:
             status["conditions"] = [failed[1]]
         status["observedGeneration"] = replicaset["metadata"]["generation"]
         write_status(self.store, REPLICASETS, replicaset, status)
-
-    def _is_available(self, replicaset: Object, pod: Object) -> bool:
-        """Ready, and that for `minReadySeconds`."""
-        wait = float(replicaset["spec"].get("minReadySeconds", 0))
-        if not is_ready(pod) or not wait:
-            return is_ready(pod)
-        since = datetime.fromisoformat(condition(pod, "Ready")["lastTransitionTime"])
-        return (self.store.clock.now() - since).total_seconds() >= wait

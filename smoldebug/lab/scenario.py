@@ -8,8 +8,8 @@ SHOP, MONITORING = "shop", "monitoring"
 PORT = 8080
 
 
-def namespaces() -> list[Object]:
-    names = ("default", "kube-system", "kube-public", SHOP, MONITORING)
+def namespaces(*, shop: bool) -> list[Object]:
+    names = ["default", "kube-system", "kube-public", MONITORING, *([SHOP] if shop else [])]
     return [
         {"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}
         for name in names

@@ -84,15 +84,19 @@ class Server:
         """A token for `kubeconfig`: whoever has it is the ServiceAccount. Raises ApiError 404."""
         return self._api.tokens.issue(namespace, service_account)[0]
 
-    def kubeconfig(self, token: str = "") -> str:
-        """The text of a kubeconfig for this server."""
+    def requests(self) -> dict[str, int]:
+        """How many requests of each verb were answered so far; a watch counts when it begins."""
+        return dict(self._api.requests)
+
+    def kubeconfig(self, token: str = "", name: str = "lab") -> str:
+        """The text of a kubeconfig for this server, whose context is called `name`."""
         # In the path, because kubectl sends no bearer token over plain HTTP.
         url = f"{self.url}/{token}" if token else self.url
         return (
-            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n"
-            f"clusters:\n- name: lab\n  cluster: {{server: '{url}'}}\n"
-            "users:\n- name: lab\n  user: {}\n"
-            "contexts:\n- name: lab\n  context: {cluster: lab, user: lab}\n"
+            f"apiVersion: v1\nkind: Config\ncurrent-context: {name}\n"
+            f"clusters:\n- name: {name}\n  cluster: {{server: '{url}'}}\n"
+            f"users:\n- name: {name}\n  user: {{}}\n"
+            f"contexts:\n- name: {name}\n  context: {{cluster: {name}, user: {name}}}\n"
         )
 
 

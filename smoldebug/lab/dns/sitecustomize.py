@@ -1,4 +1,5 @@
-"""Cluster DNS for a pod's Python: names of Services resolve to their ClusterIPs.
+"""The network as a pod's Python sees it: names of Services resolve to their ClusterIPs, and all
+addresses of the machine are the pod's own one.
 
 Python imports this module at start because the kubelet puts its folder on PYTHONPATH. A short
 name is completed as a pod's resolv.conf does it: first its own namespace, then svc, then the rest.
@@ -44,5 +45,14 @@ def gethostbyname(host: str) -> str:
     return str(getaddrinfo(host, None, socket.AF_INET)[0][4][0])
 
 
+def bind(self: socket.socket, address: Any) -> None:
+    """socket.bind; every pod has a network of its own, here a loopback address."""
+    if self.family == socket.AF_INET and address[0] in ("", "0.0.0.0"):
+        address = (os.environ.get("LAB_POD_IP", ""), *address[1:])
+    _bind(self, address)
+
+
+_bind = socket.socket.bind
+socket.socket.bind = bind  # type: ignore[assignment,method-assign]
 socket.getaddrinfo = getaddrinfo
 socket.gethostbyname = gethostbyname
