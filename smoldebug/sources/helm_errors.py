@@ -36,7 +36,7 @@ def failure(said: str, about: str) -> SmoldebugError:
         if denied := _DENIED.search(words):
             asked = str(Asked(denied["verb"], denied["resource"], denied["namespace"] or ""))
             return AccessDenied(
-                f"Helm is not allowed what it needs for {about}: {asked}", needs=asked
+                f"Helm is not allowed for {about}: {asked}", needs=asked
             )
         if _LOGIN.search(words):
             return AccessDenied(f"the credentials for {about} are expired or wrong: {words}")

@@ -27,7 +27,7 @@ Given = argparse.Namespace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     from helm_python import HelmError
 
     try:
@@ -190,20 +190,20 @@ _MEANS: dict[str, dict[str, Any]] = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
         prog="python -m smoldebug.sources.helmsdk",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = command.add_subparsers(required=True, metavar="VERB")
     for name, verb in VERBS.items():
         words = verbs.add_parser(name, allow_abbrev=False)
         words.set_defaults(run=verb.run)
         for word in (*verb.options, *verb.names):
             words.add_argument(word, **_MEANS.get(word, {}))
-    return parser
+    return command
 
 
 if __name__ == "__main__":
