@@ -32,6 +32,7 @@ def document(events: Iterable[Stamped]) -> dict[str, Json]:
         "question": told.ended.question if told.ended else "",
         "goal": _goal(told),
         "cause": {"confidence": word.lower(), "hypotheses": [item.id for item in found]},
+        "offender": _offender(told),
         "hypotheses": _plain(told.hypotheses),
         "evidence": [_evidence(step) for step in told.steps if step.answer.evidence],
         "pull_request": _pull_request(told),
@@ -93,6 +94,13 @@ def _goal(told: Story) -> Mapping[str, Json]:
         "needed": verdict.needed if verdict else 0,
         "checks": _plain(verdict.results) if verdict else [],
     }
+
+
+def _offender(told: Story) -> Json:
+    """Who broke the goal of an upgrade; "" as its service: no single one. Null: nobody did."""
+    if (blame := told.blame) is None:
+        return None
+    return {**_plain(blame), "explanation": told.explanation}
 
 
 def _evidence(step: Step) -> Mapping[str, Json]:

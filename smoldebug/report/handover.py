@@ -26,6 +26,7 @@ from smoldebug.report.words import (
     undo_command,
     used,
     verdict_words,
+    victims,
 )
 from smoldebug.untrusted import one_line
 
@@ -52,8 +53,11 @@ def _headline(told: Story) -> str:
 
 
 def _cause(told: Story) -> list[str]:
+    if blame := told.blame:
+        told_of = _some("cause", [f"{blame.reason} {cited(blame.quotes)}".rstrip()])
+        return [*told_of, *_some("victims", victims(told))]
     word, found = cause(told)
-    if told.patch and not found:
+    if (told.patch or told.upgrade) and not found:
         return []
     claims = [f"{item.claim} {cited(item.supports)}" for item in found] or ["not found"]
     return _some(f"cause {word}", claims[:1])

@@ -5,11 +5,12 @@ A line that starts with `$ ` is a command to copy. Text from the world is plain 
 
 from collections.abc import Iterable
 
+from smoldebug.clock import duration
 from smoldebug.coverage import MOST_OPEN, bounded, counted, left_out, outcome, place, reached
 from smoldebug.events import Stamped
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.ledger import Entry
-from smoldebug.records import ChangeKind, Outcome, Section
+from smoldebug.records import Blame, ChangeKind, Outcome, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     BLOCKED,
@@ -20,6 +21,7 @@ from smoldebug.report.words import (
     by_hand,
     cause,
     cause_words,
+    check_words,
     cited,
     copyable,
     goal_words,
@@ -38,6 +40,7 @@ from smoldebug.report.words import (
     used,
     verdict_words,
     verified,
+    victims,
     wanted,
 )
 from smoldebug.status import ExitStatus
@@ -56,6 +59,7 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
         for heading, lines in (
             ("VERDICT", _verdict(told)),
             ("CAUSE", _cause(told)),
+            ("VICTIMS", victims(told)),
             ("CHANGED", changed(told)),
             ("COVERAGE", _coverage(told)),
             ("UNCOVERED", uncovered(told)),
@@ -91,10 +95,12 @@ def _safe(line: str) -> str:
 
 
 def _verdict(told: Story) -> list[str]:
-    about = "" if told.patch and not told.hypotheses else f" · {cause_words(told)}"
+    itself = (told.patch or told.upgrade) and not told.hypotheses
+    about = "" if itself else f" · {cause_words(told)}"
     lines = [f"{verdict_words(told)}{about}"]
-    if told.ended and told.ended.reason:
-        lines.append(told.ended.reason)
+    known = told.blame.reason if told.blame else ""  # the cause is told below
+    if told.ended and (reason := told.ended.reason.removeprefix(known).removeprefix("; ")):
+        lines.append(reason)
     if told.verdict:
         lines.append(f"goal {goal_words(told.verdict)}")
     lines.append(used(told))
@@ -108,7 +114,12 @@ def _verdict(told: Story) -> list[str]:
 
 
 def _cause(told: Story) -> list[str]:
+    if told.blame:
+        return _blamed(told, told.blame)
     word, found = cause(told)
+    if told.upgrade and not found:
+        broken = told.applied and told.status in _FAILING
+        return ["UNKNOWN: no service could be named"] if broken else []
     nothing_wrong = not told.changes and told.status is ExitStatus.MET
     if not found and (nothing_wrong or told.patch):
         return []  # there is no cause to be unsure of
@@ -123,6 +134,19 @@ def _cause(told: Story) -> list[str]:
         lines += [f"but {cited(item.contradicts)} speaks against it"] * bool(
             verified(item.contradicts)
         )
+    return lines
+
+
+def _blamed(told: Story, blame: Blame) -> list[str]:
+    about = f" ({blame.fault})" if blame.fault else ""
+    lines = [f"{blame.reason}{about} {cited(blame.quotes)}".rstrip()]
+    if blame.service:
+        after = f"{duration(blame.at)} after the first step"
+        lines.append(f"{blame.service}: {blame.check} failed first, {after}")
+    quotes = verified(blame.quotes)
+    lines += [f"{quote.evidence} “{one_line(quote.text, 160)}”" for quote in quotes]
+    if told.explanation:
+        lines.append(f"in a model's words, which nobody checked: {told.explanation}")
     return lines
 
 
@@ -217,7 +241,7 @@ def next_steps(told: Story) -> list[str]:
         lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
-            f"{result.check} is {result.outcome.value}: {result.says}"
+            f"{check_words(result)} is {result.outcome.value}: {result.says}"
             for result in told.verdict.results
             if result.outcome is not Outcome.MET
         ]

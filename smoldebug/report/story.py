@@ -6,6 +6,7 @@ from datetime import datetime
 
 from smoldebug.events import (
     AnyEvent,
+    Blamed,
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
@@ -16,6 +17,7 @@ from smoldebug.events import (
     GoalChecked,
     HypothesesChanged,
     Note,
+    PhaseBegan,
     RunEnded,
     RunStarted,
     Stamped,
@@ -25,6 +27,7 @@ from smoldebug.events import (
 )
 from smoldebug.ledger import Entry, Ledger
 from smoldebug.records import (
+    Blame,
     ChangeKind,
     Decision,
     Gap,
@@ -72,6 +75,9 @@ class Story:
     baseline: Verdict | None = None
     verdict: Verdict | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
+    phase: str = ""  # of a run with fixed steps, the last one
+    blame: Blame | None = None
+    explanation: str = ""  # of a model, for the blame
     steps: list[Step] = field(default_factory=list)
     changes: Ledger = field(default_factory=Ledger)
     decided: dict[str, tuple[Decision, datetime]] = field(default_factory=dict)  # by change
@@ -113,6 +119,11 @@ class Story:
     def patch(self) -> bool:
         """Was it about a pull request, and not about an incident?"""
         return self.started is not None and self.started.command == "patch"
+
+    @property
+    def upgrade(self) -> bool:
+        """Did it carry out fixed steps, or was it to?"""
+        return bool(self.phase) or (self.started is not None and self.started.command == "validate")
 
     @property
     def pull_request(self) -> str:
@@ -160,7 +171,8 @@ class Story:
 
     @property
     def quotes(self) -> list[Quote]:
-        return [quote for item in self.hypotheses for quote in (*item.supports, *item.contradicts)]
+        found = [quote for item in self.hypotheses for quote in (*item.supports, *item.contradicts)]
+        return [*found, *(self.blame.quotes if self.blame else ())]
 
 
 def story(events: Iterable[Stamped]) -> Story:
@@ -201,6 +213,10 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
             _goal(told, event, stamped.elapsed)
         case TurnStarted(usage=usage):
             told.usage = usage
+        case PhaseBegan():
+            told.phase = event.phase
+        case Blamed():
+            told.blame, told.explanation = event.blame, event.explanation
         case RunEnded():
             told.ended, told.usage = event, event.usage
             entries = told.changes.items()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from smoldebug.coverage import counted
 from smoldebug.events import (
     AnyEvent,
+    Blamed,
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
@@ -13,6 +14,7 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     Note,
+    PhaseBegan,
     RunEnded,
     Stamped,
     ToolAnswered,
@@ -61,11 +63,15 @@ def _words(event: AnyEvent) -> Iterator[str]:
         case RunEnded():
             yield f"ended: {event.outcome}, {event.reason}"
         case _:
-            yield from _change(event)
+            yield from _step(event)
 
 
-def _change(event: AnyEvent) -> Iterator[str]:
+def _step(event: AnyEvent) -> Iterator[str]:
     match event:
+        case PhaseBegan():
+            yield f"{event.phase} began"
+        case Blamed(explanation=""):
+            yield event.blame.reason
         case Drafted():
             yield f"edited: {counted(event.edited)} in {event.repository}"
         case ChangeProposed(card=card):

@@ -16,6 +16,7 @@ from smoldebug.records import (
     Answer,
     Change,
     ChangeKind,
+    CheckResult,
     Hypothesis,
     Json,
     Outcome,
@@ -47,13 +48,70 @@ _NOTHING = "Goal met; smoldebug changed nothing"
 
 def verdict_words(told: Story) -> str:
     """`Fixed and verified; C1 undone later by anna at 09:12:03 UTC`."""
-    words = _verdict(told)
+    words = _upgraded(told) if told.upgrade and told.ended else _verdict(told)
     if told.patch:
         words = re.sub("Not fixed|Fixed and verified", _patched(told), words)
         words = words.replace(_STATUS[ExitStatus.INCONCLUSIVE], f"{_patched(told)}; inconclusive")
         if told.drafted and told.drafted.commit:
             words = words.replace(_NOTHING, "Patch files written, nothing pushed")
     return "; ".join([words, *(later_words(told, card) for card in told.later)])
+
+
+def _upgraded(told: Story) -> str:
+    """`2.5.0 broke payments on us-staging: rolled back, goal holds again`."""
+    where = one_line(told.started.context if told.started else "") or "the cluster"
+    stands = any(change.stands for change in told.changes.values())
+    if not told.applied:
+        unchanged = f"{where} was not changed"
+        words = _STATUS[told.status].replace("Not fixed", "Not upgraded")
+        return (
+            f"Goal met; {unchanged}" if told.status is ExitStatus.MET else f"{words}; {unchanged}"
+        )
+    what, fate = _brought(told), _fate(told, stands=stands)
+    if told.status is ExitStatus.MET:
+        return f"{what} holds on {where}"
+    if told.blame is None:
+        return f"{what} on {where}: {fate}"
+    broke = short(told.blame.service) or f"{count(len(told.blame.victims), 'service')} at once"
+    return f"{what} broke {broke} on {where}: {fate}"
+
+
+def _fate(told: Story, *, stands: bool) -> str:
+    """What became of the steps of a run that did not end as met."""
+    ended = _STATUS[told.status].replace("Not fixed", "not met")
+    back = {
+        ExitStatus.UNDONE: "rolled back, goal holds again",
+        ExitStatus.UNDO_FAILED: "ROLLED BACK, BUT THE GOAL DOES NOT HOLD AGAIN: page a human",
+    }.get(told.status, f"{ended}; rolled back")
+    if told.status is ExitStatus.UNDO_FAILED and stands:
+        return "NOT EVERYTHING COULD BE ROLLED BACK: page a human"
+    return f"{ended}; it stays as it is" if stands else back
+
+
+def _brought(told: Story) -> str:
+    """What the steps brought, as far as a word says it: a version, an image, else `the change`."""
+    for change in told.applied:
+        made, found = change.card.change, ""
+        if made.kind is ChangeKind.HELM_UPGRADE:
+            found = re.sub(r"^.*?-(?=v?\d+\.)", "", str(made.after.get("/chart", "")))
+        elif made.kind is ChangeKind.SET_IMAGE:
+            found = str(next(iter(made.after.values()), "")).rpartition("/")[2]
+        if found:
+            return one_line(found, 60)
+    return "the change"
+
+
+def short(service: str) -> str:
+    """`payments` of `Deployment/shop/payments`."""
+    return one_line(service.rpartition("/")[2], 60)
+
+
+def victims(told: Story) -> list[str]:
+    """Who probably fails only because of the offender."""
+    if told.blame is None or not told.blame.service or not told.blame.victims:
+        return []
+    names = ", ".join(map(short, told.blame.victims))
+    return [f"{names}: probably only because of {short(told.blame.service)}"]
 
 
 def _patched(told: Story) -> str:
@@ -323,8 +381,19 @@ def cause_words(told: Story) -> str:
 def goal_words(verdict: Verdict) -> str:
     """`MET 3/3: http checkout.shop /health = 200: answered 200 · ...`."""
     window = f" {verdict.streak}/{verdict.needed}" if verdict.needed > 1 else ""
+    if services := {item.service for item in verdict.results if item.service}:
+        failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
+        held = f"{len(verdict.results) - len(failing)} of {count(len(verdict.results), 'check')}"
+        head = f"{verdict.outcome.value.upper()}{window}: {held} of "
+        head += f"{count(len(services), 'service')} hold"
+        return "; ".join([head, *(f"{check_words(item)}: {item.says}" for item in failing)])
     says = " · ".join(f"{item.check}: {item.says}" for item in verdict.results)
     return f"{verdict.outcome.value.upper()}{window}" + (f": {says}" if says else "")
+
+
+def check_words(result: CheckResult) -> str:
+    """`payments: rollout`, where there is a row for each service."""
+    return f"{short(result.service)}: {result.check}" if result.service else result.check
 
 
 def used(told: Story) -> str:
