@@ -4,6 +4,7 @@
 Any text is safe to read: depth, and what aliases expand to, are bounded.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _WORDS: dict[str, Json] = {
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _MAY_MEAN_MORE = frozenset("yYnNtTfFoO~+-.0123456789")
+_UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -58,6 +60,12 @@ def _integer(digits: str) -> int | float:
     if -(2**63) <= number < 2**64 or not FLOAT.fullmatch(digits):
         return number
     return float(digits)
+
+
+def written(value: Json) -> str:
+    """JSON that go-yaml reads: with 😀 as it is, for it does not know pairs of surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def documents(text: str, what: str) -> Iterator[Json]:

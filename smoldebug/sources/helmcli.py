@@ -5,7 +5,6 @@ Options are always `--name=value` and names follow a `--`, so nothing that a pla
 an option. Which cluster is meant is said by kubeconfig and context alone, never by $HELM_KUBE...
 """
 
-import json
 import math
 import os
 import re
@@ -24,7 +23,7 @@ import msgspec
 from smoldebug.errors import ToolError, UnreachableError
 from smoldebug.records import Json, ObjectRef
 from smoldebug.sources import helmcharts, kubeconfig
-from smoldebug.sources.goyaml import documents
+from smoldebug.sources.goyaml import documents, written
 from smoldebug.sources.helm import Chart, Helm, Hook, Object, Release, Rendered, Revision, Upgrade
 from smoldebug.sources.helm_errors import failure
 from smoldebug.sources.kinds import CLUSTER_SCOPED
@@ -170,7 +169,7 @@ class HelmCli:
     def _upgrade(self, upgrade: Upgrade, options: Options) -> str:
         """Values lie in a file that nobody else may read, and only as long as Helm runs."""
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-            json.dump(upgrade.values, file)
+            file.write(written(dict(upgrade.values)))
             file.flush()
             return self._about(
                 "upgrade",
