@@ -3,9 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smoldebug.events import Blamed, PhaseBegan, RunEnded, RunStarted, Skipped, Stamped
-from smoldebug.records import Blame
+from smoldebug.events import (
+    Blamed,
+    ChangeProposed,
+    Continued,
+    GoalChecked,
+    PhaseBegan,
+    RunEnded,
+    RunStarted,
+    Skipped,
+    Stamped,
+    UndoBegan,
+)
+from smoldebug.ledger import ledger
+from smoldebug.records import Blame, ChangeKind, Verdict
 from smoldebug.status import ExitStatus, worst
+
+_WORDS = {
+    ExitStatus.MET: "met",
+    ExitStatus.NOT_MET: "not met",
+    ExitStatus.USAGE: "not run",
+    ExitStatus.INCONCLUSIVE: "inconclusive",
+    ExitStatus.UNDONE: "rolled back",
+    ExitStatus.UNDO_FAILED: "rollback failed",
+    ExitStatus.LIMIT: "stopped by a limit",
+    ExitStatus.NEEDS_APPROVAL: "needs approval",
+    ExitStatus.UNREACHABLE: "unreachable",
+    ExitStatus.INTERRUPTED: "interrupted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +63,11 @@ class Cell:
         return next((event.blame for event in found if isinstance(event, Blamed)), None)
 
     @property
+    def offender(self) -> str:
+        """The service that broke the goal, "" where none did, or no single one."""
+        return self.blame.service if self.blame else ""
+
+    @property
     def phase(self) -> str:
         """Where it is, or was last: baseline, steps, watching, rolling back, explaining."""
         found = (each.event for each in reversed(self.events))
@@ -50,6 +80,70 @@ class Cell:
             return None
         return self.ended.status if self.ended else ExitStatus.INTERRUPTED
 
+    @property
+    def verdict(self) -> str:
+        """How it ended, in the words of every view and report."""
+        return _WORDS[self.status] if self.status is not None else "skipped"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so, in a sentence."""
+        return self.skipped or (self.ended.reason if self.ended else "its journal has no end")
+
+    @property
+    def playbook(self) -> str:
+        found = (each.event for each in self.events)
+        return next((event.playbook for event in found if isinstance(event, RunStarted)), "")
+
+    @property
+    def release(self) -> str:
+        """`platform-2.4.0 → 2.5.0`, "" where no release is upgraded."""
+        cards = (each.event.card for each in self.events if isinstance(each.event, ChangeProposed))
+        upgrades = (card.change for card in cards if card.change.kind is ChangeKind.HELM_UPGRADE)
+        if (change := next(upgrades, None)) is None:
+            return ""
+        old, new = (str(side.get("/chart") or "") for side in (change.before, change.after))
+        chart = old.rpartition("-")[0]
+        return " → ".join(filter(None, (old, new.removeprefix(f"{chart}-") if chart else new)))
+
+    @property
+    def seconds(self) -> float:
+        return self.events[-1].elapsed if self.events else 0.0
+
+    @property
+    def undoing(self) -> Stamped | None:
+        """When it began to be taken back."""
+        return next((each for each in self.events if isinstance(each.event, UndoBegan)), None)
+
+    @property
+    def decisive(self) -> Verdict | None:
+        """The goal as it was measured last before anything was taken back."""
+        found = None
+        for each in self.events:
+            if isinstance(each.event, UndoBegan):
+                break
+            if isinstance(each.event, GoalChecked):
+                found = each.event.verdict
+        return found
+
+    @property
+    def gave_way(self) -> bool:
+        """It held, and was taken back for another cluster's sake."""
+        ends = [each.event for each in self.events if isinstance(each.event, RunEnded | Continued)]
+        return any(
+            isinstance(event, RunEnded) and event.status is ExitStatus.MET for event in ends[:-1]
+        )
+
+    @property
+    def rollback(self) -> str:
+        """verified, failed or unfinished; "" where nothing was taken back."""
+        if self.undoing is None:
+            return ""
+        if self.status is ExitStatus.UNDO_FAILED:
+            return "failed"
+        standing = any(entry.stands for entry in ledger(self.events).values())
+        return "unfinished" if standing else "verified"
+
 
 def status(cells: Sequence[Cell]) -> ExitStatus:
     """The exit status over all of them: the worst. One that could not be begun, for a mistake that
@@ -58,3 +152,11 @@ def status(cells: Sequence[Cell]) -> ExitStatus:
     if any(each is not ExitStatus.USAGE for each in found):
         found = [ExitStatus.INCONCLUSIVE if each is ExitStatus.USAGE else each for each in found]
     return worst(found or [ExitStatus.MET])
+
+
+def speaking(cells: Sequence[Cell]) -> Cell | None:
+    """The one that the exit status over all of them is about; None where every one was met."""
+    found = [each for each in cells if each.status not in (None, ExitStatus.MET)]
+    found = [each for each in found if not each.gave_way] or found
+    last = worst(each.status for each in found if each.status is not None) if found else None
+    return next((each for each in found if each.status is last), None)

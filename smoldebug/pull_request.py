@@ -189,7 +189,7 @@ def body(facts: Facts, shown: Shown = _MASKS.text) -> str:
     """Markdown. Where `facts.template` has our part already, that is replaced and all else kept;
     else our part stands below its first heading, or above it."""
     before, after = _around(facts.template)
-    text = _Text(shown)
+    text = Markdown(shown)
     head = [BEGIN, *text.what(facts), "### Coverage", text.line(counted(facts.edited))]
     tail = [*text.gaps(facts), *text.evidence(facts), *text.origin(facts), END]
     room = BODY - sum(len(part) + 2 for part in (before, after, *head, *tail))
@@ -213,7 +213,7 @@ def _around(template: str) -> tuple[str, str]:
     return (before, after) if len(before) + len(after) <= KEPT else ("", "")
 
 
-class _Text:
+class Markdown:
     """Text from the world as Markdown, secrets masked, without what marks our part."""
 
     def __init__(self, shown: Shown) -> None:
@@ -238,7 +238,7 @@ class _Text:
 
     def what(self, facts: Facts) -> list[str]:
         many = facts.edits if facts.edits[1:] else ()
-        edits = _bounded(many, lambda edit: f"- {escaped(does(edit))}", PART)
+        edits = bounded(many, lambda edit: f"- {escaped(does(edit))}", PART)
         why = [f"Why: {self.line(facts.why, 1000)}"] if facts.why.strip() else []
         if facts.incident.strip():
             address = web_address(facts.incident.strip())
@@ -250,7 +250,7 @@ class _Text:
         if not edited:
             return ""
         head = "| Object | File | Result |\n| --- | --- | --- |"
-        return f"{head}\n{_bounded(by_need(edited), self._row, room - len(head) - 60, chr(10))}"
+        return f"{head}\n{bounded(by_need(edited), self._row, room - len(head) - 60, chr(10))}"
 
     def _row(self, row: Edited) -> str:
         result = self.line(state(row)) + (f": {self._cell(row.detail)}" if row.detail else "")
@@ -268,13 +268,13 @@ class _Text:
             ("Could not be read or edited", facts.problems),
         ):
             if lines:
-                items = _bounded(lines, lambda line: f"- {self.line(line)}", PART)
+                items = bounded(lines, lambda line: f"- {self.line(line)}", PART)
                 found += [f"### {heading}", items]
         return found
 
     def evidence(self, facts: Facts) -> list[str]:
         known = [quote for quote in facts.quotes if quote.verified]
-        quotes = _bounded(known, self._quote, PART)
+        quotes = bounded(known, self._quote, PART)
         found = ["### Evidence", quotes] if quotes else []
         if summary := plain(facts.summary[: 2 * SUMMARY]).strip()[:SUMMARY]:
             lines = (self.line(line, 1000) for line in summary.splitlines() if line.strip())
@@ -309,7 +309,7 @@ class _Text:
         return self.code(f"smoldebug undo {run}", 120)
 
 
-def _bounded(items: Sequence[T], line: Callable[[T], str], room: int, after: str = "") -> str:
+def bounded(items: Sequence[T], line: Callable[[T], str], room: int, after: str = "") -> str:
     """The lines that fit, then how many do not."""
     kept: list[str] = []
     for item in items:
@@ -328,7 +328,7 @@ def failure_comment(
     run: str, reason: str, checks: Sequence[CheckRun], marker: str, shown: Shown = _MASKS.text
 ) -> str:
     """What failed, with what the failed checks said. `marker` tells it from other comments."""
-    text = _Text(shown)
+    text = Markdown(shown)
     failed = [check for check in checks if check.state == "failed"]
     open_ = [text.code(check.name, 80) for check in checks if check.state == "pending"]
     parts = [marker, f"**{len(failed)} of {len(checks)} checks failed.** {text.line(reason)}"]

@@ -15,7 +15,7 @@ from smoldebug.cli.changing import who
 from smoldebug.clock import Clock, SystemClock, duration
 from smoldebug.records import IN_GIT, Answer, Card, ChangeKind, Decision, ObjectRef
 from smoldebug.untrusted import one_line
-from smoldebug.view import View
+from smoldebug.view import Asking
 
 TIME_LIMIT = 300.0  # seconds until silence counts as no, however many questions are asked meanwhile
 SHORT = 8  # lines of a diff that push the head of its card off no screen
@@ -42,7 +42,7 @@ class Reader(Protocol):
 
 
 def approver(
-    view: View,
+    view: Asking,
     *,
     yes: bool,
     read: Reader | None,
@@ -81,7 +81,7 @@ def terminal(
 
 
 class _Asker:
-    def __init__(self, view: View, read: Reader, clock: Clock, screen: TextIO | None) -> None:
+    def __init__(self, view: Asking, read: Reader, clock: Clock, screen: TextIO | None) -> None:
         self._view, self._read, self._clock, self._given = view, read, clock, screen
         self._suggest_only = False
         self._granted: set[Reach] = set()

@@ -57,12 +57,12 @@ class Told:
         """The result, on stdout; with jsonl the last sample was it."""
         if self._output is OutputFormat.RICH:
             _table(verdict, self._heading(verdict))
-        elif self._output is OutputFormat.PLAIN:
-            lines = [self._heading(verdict), *_lines(verdict)]
-            _write(sys.stdout, "\n".join(lines) + "\n")
         elif self._output is OutputFormat.JSON:
             document = msgspec.json.encode(self._document(verdict))
             sys.stdout.write(msgspec.json.format(document).decode() + "\n")
+        elif self._output is not OutputFormat.JSONL:
+            lines = [self._heading(verdict), *_lines(verdict)]
+            _write(sys.stdout, "\n".join(lines) + "\n")
 
     @property
     def _seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 rich    a terminal: finished steps scroll, goal, budget and hypotheses stay at the bottom
 plain   a log: one line per event on stderr, the report on stdout
+github  the same, with what the log of GitHub Actions can show; gitlab: of GitLab CI
 json    nothing until the end, then one document on stdout
 jsonl   one line per event on stdout
 """
@@ -23,16 +24,12 @@ class OutputFormat(StrEnum):
     PLAIN = "plain"
     JSON = "json"
     JSONL = "jsonl"
+    GITHUB = "github"
+    GITLAB = "gitlab"
 
 
-class View(Protocol):
-    def show(self, stamped: Stamped) -> None:
-        """Show one event. Never raises for what is in it."""
-        ...
-
-    def recall(self, past: Sequence[Stamped]) -> None:
-        """Know what an earlier process of a run that is taken up again has shown already."""
-        ...
+class Asking(Protocol):
+    """What a prompt needs of a view."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Nothing is drawn inside it: a prompt has the terminal to itself."""
@@ -46,6 +43,16 @@ class View(Protocol):
         """Show how the whole object would change, for the same reader."""
         ...
 
+
+class View(Asking, Protocol):
+    def show(self, stamped: Stamped) -> None:
+        """Show one event. Never raises for what is in it."""
+        ...
+
+    def recall(self, past: Sequence[Stamped]) -> None:
+        """Know what an earlier process of a run that is taken up again has shown already."""
+        ...
+
     def closing(self, sections: Sequence[Section]) -> None:
         """Show the final report, for good."""
         ...
@@ -55,13 +62,20 @@ class View(Protocol):
         ...
 
 
+_SYSTEMS = {"GITHUB_ACTIONS": OutputFormat.GITHUB, "GITLAB_CI": OutputFormat.GITLAB}
+
+
 def output_format(
     asked: OutputFormat | None, stdout: TextIO | None = None, env: Mapping[str, str] | None = None
 ) -> OutputFormat:
-    """What was asked for; else rich on a terminal that can draw, plain everywhere else."""
+    """What was asked for; else that of the CI system this runs in; else rich on a terminal that can
+    draw, plain everywhere else."""
     if asked is not None:
         return asked
     env = os.environ if env is None else env
+    for variable, known in _SYSTEMS.items():
+        if env.get(variable, "").lower() == "true":
+            return known
     terminal = (stdout or sys.stdout).isatty() and env.get("TERM") != "dumb"
     in_ci = env.get("CI", "").lower() not in ("", "0", "false")
     return OutputFormat.RICH if terminal and not in_ci else OutputFormat.PLAIN
@@ -81,7 +95,11 @@ def open_view(
         from smoldebug.view.console import ConsoleView
 
         return ConsoleView(out, clock or SystemClock())
-    if output is OutputFormat.PLAIN:
+    if output is OutputFormat.GITHUB:
+        from smoldebug.view.github import GithubView
+
+        return GithubView(out, err)
+    if output in (OutputFormat.PLAIN, OutputFormat.GITLAB):
         from smoldebug.view.plain import PlainView
 
         return PlainView(out, err)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from smoldebug.clock import Clock, duration
 from smoldebug.events import (
+    Blamed,
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
@@ -25,8 +26,10 @@ from smoldebug.events import (
     GoalChecked,
     HypothesesChanged,
     Note,
+    PhaseBegan,
     RunEnded,
     RunStarted,
+    Skipped,
     Stamped,
     Thought,
     ToolAnswered,
@@ -36,10 +39,12 @@ from smoldebug.records import Answer, Card, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
 from smoldebug.view.card import Diff, approval_card
 from smoldebug.view.phrases import (
+    PHASES,
     WHOLE,
     Recorded,
     age,
     arguments,
+    blamed,
     cited,
     command,
     continued,
@@ -55,6 +60,7 @@ from smoldebug.view.phrases import (
     progress,
     result,
     settled,
+    standing,
     whole_command,
     whole_diff,
 )
@@ -91,7 +97,9 @@ class ConsoleView:
     def show(self, stamped: Stamped) -> None:
         self._pinned.update(stamped)
         self._evidence.add(stamped.event)
-        if say := _SAY.get(type(stamped.event)):
+        if isinstance(stamped.event, RunEnded):
+            self._ended(stamped.event, stamped)
+        elif say := _SAY.get(type(stamped.event)):
             say(self, stamped.event, stamped)
 
     def recall(self, past: Sequence[Stamped]) -> None:
@@ -153,6 +161,13 @@ class ConsoleView:
     def _print(self, *what: RenderableType) -> None:
         self._console.print(*what)
 
+    def _whole(self, what: RenderableType) -> None:
+        """Over the whole width, for whoever decides."""
+        self._console.print(what)
+
+    def _width(self) -> int:
+        return self._console.width
+
     def _row(self, mark: str, style: str, what: Text) -> None:
         """A line of the history: `     ✓ what`, wrapped below itself."""
         table = Table.grid(padding=(0, 1))
@@ -162,7 +177,7 @@ class ConsoleView:
         self._print(table)
 
     def _panel(self, title: str, words: RenderableType) -> None:
-        self._print(Panel(words, title=Text(f" {title} "), title_align="left"))
+        self._whole(Panel(words, title=Text(f" {title} "), title_align="left"))
 
     def _report_line(self, heading: str, line: str, style: str) -> None:
         if line.startswith("$ "):  # to be copied: the terminal wraps it, nothing is put between
@@ -192,7 +207,7 @@ class ConsoleView:
 
     def _checked(self, event: GoalChecked, stamped: Stamped) -> None:
         state = goal_state(event.verdict)
-        known = f"{state.plain} {progress(event.verdict)}"
+        known = f"{standing(event.verdict)} {progress(event.verdict)}"
         if known != self._goal:  # the same again is only an age, and that is pinned
             self._goal = known
             held = event.verdict.sample is Outcome.MET is not event.verdict.outcome
@@ -238,7 +253,7 @@ class ConsoleView:
         cite = Text.assemble(
             f"  {duration(event.seconds):>5}  ", (f"{one_line(event.evidence):<4}", "cyan")
         )
-        self._print(spread(left, cite, self._console.width))
+        self._print(spread(left, cite, self._width()))
         for line in result(event, fold=False):
             self._indented(line, "" if event.ok else "red")
         if event.observation:
@@ -281,7 +296,7 @@ class ConsoleView:
             return
         self._held = self._live is not None
         self._stop()  # the panel would push the card's head off a small screen
-        self._print(approval_card(card, self._pinned.goal, self._pinned.repository))
+        self._whole(approval_card(card, self._pinned.goal, self._pinned.repository))
         shown = command(card, EQUALS, self._console.width)
         self._command(EQUALS, shown.removeprefix(EQUALS))
 
@@ -313,6 +328,22 @@ class ConsoleView:
         symbol, style = _SEVERITY.get(event.severity, _SEVERITY["info"])
         self._row(symbol, style, Text(one_line(event.text, WHOLE), style=style))
 
+    def _phase(self, event: PhaseBegan, stamped: Stamped) -> None:
+        words = (one_line(event.phase), "bold"), f"  {PHASES.get(event.phase, '')}"
+        self._row("▸", "bold", Text.assemble(*words))
+
+    def _blamed(self, event: Blamed, stamped: Stamped) -> None:
+        head, *details = blamed(event)
+        if not details:
+            self._row("", "", Text(head, style="dim italic"))
+            return
+        self._row("✗", "bold red", Text(head, style="bold red"))
+        for line in details:
+            self._row("", "", Text(line))
+
+    def _skipped(self, event: Skipped, stamped: Stamped) -> None:
+        self._row("–", "yellow", Text(one_line(f"skipped: {event.reason}", 400)))
+
     def _ended(self, event: RunEnded, stamped: Stamped) -> None:
         self._stop()
         found = next((item for item in Outcome if item.value == event.outcome), None)
@@ -337,6 +368,8 @@ _SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
     ChangeDecided: ConsoleView._decided,
     UndoBegan: ConsoleView._undoing,
     ChangeSettled: ConsoleView._settled,
+    PhaseBegan: ConsoleView._phase,
+    Blamed: ConsoleView._blamed,
+    Skipped: ConsoleView._skipped,
     Note: ConsoleView._note,
-    RunEnded: ConsoleView._ended,
 }

@@ -9,6 +9,7 @@ from smoldebug.clock import duration
 from smoldebug.coverage import MOST_OPEN, bounded, counted, files, place, state
 from smoldebug.events import (
     AnyEvent,
+    Blamed,
     ChangeSettled,
     Continued,
     Drafted,
@@ -19,9 +20,11 @@ from smoldebug.events import (
 from smoldebug.pointers import dotted
 from smoldebug.records import (
     IN_GIT,
+    OF_RELEASE,
     Card,
     Change,
     ChangeKind,
+    CheckResult,
     Fact,
     Json,
     Outcome,
@@ -34,6 +37,13 @@ from smoldebug.untrusted import clip, one_line, plain
 from smoldebug.view import unified
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
+PHASES = {
+    "baseline": "the goal must hold before anything is changed",
+    "steps": "carrying out the steps",
+    "watching": "watching the goal after the steps",
+    "explaining": "finding out which service broke the goal",
+    "rolling back": "taking back what was changed",
+}
 WARNS = "⚠"
 WHOLE = 10_000  # characters of a line on a card: more than anybody reads, less than a flood
 EVIDENCE = 4000  # characters of one piece of evidence
@@ -84,7 +94,9 @@ def _cut(line: str, limit: int) -> str:
 def goal_word(verdict: Verdict) -> str:
     """`MET`, `NOT MET`, `INCONCLUSIVE`; `NOT MET YET` while the window fills, `WAITING` for what
     will be known later."""
-    if verdict.outcome is Outcome.INCONCLUSIVE and progress(verdict):
+    open_ = [item.pending for item in verdict.results if item.outcome is not Outcome.MET]
+    enough = any if verdict.outcome is Outcome.INCONCLUSIVE else all
+    if verdict.outcome is not Outcome.MET and open_ and enough(open_):
         return "WAITING"
     if verdict.outcome is Outcome.NOT_MET and verdict.sample is Outcome.MET:
         return "NOT MET YET"
@@ -93,7 +105,28 @@ def goal_word(verdict: Verdict) -> str:
 
 def progress(verdict: Verdict) -> str:
     """`1 of 3 checks passed; running: validate`: how far that is which is waited for."""
-    return " · ".join(item.says for item in verdict.results if item.pending)
+    return " · ".join(_said(item) for item in verdict.results if item.pending)
+
+
+def _said(item: CheckResult) -> str:
+    return f"{row(item)}: {item.says}" if item.service else item.says
+
+
+def row(item: CheckResult) -> str:
+    """`payments rollout complete`; of a goal without services the check alone."""
+    return f"{short(item.service)} {item.check}" if item.service else item.check
+
+
+def short(ref: str) -> str:
+    """`payments` of `Deployment/platform/payments`."""
+    return ref.rpartition("/")[2]
+
+
+def standing(verdict: Verdict) -> str:
+    """Differs when a check stands otherwise; not for another number, nor for time that passes."""
+    rows = "".join(f"{item.outcome.value[0]}{item.pending:d}" for item in verdict.results)
+    streak = verdict.streak if verdict.needed > 1 else ""
+    return f"{goal_word(verdict)} {streak} {rows}"
 
 
 def window(verdict: Verdict) -> str:
@@ -104,16 +137,40 @@ def window(verdict: Verdict) -> str:
         if verdict.needed <= 10:
             parts.append("●" * filled + "○" * (verdict.needed - filled))
         parts.append(f"{verdict.streak}/{verdict.needed}")
-    if verdict.hold_for:
+    if verdict.hold_for and (verdict.held or verdict.sample is Outcome.MET):
         parts.append(f"held {duration(verdict.held)} of {duration(verdict.hold_for)}")
     return " ".join(parts)
 
 
 def measured(verdict: Verdict, limit: int = 300) -> str:
-    """What the checks said, only those that fail if any do: `/health: answered 502`."""
+    """What the checks said, only those that fail if any do: `/health: answered 502`. With a row
+    for each service how many are met, then what is decided before what is waited for."""
     failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
-    results = failing or verdict.results
-    return one_line(" · ".join(f"{item.check}: {item.says}" for item in results), limit)
+    rows = any(item.service for item in verdict.results)
+    shown = sorted(failing, key=lambda item: item.pending)
+    shown = shown if failing or rows else list(verdict.results)
+    says = [f"{row(item)}: {item.says}" for item in shown]
+    return one_line(" · ".join([*([tally(verdict)] if rows else []), *says]), limit)
+
+
+def tally(verdict: Verdict) -> str:
+    """`17 of 20 checks met`."""
+    met = sum(item.outcome is Outcome.MET for item in verdict.results)
+    return f"{met} of {count(len(verdict.results), 'check')} met"
+
+
+def blamed(event: Blamed) -> list[str]:
+    """Who broke the goal, what that rests on, and who only suffers from it."""
+    blame = event.blame
+    if event.explanation:  # the blame was shown before
+        return [one_line(f"explained, not checked by code: {event.explanation}", WHOLE)]
+    after = f"failed first, {duration(blame.at)} after the first step"
+    who = f"{blame.service}: {blame.check} {after}" if blame.service else "no single service"
+    lines = [who, blame.reason]
+    lines += [f"{quote.evidence} “{quote.text}”" for quote in blame.quotes if quote.verified]
+    if blame.victims:
+        lines.append(f"probably only because of it: {', '.join(map(short, blame.victims))}")
+    return [one_line(line, 400) for line in lines]
 
 
 def cited(quotes: Sequence[Quote]) -> str:
@@ -364,8 +421,9 @@ def back_to(change: Change) -> str:
     """What an undo writes: `spec.replicas = 1`."""
     if change.kind in IN_GIT:
         return _taken_back(change)
-    if change.from_revision and change.kind is ChangeKind.ROLLBACK:
-        return f"the template of revision {change.from_revision}"
+    if change.from_revision and change.kind in (ChangeKind.ROLLBACK, *OF_RELEASE):
+        what = "the template of revision" if change.kind is ChangeKind.ROLLBACK else "revision"
+        return f"{what} {change.from_revision}"
     parts, before = [], Redactor().fields(change.before)
     for path in dict.fromkeys((*before, *change.after)):
         name = dotted(path) if path else "the object"

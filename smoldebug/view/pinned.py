@@ -19,6 +19,7 @@ from smoldebug.events import (
     ChangeSettled,
     GoalChecked,
     HypothesesChanged,
+    PhaseBegan,
     RunEnded,
     RunStarted,
     Stamped,
@@ -30,7 +31,15 @@ from smoldebug.events import (
 )
 from smoldebug.records import Hypothesis, Outcome, Usage, Verdict
 from smoldebug.untrusted import one_line
-from smoldebug.view.phrases import arguments, cited, goal_word, limits, measured, progress, window
+from smoldebug.view.phrases import (
+    PHASES,
+    arguments,
+    cited,
+    goal_word,
+    limits,
+    measured,
+    window,
+)
 
 GOAL = {
     Outcome.MET: ("✓", "bold green"),
@@ -52,7 +61,7 @@ OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this 
 def goal_state(verdict: Verdict) -> Text:
     """`✗ NOT MET  ●○○ 1/3`."""
     symbol, style = GOAL[verdict.outcome]
-    hopeful = verdict.sample is Outcome.MET or progress(verdict)
+    hopeful = verdict.sample is Outcome.MET or goal_word(verdict) == "WAITING"
     if verdict.outcome is not Outcome.MET and hopeful:
         symbol, style = "▸", "bold yellow"
     filled = window(verdict)
@@ -213,10 +222,19 @@ def _doing(event: AnyEvent) -> str | None:
             return one_line(f"taking back {event.card}")
         case Waiting():
             return one_line(event.why)
-        case GoalChecked(verdict=verdict) if verdict.sample is Outcome.MET:
-            return "the goal holds: watching whether it stays so"
-        case GoalChecked(verdict=verdict) if any(each.pending for each in verdict.results):
-            return "waiting for the checks of the pull request"
+        case PhaseBegan():
+            return PHASES.get(event.phase, one_line(event.phase))
+        case GoalChecked(verdict=verdict):
+            return _watching(verdict)
+    return None
+
+
+def _watching(verdict: Verdict) -> str | None:
+    if verdict.sample is Outcome.MET:
+        return "the goal holds: watching whether it stays so"
+    if open_ := {each.kind for each in verdict.results if each.pending}:
+        pull = "the checks of the pull request" if "pull_request" in open_ else "rollouts"
+        return f"waiting for {pull}"
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from smoldebug.clock import duration
 from smoldebug.events import (
+    Blamed,
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
@@ -16,22 +17,26 @@ from smoldebug.events import (
     GoalChecked,
     HypothesesChanged,
     Note,
+    PhaseBegan,
     RunEnded,
     RunStarted,
+    Skipped,
     Stamped,
     Thought,
     ToolAnswered,
     UndoBegan,
     Waiting,
 )
-from smoldebug.records import Card, Fact, Section
+from smoldebug.records import Card, Fact, Section, Verdict
 from smoldebug.untrusted import inert, one_line, plain
 from smoldebug.view.phrases import (
     MODES,
+    PHASES,
     WHOLE,
     Recorded,
     age,
     arguments,
+    blamed,
     card_diff,
     card_rows,
     cited,
@@ -59,8 +64,9 @@ from smoldebug.view.stream import encodable
 
 
 class PlainView:
-    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
-        self._out, self._err = encodable(stdout), encodable(stderr)
+    def __init__(self, stdout: TextIO, stderr: TextIO, taken: int = 0) -> None:
+        """`taken`: columns of stderr that stand before every line."""
+        self._out, self._err, self._taken = encodable(stdout), encodable(stderr), taken
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal, self._measured = "", "not measured yet"
@@ -134,9 +140,13 @@ class PlainView:
         verdict = event.verdict
         state = f"{goal_word(verdict)} {window(verdict)}".rstrip()
         self._measured = f"{state}: {measured(verdict)}"
-        if (known := f"{state} {progress(verdict)}") != self._goal:
+        if (known := self._news(verdict)) != self._goal:
             self._goal = known
             yield f"goal    {self._measured}  ({duration(stamped.elapsed)})"
+
+    def _news(self, verdict: Verdict) -> str:
+        """What must differ for the goal to be worth another line."""
+        return f"{goal_word(verdict)} {window(verdict)} {progress(verdict)}"
 
     def _first(self, event: FirstCard, stamped: Stamped) -> Iterator[str]:
         looked = f"in the last {duration(event.window)}"
@@ -194,10 +204,17 @@ class PlainView:
         for name, text in (*card_rows(card), ("goal", self._measured)):
             yield f"  {name:9} {text}"
         yield f"  hash      {one_line(card.digest)}"
-        yield command(card, "  equals    ", _columns(self._err))
+        yield command(card, "  equals    ", self._columns())
 
     def _diff(self, text: str) -> Iterator[str]:
-        return (f"  {line}" for line in diff_lines(text, _columns(self._err) - 2))
+        return (f"  {line}" for line in diff_lines(text, self._columns() - 2))
+
+    def _columns(self) -> int:
+        """Of the terminal that wraps the lines; 80 where there is none."""
+        try:
+            return (os.get_terminal_size(self._err.fileno()).columns or 80) - self._taken
+        except OSError:
+            return 80 - self._taken
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> Iterator[str]:
         yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
@@ -219,6 +236,17 @@ class PlainView:
     def _note(self, event: Note, stamped: Stamped) -> Iterator[str]:
         yield f"{one_line(event.severity):8}{one_line(event.text, WHOLE)}"
 
+    def _phase(self, event: PhaseBegan, stamped: Stamped) -> Iterator[str]:
+        yield f"phase   {one_line(event.phase)}: {PHASES.get(event.phase, '')}"
+
+    def _blamed(self, event: Blamed, stamped: Stamped) -> Iterator[str]:
+        head, *details = blamed(event)
+        yield f"{'broke' if details else '':8}{head}"
+        yield from (f"        {line}" for line in details)
+
+    def _skipped(self, event: Skipped, stamped: Stamped) -> Iterator[str]:
+        yield f"skipped {one_line(event.reason, 300)}"
+
     def _ended(self, event: RunEnded, stamped: Stamped) -> Iterator[str]:
         spent = ended(event.usage, stamped.elapsed)
         yield f"ended   goal {event.outcome.upper()}: {one_line(event.reason, 300)}  ({spent})"
@@ -237,18 +265,13 @@ _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     ChangeDecided: PlainView._decided,
     UndoBegan: PlainView._undoing,
     ChangeSettled: PlainView._settled,
+    PhaseBegan: PlainView._phase,
+    Blamed: PlainView._blamed,
+    Skipped: PlainView._skipped,
     Waiting: PlainView._waiting,
     Note: PlainView._note,
     RunEnded: PlainView._ended,
 }
-
-
-def _columns(stream: TextIO) -> int:
-    """Of the terminal that wraps the lines; 80 where there is none."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except OSError:
-        return 80
 
 
 class CardsOnly(PlainView):

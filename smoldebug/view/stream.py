@@ -54,6 +54,27 @@ class Inert:
         return self._stream.fileno()
 
 
+class Prefixed:
+    """A text stream of whole lines, each of which begins with the same words."""
+
+    def __init__(self, stream: TextIO, prefix: str) -> None:
+        self._stream, self._prefix, self.encoding = stream, prefix, stream.encoding
+
+    def write(self, text: str) -> int:
+        lines = text.removesuffix("\n").split("\n")
+        self._stream.write("".join(inert(f"{self._prefix}{line}") + "\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 def encodable(stream: TextIO) -> TextIO:
     encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
     return stream if encoding.startswith("utf") else Encodable(stream)  # type: ignore[return-value]

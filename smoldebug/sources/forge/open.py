@@ -56,7 +56,7 @@ def open_forge(
     path = remote.repository(deeper=kind == "gitlab")
     host = web.partition("://")[2]
     site = Site(kind, web, _api(kind, web, host), path, token(kind, host))
-    return _client(site, clock or SystemClock())
+    return client(site, clock or SystemClock())
 
 
 def kind_at(settings: Settings, host: str) -> str:
@@ -137,7 +137,8 @@ def _no_cluster() -> Cluster:
     raise UsageError("a forge is not looked for in a cluster")
 
 
-def _client(site: Site, clock: Clock) -> Forge:
+def client(site: Site, clock: Clock) -> Forge:
+    """Raises UsageError where it is not installed."""
     try:
         if site.kind == "github":
             from smoldebug.sources.forge.github import GitHub

@@ -1,0 +1,117 @@
+"""A matrix as Markdown: the summary of a CI step, and the comment on a pull request.
+
+The table comes first. Nothing in it can fetch a remote address, ping somebody or close an issue:
+text from the world is escaped, or stands in a fence.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from smoldebug.cells import Cell
+from smoldebug.pull_request import Markdown, bounded
+from smoldebug.records import CheckResult
+from smoldebug.redact import Redactor
+from smoldebug.report.fleet import failing, headline, next_of
+from smoldebug.report.words import copyable, count
+from smoldebug.status import ExitStatus
+from smoldebug.untrusted import one_line
+
+MOST = 1 << 20  # bytes of the summaries of a step; GitHub shows nothing of a larger one
+COMMENT = 60_000  # characters; GitHub takes 65,536
+CHECKS = 30  # failing checks of a cluster; in a comment fewer
+FEW = 5
+QUOTES, QUOTE = 6, 2000  # quotes of a cluster, characters of one
+CUT = "\n\nMore does not fit here: the JUnit file and the journals have all of it.\n"
+_TEXT = Markdown(Redactor().text)
+
+
+def summary(cells: Sequence[Cell]) -> str:
+    """For --summary and $GITHUB_STEP_SUMMARY; at most 1 MiB, cut between two sections."""
+    failed = [cell for cell in cells if cell.status is not ExitStatus.MET]
+    return _fitting([*_head(cells, MOST // 4), *(_section(cell, CHECKS) for cell in failed)], MOST)
+
+
+def comment(cells: Sequence[Cell]) -> str:
+    """The same in short, below the marker by which it is found again."""
+    failed = [cell for cell in cells if cell.status not in (None, ExitStatus.MET)]
+    told = [_section(cell, FEW) for cell in failed if not cell.gave_way]
+    return _fitting([marker(cells), *_head(cells, COMMENT // 4), *told], COMMENT)
+
+
+def marker(cells: Sequence[Cell]) -> str:
+    """An HTML comment that tells the comment of this playbook from all others."""
+    name = next((cell.playbook for cell in cells if cell.playbook), "")
+    word = "".join(sign if sign.isalnum() or sign in "._" else "-" for sign in one_line(name, 60))
+    return f"<!-- smoldebug validate {word.replace('--', '-')} -->"
+
+
+def _fitting(parts: Sequence[str], most: int) -> str:
+    """As many whole parts as there is room for, in bytes."""
+    kept, room = list[str](), most - len(CUT.encode())
+    for part in parts:
+        room -= len(part.encode()) + 2
+        if room < 0:
+            return "\n\n".join(kept) + CUT
+        kept.append(part)
+    return "\n\n".join(kept) + "\n"
+
+
+def _head(cells: Sequence[Cell], room: int) -> list[str]:
+    """Title and table, of which at most `room` characters."""
+    playbook = next((cell.playbook for cell in cells if cell.playbook), "upgrade")
+    names = (
+        "| Cluster | Verdict | Offender | Rollback | Seconds |\n| --- | --- | --- | --- | ---: |"
+    )
+    table = f"{names}\n{bounded(cells, _row, room, chr(10))}"
+    return [f"## {_TEXT.line(playbook)}: {_TEXT.line(headline(cells))}", table]
+
+
+def _row(cell: Cell) -> str:
+    strong = "**" if cell.status not in (None, ExitStatus.MET) else ""
+    offender = _cell(cell.offender) if cell.offender else "–"
+    seconds = "–" if cell.skipped else f"{cell.seconds:.0f}"
+    verdict = f"{strong}{cell.verdict}{strong}"
+    return (
+        f"| {_cell(cell.cluster)} | {verdict} | {offender} | {cell.rollback or '–'} | {seconds} |"
+    )
+
+
+def _cell(text: str) -> str:
+    return _TEXT.code(text, 200).replace("|", r"\|")
+
+
+def _section(cell: Cell, most: int) -> str:
+    """It is shown whole, or not at all."""
+    parts = [f"### {_cell(cell.cluster)}: {cell.verdict}", _TEXT.line(cell.reason, 1000)]
+    if cell.release:
+        parts.append(f"Release: {_cell(cell.release)}")
+    parts += _blamed(cell)
+    if rows := failing(cell):
+        parts.append("\n".join(_checks(rows, most)))
+    if lines := next_of(cell):
+        parts.append("\n".join(["How to settle it:", "", *map(_step, lines)]))
+    return "\n\n".join(parts)
+
+
+def _blamed(cell: Cell) -> Iterator[str]:
+    if (blame := cell.blame) is None:
+        return
+    by = f"Broken by {_cell(blame.service)}: " if blame.service else ""
+    yield f"{by}{_TEXT.line(blame.reason)}"
+    for quote in [quote for quote in blame.quotes if quote.verified][:QUOTES]:
+        yield f"{_TEXT.line(quote.evidence, 20)}:\n\n{_TEXT.fence(quote.text, QUOTE)}"
+    if blame.victims:
+        yield f"Probably only because of it: {', '.join(map(_cell, blame.victims))}"
+
+
+def _checks(rows: Sequence[CheckResult], most: int) -> Iterator[str]:
+    for row in rows[:most]:
+        about = f"{_cell(row.service)} " if row.service else ""
+        yield f"- {about}{_TEXT.line(row.check)}: {row.outcome.value}, {_TEXT.line(row.says)}"
+    if rows[most:]:
+        yield f"- … and {count(len(rows) - most, 'more check')}"
+
+
+def _step(line: str) -> str:
+    if line.startswith("$ "):
+        return f"- {_TEXT.code(copyable(line[2:]), 1000)}"
+    return f"- {_TEXT.line(line)}"
