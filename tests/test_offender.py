@@ -151,8 +151,9 @@ class Scene:
         clock.sleep((NOW - BEGAN).total_seconds())
         self.witness = Witness(self.cluster, self.evidence, shown, clock)
 
-    def noted(self, shapes: list[str]) -> None:
-        self.evidence.add("baseline", {}, Observation("", {"shapes": shapes}))
+    def noted(self, errors: list[str]) -> None:
+        rows = {ref(name): {"errors": errors} for name in ("web", "checkout", "payments")}
+        self.evidence.add("baseline", {}, Observation("", rows))
 
     def blamed(self, *samples: Sequence[CheckResult], seconds: float = 2.0) -> Blame:
         failing = dict.fromkeys(each.service for each in samples[-1])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.signals.log_shapes import LEVELS, Shape, level_of, log_shapes, mask
+from smoldebug.signals.log_shapes import LEVELS, Shape, level_of, log_shapes, mask, message
 
 
 def shapes_of(*lines: str) -> list[Shape]:
@@ -119,3 +119,21 @@ def test_very_long_and_binary_lines() -> None:
     assert len(found.last) <= 300
     assert log_shapes({"p": "\x00\x01\xff" * 1000})
     assert log_shapes({"p": '"' * 5000 + "\n" + "{" * 5000 + "\n" + "a=1 " * 5000})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2026-01-01 12:00:03,123 ERROR no key: x", "no key: x"),
+        ("[2026-01-01T12:00:03Z] warning: slow", "slow"),
+        ('2026-01-01T12:00:03Z level=error service=pay msg="no key: \\"x\\""', 'no key: \\"x\\"'),
+        ('level=error msg="went wrong" error="Bad: 1"', 'msg="went wrong" error="Bad: 1"'),
+        ('{"level": "error", "msg": "cannot go on", "error": "KeyError: 1"}', "KeyError: 1"),
+        ('{"level": "error", "msg": "no key", "code": 3}', "no key"),
+        ('{"msg": "caf\\u00e9"}', '{"msg": "caf\\u00e9"}'),
+        ("panic: index out of range", "panic: index out of range"),
+    ],
+)  # fmt: skip
+def test_what_a_line_says_stands_in_it_word_for_word(line: str, said: str):
+    assert message(line) == said
+    assert said in line

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Evidence, Json, ObjectRef, Quote
-from smoldebug.signals.log_shapes import message, serves_error
+from smoldebug.signals.log_shapes import KnownErrors, error_words, message, serves_error
 from smoldebug.signals.objects import Object, condition, name, status
 from smoldebug.signals.red import container_statuses
 from smoldebug.signals.times import span, when
@@ -331,13 +331,11 @@ def telling_line(evidence: EvidenceStore, service: str, others: Mapping[str, str
     data = found.observation.data if found else None
     if found is None or not isinstance(data, dict):
         return None
-    known, ends = _known(evidence), data.get("ends") or []
+    known, ends = _known(evidence, service), data.get("ends") or []
     ranked: list[tuple[tuple[Json, ...], Line]] = []
     for shape in data.get("shapes") or []:
         text, level = str(shape["last"]), shape["level"]
-        if level not in ("error", "warn") or instruction_like(text):
-            continue
-        if any(_alike(shape["shape"], each) for each in known):
+        if level not in ("error", "warn") or instruction_like(text) or error_words(text) in known:
             continue
         words = message(text)[:WORDS].rstrip(" …")
         names = frozenset(other for called, other in others.items() if _names(text, called))
@@ -352,23 +350,11 @@ def _names(text: str, called: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(called)}(?![\w-])", text) is not None
 
 
-def _known(evidence: EvidenceStore) -> set[str]:
-    """Every text in what was noted as normal: the shapes of lines are among them."""
-    noted = evidence.latest("baseline")
-    pending, found = [noted.observation.data] if noted else [], set()
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            found.add(value)
-        elif isinstance(value, Mapping):
-            pending += [*value, *value.values()]
-        elif isinstance(value, list | tuple):
-            pending += value
+def _known(evidence: EvidenceStore, service: str) -> KnownErrors:
+    """What a service had logged before the steps, as it was noted then."""
+    found, noted = KnownErrors(), evidence.latest("baseline")
+    rows = noted.observation.data if noted else None
+    row = rows.get(service) if isinstance(rows, dict) else None
+    for line in (row or {}).get("errors") or []:
+        found.add(error_words(line), line)
     return found
-
-
-def _alike(shape: str, known: str) -> bool:
-    """Two shapes, each of which may have `<*>` where words differed."""
-    pairs = list(zip(shape.split(), known.split(), strict=False))
-    same_length = len(shape.split()) == len(known.split())
-    return same_length and all(a == b or "<*>" in (a, b) for a, b in pairs)

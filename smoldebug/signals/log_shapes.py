@@ -181,9 +181,17 @@ _EXPLICIT = re.compile(
     r"|\[(?P<bracket>error|warn|warning|info|debug|notice|crit|emerg|alert)\]"
 )
 _LEADING_LEVEL = re.compile(
-    r"^\[?(?:FATAL|PANIC|CRITICAL|CRIT|ERROR|ERR|SEVERE|WARNING|WARN|NOTICE|INFO)\]?:?\s+",
+    r"^\[?(?:FATAL|CRITICAL|CRIT|ERROR|ERR|SEVERE|WARNING|WARN|NOTICE|INFO)\]?:?\s+",
     re.IGNORECASE,
 )
+_BEFORE_MESSAGE = re.compile(r"^(?:\w+=\S+ )+(?=msg=)")
+_ONLY_MESSAGE = re.compile(r'msg="((?:[^"\\]|\\.)+)"')  # of key=value pairs
+_CAUSE = (
+    "error",
+    "err",
+    "exception",
+    "cause",
+)  # keys of a JSON line that say more than its message
 _MESSAGE = ("msg", "message", "event", "text")  # keys of a JSON line
 _LEVEL_OF = {
     "error": ("fatal", "panic", "critical", "crit", "error", "err", "severe", "emerg", "alert"),
@@ -274,16 +282,19 @@ def read_line(line: str) -> tuple[str, str]:
 
 
 def message(line: str) -> str:
-    """The words of a line without its time and level, as they stand in it."""
+    """What a line says, without its time, its level and who says it; as it stands in the line."""
     if line.startswith("{"):
         try:
             data = msgspec.json.decode(line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             data = None
         lowered = {str(k).lower(): v for k, v in data.items()} if isinstance(data, dict) else {}
-        said = next((lowered[key] for key in _MESSAGE if lowered.get(key)), "")
-        return said if isinstance(said, str) and said in line else line
-    return _LEADING_LEVEL.sub("", _LEADING_TIME.sub("", line, count=1), count=1) or line
+        told = (lowered[key] for key in (*_CAUSE, *_MESSAGE) if isinstance(lowered.get(key), str))
+        return next((said for said in told if said and said in line), line)
+    rest = _LEADING_LEVEL.sub("", _LEADING_TIME.sub("", line, count=1), count=1)
+    rest = _BEFORE_MESSAGE.sub("", rest, count=1)
+    alone = _ONLY_MESSAGE.fullmatch(rest)
+    return (alone[1] if alone else rest) or line
 
 
 def serves_error(line: str) -> bool:
