@@ -4,11 +4,12 @@ Refuses, in words a model can act on, what the API server or a controller would 
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from smoldebug import pointers
+from smoldebug.appliers import releases
 from smoldebug.errors import NotFound, ToolError
 from smoldebug.fieldvalues import same
 from smoldebug.records import Change, ChangeKind
@@ -23,6 +24,7 @@ from smoldebug.signals.objects import (
     spec,
     template,
 )
+from smoldebug.sources.helm import PENDING, Release, Revision
 from smoldebug.sources.kinds import CLUSTER_SCOPED
 from smoldebug.sources.world import Cluster
 
@@ -111,6 +113,35 @@ def applied(cluster: Cluster, manifest: dict[str, Any], why: str) -> Change | No
 def creation(manifest: dict[str, Any], why: str) -> Change:
     where, after = ref(manifest), {"": manifest}
     return unmasked(Change(ChangeKind.CREATE_OBJECT, where, {}, after, why, f"a new {where.kind}"))
+
+
+def helm_rollback(
+    release: Release, history: Sequence[Revision], number: int, why: str, timeout: float = 300.0
+) -> Change:
+    """A release goes back to a revision (0: the last one that was deployed before the newest).
+
+    Taking that back ends at the newest revision, unless that never was deployed. An operation
+    under way is ended by it: whoever approves must know. Raises ToolError where there is no such
+    revision, or nothing to go back to.
+    """
+    newest, earlier = history[-1], releases.deployed(history[:-1])
+    if not number and earlier is None:
+        raise ToolError(f"release {release.name} has no earlier revision that was deployed")
+    number = number or (earlier.number if earlier else 0)
+    to = next((each for each in history if each.number == number), None)
+    if to is None:
+        raise ToolError(f"release {release.name} has no revision {number}")
+    return Change(
+        ChangeKind.HELM_ROLLBACK,
+        release.ref,
+        before={releases.REVISION: newest.number, releases.CHART: newest.chart},
+        after={releases.TO: number, releases.CHART: to.chart, releases.TIMEOUT: timeout},
+        why=why,
+        expects=f"release {release.name} runs {to.chart} of revision {number}",
+        revision=number,
+        from_revision=newest.number if newest.status == "deployed" else number,
+        notes=(releases.under_way(newest),) if newest.status in PENDING else (),
+    )
 
 
 def one_container(live: Object, called: str) -> tuple[Any, Any]:

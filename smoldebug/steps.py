@@ -20,7 +20,6 @@ from smoldebug.appliers.releases import (
     effect,
     release_of,
     spoken,
-    under_way,
 )
 from smoldebug.edits import values
 from smoldebug.edits.documents import find
@@ -28,7 +27,7 @@ from smoldebug.edits.kustomize import Kustomizations
 from smoldebug.errors import ChangeRefused, NotFound, ToolError, UsageError
 from smoldebug.playbook.models import RunPlan
 from smoldebug.playbook.upgrades import HelmRollback, HelmUpgrade, KubectlApply, SetImage, Step
-from smoldebug.proposals import applied, manifest, one_container, propose
+from smoldebug.proposals import applied, helm_rollback, manifest, one_container, propose
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
 from smoldebug.signals.objects import ref
 from smoldebug.sources import targets
@@ -142,39 +141,18 @@ class _Steps:
 
     def _freed(self, step: HelmUpgrade, history: Sequence[Revision]) -> Change:
         """Away with an operation that Helm began and nobody ended, always asked for."""
-        return replace(
-            self._back(step, history, _last_deployed(step, history).number),
-            why="Helm refuses an upgrade until what is under way has ended",
-            notes=(under_way(history[-1]),),
-        )
+        why = "Helm refuses an upgrade until what is under way has ended"
+        back = _last_deployed(step, history).number
+        return helm_rollback(self._release(step), history, back, why, float(step.timeout))
 
     def _rollback(self, step: HelmRollback) -> Item:
-        history = self.history(step)
-        newest, number = history[-1], step.revision or _before(step, history)
-        if number not in [each.number for each in history]:
-            raise ToolError(f"release {step.release} has no revision {number}")
-        change = self._back(step, history, number)
-        same = newest.status == "deployed" and number == newest.number
+        history, why = self.history(step), f"a step of {self.plan.playbook.name}"
+        release, newest = self._release(step), history[-1]
+        change = helm_rollback(release, history, step.revision, why, float(step.timeout))
+        same = newest.status == "deployed" and change.revision == newest.number
         if same and not effect(self.world, change).differences:
             return f"{change.target} is there already: {spoken(newest)}; nothing is changed"
         return change
-
-    def _back(
-        self, step: HelmUpgrade | HelmRollback, history: Sequence[Revision], number: int
-    ) -> Change:
-        """Taking it back ends at the newest revision, unless that never was done."""
-        newest = history[-1]
-        to = next(each for each in history if each.number == number)
-        return Change(
-            ChangeKind.HELM_ROLLBACK,
-            self._release(step).ref,
-            before={REVISION: newest.number, CHART: newest.chart},
-            after={REVISION: number, CHART: to.chart, TIMEOUT: float(step.timeout)},
-            why=f"a step of {self.plan.playbook.name}",
-            expects=f"release {step.release} runs {to.chart} again",
-            revision=number,
-            from_revision=newest.number if newest.status == "deployed" else number,
-        )
 
     def history(self, step: HelmUpgrade | HelmRollback) -> Sequence[Revision]:
         release = self._release(step)
@@ -296,13 +274,6 @@ def _last_deployed(step: HelmUpgrade, history: Sequence[Revision]) -> Revision:
     if (found := deployed(history)) is None:
         raise ToolError(f"release {step.release} was never deployed: {spoken(history[-1])}")
     return found
-
-
-def _before(step: HelmRollback, history: Sequence[Revision]) -> int:
-    """The last revision that was deployed before the newest one."""
-    if (found := deployed(history[:-1])) is None:
-        raise ToolError(f"release {step.release} has no earlier revision that was deployed")
-    return found.number
 
 
 def _directly(path: str, folder: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from smoldebug.errors import UsageError
 from smoldebug.evidence import EvidenceStore
-from smoldebug.records import IN_GIT
+from smoldebug.records import IN_GIT, OF_RELEASE
 from smoldebug.redact import Redactor
 from smoldebug.shipped import shipped
 from smoldebug.sources.fakes import fake_world
@@ -27,9 +27,11 @@ def table() -> str:
 def _row(spec: ToolSpec) -> str:
     either = spec.family == "manifests"  # of a cluster, or of a repository
     needs = "`tools.kubectl` or `tools.git`" if either else f"`tools.{spec.family}`"
+    if spec.family == "helm" and not spec.changes:
+        needs = f"`change.allow: [{']` or `['.join(OF_RELEASE)}]`"
     if spec.changes and spec.changes not in IN_GIT:  # these need no tools.change
         allowed = f"`change.allow: [{spec.changes}]`"
-        needs = allowed if spec.family == "change" else f"{needs}, {allowed}"
+        needs = allowed if spec.family in ("change", "helm") else f"{needs}, {allowed}"
     arguments = ", ".join(spec.arguments.__struct_fields__)
     return f"| `{spec.name}({arguments})` | {spec.effect} | {needs} | {spec.description} |"
 

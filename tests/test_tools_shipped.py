@@ -13,7 +13,7 @@ from smoldebug.sources.world import Completed, Series
 
 def test_every_tool_declares_what_it_does_and_proposals_say_which_change() -> None:
     effects = {spec.name: spec.effect for spec in SPECS}
-    assert len(effects) == 37
+    assert len(effects) == 41
     changing = {spec.name for spec in SPECS if spec.effect is Effect.CHANGE}
     assert changing == {spec.name for spec in SPECS if spec.changes}
     assert effects["run_command"] is Effect.EXECUTE

@@ -7,6 +7,7 @@
             /path      where it lies on this machine, so that a later process finds it again
             /values    all of the user's
             /timeout   seconds that Helm itself may take
+            /to        of a rollback: the revision, which an approval binds
 
 Undo is a rollback to the revision that was deployed, proven by the live objects and not by Helm's
 record alone. Hooks are run again by it and are not taken back: their objects are in no revision.
@@ -30,7 +31,7 @@ from smoldebug.sources.helm import PENDING, Chart, Hook, Object, Release, Revisi
 from smoldebug.sources.world import Cluster, World
 from smoldebug.untrusted import one_line
 
-REVISION, CHART, DIGEST = "/revision", "/chart", "/digest"
+REVISION, TO, CHART, DIGEST = "/revision", "/to", "/chart", "/digest"
 PATH, VALUES, TIMEOUT = "/path", "/values", "/timeout"
 SECONDS = 300.0  # Helm's own limit, where a change names none
 REPLICAS = "/spec/replicas"

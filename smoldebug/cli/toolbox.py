@@ -10,10 +10,10 @@ from smoldebug.cli.needs import metrics_url
 from smoldebug.cli.options import Options
 from smoldebug.errors import PlaybookError, UsageError
 from smoldebug.evidence import EvidenceStore
-from smoldebug.guard import ScopedCluster
+from smoldebug.guard import ScopedCluster, ScopedHelm
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
-from smoldebug.records import IN_GIT, Effect, Json
+from smoldebug.records import IN_GIT, OF_RELEASE, Effect, Json
 from smoldebug.redact import Redactor
 from smoldebug.shipped import shipped
 from smoldebug.sources.world import World
@@ -59,6 +59,7 @@ def toolset(
         cluster=(lambda: ScopedCluster(world.cluster, playbook)) if world.has_cluster else None,
         http=lambda _: world.http,
         metrics=(lambda _: world.metrics) if metrics else None,
+        helm=(lambda _: ScopedHelm(world.helm, playbook)) if world.has_cluster else None,
     )
     namespace = options.namespace or next(iter(playbook.scope.namespaces), "default")
 
@@ -88,6 +89,8 @@ def enabled(spec: ToolSpec, playbook: Playbook, metrics: bool) -> bool:
     if spec.changes is not None:
         writable = playbook.scope.cluster != "read-only"
         return change is not None and writable and spec.changes in change.allow
+    if spec.family == "helm":  # of a playbook that is about releases
+        return change is not None and not {*OF_RELEASE}.isdisjoint(change.allow)
     return getattr(playbook.tools, spec.family, None) is not None
 
 

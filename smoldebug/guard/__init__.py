@@ -3,7 +3,7 @@
 from smoldebug.guard.fields import CLUSTERLESS, FIELDS, LOCAL
 from smoldebug.guard.guard import Guard, Recent, asks, covers
 from smoldebug.guard.limits import Tally
-from smoldebug.guard.scoped import ScopedCluster, plural
+from smoldebug.guard.scoped import ScopedCluster, ScopedHelm, plural
 
 __all__ = [
     "CLUSTERLESS",
@@ -12,6 +12,7 @@ __all__ = [
     "Guard",
     "Recent",
     "ScopedCluster",
+    "ScopedHelm",
     "Tally",
     "asks",
     "covers",

@@ -19,7 +19,7 @@ def _in_containers(*fields: str) -> tuple[str, ...]:
     return _in_pods(*(f"{each}/*/{field}" for each in _LISTS for field in fields))
 
 
-_OF_RELEASE = ("/revision", "/chart", "/digest", "/path", "/values", "/timeout")
+_OF_RELEASE = ("/revision", "/to", "/chart", "/digest", "/path", "/values", "/timeout")
 
 # What a kind of change may touch, so that allowing `scale` allows nothing else. A field stands for
 # what is below it too, `*` for any one part. A kind that is not here touches nothing.

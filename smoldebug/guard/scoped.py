@@ -1,11 +1,13 @@
 """What may be read: a cluster as far as a playbook lets it be seen."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from smoldebug.errors import AccessDenied
 from smoldebug.playbook.models import Playbook
-from smoldebug.records import ObjectRef
+from smoldebug.records import Json, ObjectRef
+from smoldebug.sources.helm import Chart, Helm, Release, Rendered, Revision, Upgrade
 from smoldebug.sources.kinds import find
 from smoldebug.sources.world import Cluster, Completed, Listed, Object, Reply, WatchStream
 
@@ -105,6 +107,47 @@ class ScopedCluster:
     ) -> Completed:
         self._check("pods", namespace)
         return self._cluster.exec(namespace, pod, container, argv, timeout)
+
+
+class ScopedHelm:
+    """The Helm releases that a playbook lets be read: those in its namespaces."""
+
+    def __init__(self, helm: Helm, playbook: Playbook) -> None:
+        self._helm, self._namespaces = helm, playbook.scope.namespaces
+
+    @property
+    def version(self) -> str:
+        return self._helm.version
+
+    def history(self, release: Release) -> Sequence[Revision]:
+        return self._seen(release).history(release)
+
+    def objects(self, release: Release, revision: int = 0) -> tuple[Object, ...]:
+        return self._seen(release).objects(release, revision)
+
+    def values(self, release: Release, revision: int = 0) -> dict[str, Json]:
+        return self._seen(release).values(release, revision)
+
+    def fetch(self, chart: str, version: str, folder: Path) -> Chart:
+        raise AccessDenied(PROPOSE)
+
+    def rehearse(self, upgrade: Upgrade) -> Rendered:
+        raise AccessDenied(PROPOSE)
+
+    def upgrade(self, upgrade: Upgrade, description: str) -> None:
+        raise AccessDenied(PROPOSE)
+
+    def rollback(self, release: Release, revision: int, timeout: float) -> None:
+        raise AccessDenied(PROPOSE)
+
+    def _seen(self, release: Release) -> Helm:
+        if self._namespaces and release.namespace not in self._namespaces:
+            raise AccessDenied(
+                f"namespace {release.namespace} is outside the playbook's scope: "
+                f"{', '.join(self._namespaces)}",
+                needs=f"{release.namespace} in scope.namespaces",
+            )
+        return self._helm
 
 
 def plural(kind: str) -> str:

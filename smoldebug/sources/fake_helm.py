@@ -75,7 +75,7 @@ class FakeHelm:
     ) -> None:
         self.cluster, self.charts, self.clock = cluster, dict(charts), clock or FakeClock()
         self.requests: list[Request] = []
-        self._fetched: dict[str, FakeChart] = {}  # by path
+        self.archives: dict[str, FakeChart] = {}  # on this machine, by path; change them at will
         self._releases: dict[Release, list[_Kept]] = {}
         self._failures: dict[str, tuple[SmoldebugError, str]] = {}
         self._lock = threading.RLock()
@@ -115,7 +115,7 @@ class FakeHelm:
     def fetch(self, chart: str, version: str, folder: Path) -> Chart:
         self._receive("fetch", Release("", chart), version=version)
         path = Path(chart)
-        made = self._fetched.get(chart) or self._fetched.get(path.name)
+        made = self.archives.get(chart) or self.archives.get(path.name)
         if made is None:
             known = self.charts.get(chart, ()) or self.charts.get(path.name, ())
             fitting = [each for each in known if version in ("", each.version)]
@@ -126,7 +126,7 @@ class FakeHelm:
                 path = folder / f"{made.name}-{made.version}.tgz"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(made.digest, encoding="utf-8")
-                self._fetched[str(path)] = made
+                self.archives[str(path)] = made
         return Chart(path, made.name, made.version, "", made.digest, made.crds)
 
     def rehearse(self, upgrade: Upgrade) -> Rendered:
@@ -195,7 +195,7 @@ class FakeHelm:
             self.cluster.objects.pop(gone, None)
 
     def _chart(self, chart: Chart) -> FakeChart:
-        known = [*self._fetched.values(), *(each for some in self.charts.values() for each in some)]
+        known = [*self.archives.values(), *(each for some in self.charts.values() for each in some)]
         return next(each for each in known if each.digest == chart.digest)
 
     def _known(self, release: Release) -> list[_Kept]:
