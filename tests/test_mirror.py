@@ -98,6 +98,10 @@ def test_what_changes_is_told_and_seen(mirror: Mirror, cluster: WatchedCluster):
     with pytest.raises(NotFound, match="Pod/shop/web does not exist"):
         mirror.get(WEB)
     assert not mirror.changed.is_set()
+    cluster.put(pod("one"))
+    cluster.put(pod("two"))
+    eventually(lambda: names(mirror, "Pod", "shop", fields="metadata.name=two"))
+    assert {ref.name for ref in told(mirror)} >= {"one"}
 
 
 def test_a_heartbeat_is_no_news_but_its_version_is_kept(mirror: Mirror, cluster: WatchedCluster):
@@ -277,7 +281,7 @@ def test_a_change_of_ones_own_is_never_missed(
 
 
 @pytest.mark.parametrize("broken", [{}, {"metadata": "x"}, {"metadata": {"namespace": "shop"}}])
-def test_an_object_that_is_none_breaks_the_watch_and_nothing_else(cluster: Any, broken: Object):
+def test_an_object_that_is_none_breaks_the_watch_and_nothing_else(broken: Object):
     class Odd(WatchedCluster):
         def listed(self, kind: str, namespace: str = "") -> Any:
             found = super().listed(kind, namespace)

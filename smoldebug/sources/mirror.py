@@ -68,7 +68,7 @@ class Mirror:
         self._lock = threading.Lock()
         self._news: set[ObjectRef] = set()
         self._closed = threading.Event()
-        self._settled = 0.0  # when what was changed through this object has reached every watch
+        self._caught_up = 0.0  # when what was changed through this object has reached every watch
         self._kinds = [kind_name(kind) for kind in kinds]
         self._feeds: dict[tuple[str, str], _Feed] = {}
         self._threads: list[threading.Thread] = []
@@ -134,7 +134,7 @@ class Mirror:
     def _believed(self, kind: str, namespace: str) -> "_Feed | None":
         """The watch that answers a read; None when the cluster itself must."""
         now = self._clock.monotonic()
-        if self._closed.is_set() or now < self._settled:
+        if self._closed.is_set() or now < self._caught_up:
             return None
         feed = self._feeds.get((kind, namespace)) or self._feeds.get((kind, ""))
         return feed if feed and now < feed.good_until else None
@@ -153,7 +153,7 @@ class Mirror:
             self._threads.append(threading.Thread(target=feed.run, name=name, daemon=True))
             self._threads[-1].start()
         for feed in begun:
-            feed.settled.wait(max(0.0, end - time.monotonic()))
+            feed.tried.wait(max(0.0, end - time.monotonic()))
 
     def _tell(self, refs: Iterable[ObjectRef]) -> None:
         with self._lock:
@@ -166,7 +166,7 @@ class Mirror:
             try:
                 return write(*args, **options)
             finally:
-                self._settled = self._clock.monotonic() + SETTLE
+                self._caught_up = self._clock.monotonic() + SETTLE
 
         return written
 
@@ -201,7 +201,7 @@ _Known = dict[ObjectRef, _Kept]
 class _Feed:
     """What is known of one kind in one namespace, or in all (""), and the watch that keeps it so.
 
-    `good_until` is the time until which it can be believed; `settled` is set once it was listed,
+    `good_until` is the time until which it can be believed; `tried` is set once it was listed,
     or once that failed; `gap` is why it cannot be watched.
     """
 
@@ -215,7 +215,7 @@ class _Feed:
         tell: Callable[[Iterable[ObjectRef]], None],
     ) -> None:
         self.kind, self.namespace, self.gap = kind, namespace, ""
-        self.good_until, self.settled = 0.0, threading.Event()
+        self.good_until, self.tried = 0.0, threading.Event()
         self._cluster, self._clock, self._closed, self._tell = cluster, clock, closed, tell
         self._lock = threading.Lock()
         self._known: _Known = {}
@@ -250,7 +250,7 @@ class _Feed:
                 pass  # whoever reads asks the cluster itself, and is told
             finally:
                 self.good_until = 0.0
-                self.settled.set()
+                self.tried.set()
             self._closed.wait(self._pause * random.uniform(0.5, 1.0))
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
@@ -279,7 +279,7 @@ class _Feed:
                 return
             self._heard(SILENCE)
             self.gap = ""
-            self.settled.set()
+            self.tried.set()
             for event in self._stream:
                 self._learn(event)
         finally:
@@ -309,7 +309,8 @@ class _Feed:
     def _entry(self, item: Object) -> tuple[ObjectRef, _Kept]:
         try:
             metadata = item["metadata"]
-            ref = ObjectRef(self.kind, metadata.get("namespace") or "", metadata["name"])
+            namespace, name = str(metadata.get("namespace") or ""), str(metadata["name"])
+            ref = ObjectRef(self.kind, namespace, name)
             return ref, _Kept.of(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             words = f"the API server of context {self._cluster.context} sent a {self.kind} without"
