@@ -218,6 +218,8 @@ class Lab:
         return {"active": self._in_shop().active}
 
     def _fix(self, slug: str) -> dict[str, Any]:
+        if self.bare and not slug:
+            return {"fixed": []}
         return {"fixed": self._in_shop().heal(slug)}
 
     def _stop_soon(self) -> dict[str, Any]:

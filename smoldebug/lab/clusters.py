@@ -69,6 +69,7 @@ def stop(folder: Path) -> bool:
     for info in infos:  # all at once, so that waiting for one is waiting for all
         with contextlib.suppress(ProcessLookupError):
             os.kill(info.pid, signal.SIGTERM)
+            os.kill(info.pid, signal.SIGCONT)  # one that hangs cannot end
     for info in infos:
         control.stop(info.folder)
     return bool(infos)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smoldebug.errors import UnreachableError, UsageError
+from smoldebug.lab.faults import UNREACHABLE
 from smoldebug.lab.folder import INFO, LOCK
 from smoldebug.sources.process import STDOUT, Process, spawn, terminate
 
@@ -136,6 +137,7 @@ def stop(folder: Path) -> bool:
     info = find(folder)
     if info is None:
         return False
+    _signalled(info.pid, signal.SIGCONT)  # one that hangs cannot be told to end
     for number in (signal.SIGTERM, signal.SIGKILL):
         if _ends(info.pid, number):
             return True
@@ -147,6 +149,8 @@ def status(folder: Path) -> LabStatus | None:
     info = find(folder)
     if info is None:
         return None
+    if _hangs(info):
+        return LabStatus(info, (UNREACHABLE,), 0.0, 0, 0, {})
     answer = _ask(info, "GET", "/lab/status")
     return LabStatus(
         info,
@@ -160,13 +164,36 @@ def status(folder: Path) -> LabStatus | None:
 
 def break_(folder: Path, name: str) -> None:
     """Bring a fault in. Raises UsageError (no lab, no such fault), UnreachableError."""
-    _ask(_running(folder), "POST", f"/lab/break/{name}")
+    info = _running(folder)
+    if name == UNREACHABLE:
+        _signalled(info.pid, signal.SIGSTOP)
+    else:
+        _ask(info, "POST", f"/lab/break/{name}")
 
 
 def fix(folder: Path, name: str = "") -> list[str]:
     """Take one fault, or all, out; returns them. Raises UsageError, UnreachableError."""
-    fixed: list[str] = _ask(_running(folder), "POST", f"/lab/fix/{name}".rstrip("/"))["fixed"]
+    info = _running(folder)
+    fixed = [UNREACHABLE] if _hangs(info) else []
+    _signalled(info.pid, signal.SIGCONT)
+    if name == UNREACHABLE:
+        return fixed
+    fixed += _ask(info, "POST", f"/lab/fix/{name}".rstrip("/"))["fixed"]
     return fixed
+
+
+def _hangs(info: LabInfo) -> bool:
+    """Whether the lab's process is stopped, so that whoever asks it waits in vain."""
+    return _state(info.pid) == "T"
+
+
+def _state(pid: int) -> str:
+    """The letter that `ps` shows for a process; "" where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def forge_status(folder: Path) -> list[dict[str, Any]] | None:
@@ -217,7 +244,7 @@ def _signalled(pid: int, number: int) -> bool:
         os.kill(pid, number)
     except ProcessLookupError:
         return False
-    return True
+    return _state(pid) != "Z"  # some init processes bury the dead a second later
 
 
 def _runs(folder: Path) -> bool:

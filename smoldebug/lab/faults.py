@@ -14,6 +14,7 @@ from smoldebug.lab.store import Store, clone, timestamp
 from smoldebug.sources.world import Object
 
 SURGE_FAULT = "traffic-surge"
+UNREACHABLE = "cluster-unreachable"  # not carried out here: who is unreachable cannot be told
 EDITOR = "ci-bot"  # whose edit it is in managedFields: somebody's, as in life
 
 
@@ -98,6 +99,7 @@ TITLES = {
     SURGE_FAULT: "customers arrive almost four times as often; auth saturates and checkout "
     "answers 502 now and then",
     **{slug: edit.title for slug, edit in EDITS.items()},
+    UNREACHABLE: "the API server answers nobody: requests hang until they time out",
 }
 
 
@@ -114,7 +116,7 @@ class Faults:
 
     def inject(self, slug: str) -> None:
         """Bring a fault in; one that is in force already changes nothing. Raises UsageError."""
-        if slug not in TITLES:
+        if slug not in EDITS and slug != SURGE_FAULT:
             raise UsageError(f"the lab has no fault of this name: {slug}", "smoldebug lab faults")
         if slug in self._before:
             return
