@@ -35,9 +35,7 @@ def failure(said: str, about: str) -> SmoldebugError:
     if not _THEIRS.search(words):
         if denied := _DENIED.search(words):
             asked = str(Asked(denied["verb"], denied["resource"], denied["namespace"] or ""))
-            return AccessDenied(
-                f"Helm is not allowed for {about}: {asked}", needs=asked
-            )
+            return AccessDenied(f"Helm is not allowed for {about}: {asked}", needs=asked)
         if _LOGIN.search(words):
             return AccessDenied(f"the credentials for {about} are expired or wrong: {words}")
         if _NETWORK.search(words):
