@@ -42,14 +42,25 @@ build() {
   $load "platform/services:$1" "$out/image" -- python3 /app/service.py
 }
 
-# VERSION EXIT-STATUS [OFFENDER]
+# validate VERSION EXIT-STATUS [OFFENDER]
 validate() {
-  local status=0 chart=$SMOLDEBUG_HOME/versions/$1/chart out=$SMOLDEBUG_HOME/$1.txt
-  printf '\n=== %s\n' "$1"
-  build "$1"
-  "$smoldebug" validate -p "$here/upgrade.yaml" --set chart="$chart" --set version="$1" \
-    --set clusters="$(IFS=,; echo "${clusters[*]}")" "${ask[@]}" --output plain | tee "$out" || status=$?
-  [ "$status" -eq "$2" ] || { echo "$1: exit status $status, not $2" >&2; exit 1; }
+  local version=$1 expected=$2 offender=${3:-} status=0 said=$SMOLDEBUG_HOME/said cluster
+  printf '\n=== %s\n' "$version"
+  build "$version"
+  "$smoldebug" validate -p "$here/upgrade.yaml" --set version="$version" \
+    --set chart="$SMOLDEBUG_HOME/versions/$version/chart" \
+    --set clusters="$(IFS=,; echo "${clusters[*]}")" "${ask[@]}" --output plain | tee "$said" ||
+    status=$?
+  [ "$status" -eq "$expected" ] || fail "$version: exit status $status, not $expected"
+  for cluster in ${offender:+"${clusters[@]}"}; do
+    grep -q "^[O ].* $cluster: Deployment/platform/$offender: " "$said" ||
+      fail "$version: $offender was not found to have broken $cluster"
+  done
+}
+
+fail() {
+  echo "$1" >&2
+  exit 1
 }
 
 if [ -z "${EXAMPLE_CONTEXTS:-}" ]; then
