@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clusters import deployment, pod, service
+from hostile import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,9 @@ from smoldebug.prompt import EXPLAIN_LIMIT, explain_prompt
 from smoldebug.records import Blame, CheckResult, ObjectRef, Observation, Outcome, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.signals.services import call_graph
-from smoldebug.sources.fakes import FakeCluster
+from smoldebug.sources.fakes import FakeCluster, fake_world
+from smoldebug.toolset import ToolContext, Toolset
+from smoldebug.untrusted import one_line
 
 Object = dict[str, Any]
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)  # of the steps
@@ -130,9 +133,10 @@ def crashed(code: int = 1, reason: str = "Error", seconds: float = 20) -> Object
     }
 
 
-def shown(seen: Observation) -> Observation:
-    masks = Redactor()
-    return replace(seen, data=masks.json(seen.data), text=masks.text(seen.text))
+def witness_of(cluster: FakeCluster, evidence: EvidenceStore, clock: FakeClock) -> Witness:
+    world = fake_world(cluster=cluster)
+    tools = Toolset([], lambda _: ToolContext(world), evidence, Redactor())
+    return Witness(cluster, evidence, tools.shown, clock)
 
 
 class Scene:
@@ -149,7 +153,7 @@ class Scene:
         self.evidence = EvidenceStore(clock)
         self.noted([])
         clock.sleep((NOW - BEGAN).total_seconds())
-        self.witness = Witness(self.cluster, self.evidence, shown, clock)
+        self.witness = witness_of(self.cluster, self.evidence, clock)
 
     def noted(self, errors: list[str]) -> None:
         rows = {ref(name): {"errors": errors} for name in ("web", "checkout", "payments")}
@@ -329,7 +333,7 @@ def test_a_new_error_shape_on_one_path_is_told_with_how_often():
     found = scene.blamed(*[(row("checkout", "logs"), row("web"), row("payments", "logs"))] * 3)
     assert found.service == ref("payments")
     assert found.reason == (
-        "payments: it logs errors that it did not log before; "
+        "payments: it logs errors that were not logged before; "
         'its log: “refund failed: no currency "XTS"” ×7'
     )
 
@@ -499,7 +503,7 @@ def recorded(texts: Mapping[str, list[str]]) -> EvidenceStore:
         for name, lines in texts.items()
     }
     store = EvidenceStore(FakeClock(BEGAN))
-    witness = Witness(FakeCluster(objects, logs=written), store, shown, FakeClock(BEGAN))
+    witness = witness_of(FakeCluster(objects, logs=written), store, FakeClock(BEGAN))
     witness.gather([ObjectRef.parse(ref(name)) for name in texts])
     return store
 
@@ -532,6 +536,22 @@ def test_every_quote_stands_word_for_word_in_the_evidence(texts):
         assert store.verify(quote).verified
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_words_of_the_cluster_stay_words(text: str):
+    scene = Scene(
+        waiting("payments", "CreateContainerConfigError", text),
+        waiting("checkout", "ErrImagePull", text),
+        waiting("web", "CrashLoopBackOff", text, crashed() | {"message": text}),
+        *[warning("Pod", f"{n}-2-x", "Unhealthy", text) for n in ("web", "payments")],
+        logs={f"shop/{name}-2-x/web previous": f"ERROR {text}" for name in ("web", "checkout")},
+    )
+    rows = [row(name, "rollout", text) for name in ("web", "checkout", "payments")]
+    for each in rows:
+        found = scene.blamed([each])
+        assert one_line(found.reason, 2000) == found.reason
+        explain_prompt(found, scene.evidence)
+
+
 # --- the witness ------------------------------------------------------------------------------
 
 
@@ -540,7 +560,10 @@ def test_what_may_not_be_read_is_a_gap():
     for kind in ("Event", "ReplicaSet"):
         scene.cluster.refuse("list", kind)
     described = scene.witness.gather([ObjectRef.parse(ref("payments"))])[0].observation
-    assert [gap.partition(":")[0] for gap in described.gaps] == ["Event", "ReplicaSet"]
+    assert described.gaps == (
+        "Event: not allowed to list: Event; needs: list Event",
+        "ReplicaSet: not allowed to list: ReplicaSet; needs: list ReplicaSet",
+    )
     blind = not_ready()
     blind.cluster.refuse("*")
     assert blind.witness.gather([ObjectRef.parse(ref("payments"))]) == []

@@ -196,7 +196,14 @@ def test_a_goal_with_many_rows_is_told_by_those_that_fail():
     seen = Verdict(Outcome.NOT_MET, Outcome.NOT_MET, (*rows[:3], bad))
     found = told(upgraded(GoalChecked(0, seen), ended(ExitStatus.NOT_MET), left="verified"))
     assert (
-        "goal NOT MET: 3 of 4 checks of 4 services hold; s3: rollout: 0 of 2 updated"
+        "goal NOT MET: 3 of 4 checks of 4 services met; s3: rollout: 0 of 2 updated"
         in found["VERDICT"]
     )
     assert "s3: rollout is not met: 0 of 2 updated" in found["NEXT"]
+
+
+def test_a_goal_that_holds_again_is_said_to_before_its_window_is_over():
+    good = CheckResult("rollout", "rollout", Outcome.MET, "complete", service="Deployment/p/s")
+    seen = GoalChecked(0, Verdict(Outcome.NOT_MET, Outcome.MET, (good,)))
+    found = told(upgraded(seen, ended(ExitStatus.UNDONE)))
+    assert "goal HOLDS NOW: 1 of 1 check of 1 service met" in found["VERDICT"]

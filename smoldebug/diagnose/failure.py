@@ -52,13 +52,15 @@ _TELLING = re.compile(r"\d+\.\d+\.\d+|(?i:\b(?:config|key|env|variable|setting|f
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`says` is the rest of a sentence whose subject is the service, "" where its pods show
-    nothing; `words` what the cluster says of it where no log can; `quotes` are not verified."""
+    """`says` is a sentence about the service, "" where its pods show nothing; `subject` what of it
+    can be said to fail; `words` what the cluster says where no log can; `quotes` are not verified.
+    """
 
     says: str = ""
     fault: str = ""
     words: str = ""
     quotes: tuple[Quote, ...] = ()
+    subject: str = "it"
     own: bool = False  # about the service itself, whatever it calls
     node: bool = False  # it is the node's
 
@@ -108,7 +110,7 @@ class _Seen:
     def subject(self) -> str:
         """What of the service fails, as far as its revisions tell."""
         if not self.image:
-            return "its new revision" if any("(revision" in each for each in self.changed) else ""
+            return "its new revision" if any("(revision" in each for each in self.changed) else "it"
         tag = self.image.rpartition("/")[2].partition("@")[0].partition(":")[2]
         return f"the new image ({one_line(tag, 40)})" if tag else "the new image"
 
@@ -153,7 +155,8 @@ def _node(seen: _Seen) -> Failure | None:
     """A node that is not ready takes its pods along, whatever else they show."""
     for line in seen.red:
         if line.startswith("Node/") and ": not ready" in line:
-            return Failure(f"its node is gone: {line}", quotes=(seen.quote(line),), node=True)
+            says = f"its node is gone: {one_line(line)}"
+            return Failure(says, quotes=(seen.quote(line),), node=True)
     return None
 
 
@@ -228,7 +231,7 @@ def _ended(seen: _Seen) -> Failure | None:
             says, fault = f"is restarted: {probe[0]}", probe[1]
         else:
             says, fault = f"exits with code {code}{lasted}", EXITS
-        return seen.sign(f"{seen.subject} {says}".strip(), fault, *seen.rows(pod))
+        return seen.sign(f"{seen.subject} {says}", fault, *seen.rows(pod))
     return None
 
 
@@ -270,7 +273,7 @@ def _probed(seen: _Seen) -> Failure | None:
         for kind in ("Startup", "Readiness"):
             if found := _probe(seen, pod, kind):
                 says, fault, text = found
-                return seen.sign(f"{seen.subject} {says}".strip(), fault, seen.quote(text))
+                return seen.sign(f"{seen.subject} {says}", fault, seen.quote(text))
     return None
 
 
@@ -306,9 +309,9 @@ def _unready(seen: _Seen) -> Failure:
             and condition(pod, "Ready").get("status") != "True"
         ):
             quotes = [*seen.rows(pod), *map(seen.quote, seen.changed[:1])]
-            says = f"{seen.subject or 'it'} runs, but is not ready"
+            says = f"{seen.subject} runs, but is not ready"
             return Failure(says, quotes=tuple(quotes))
-    return Failure(quotes=tuple(map(seen.quote, seen.changed[:1])))
+    return Failure(quotes=tuple(map(seen.quote, seen.changed[:1])), subject=seen.subject)
 
 
 # --- logs -------------------------------------------------------------------------------------

@@ -301,7 +301,7 @@ def _what(offender: _Suspect) -> str:
     if offender.failure.says:
         return offender.failure.says
     if offender.first.result.kind == "logs" and offender.line:
-        return "it logs errors that it did not log before"
+        return f"{offender.failure.subject} logs errors that were not logged before"
     result = offender.first.result
     return f"{one_line(result.check, SAYS)}: {one_line(result.says, SAYS)}"
 

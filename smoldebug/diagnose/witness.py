@@ -119,9 +119,11 @@ class Witness:
         except SmoldebugError as error:
             gaps = [Gap("the services that fail", str(error))]
         self._objects = objects
-        self._gaps = tuple(
-            f"{gap.what}: {gap.why}" for gap in gaps if gap.what in RELEVANT or not objects
-        )
+        by_reason: dict[str, list[str]] = {}
+        for gap in gaps:
+            if gap.what in RELEVANT or not objects:
+                by_reason.setdefault(gap.why, []).append(gap.what)
+        self._gaps = tuple(f"{', '.join(what)}: {why}" for why, what in by_reason.items())
 
     @property
     def _since(self) -> datetime:

@@ -384,8 +384,9 @@ def goal_words(verdict: Verdict) -> str:
     if services := {item.service for item in verdict.results if item.service}:
         failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
         held = f"{len(verdict.results) - len(failing)} of {count(len(verdict.results), 'check')}"
-        head = f"{verdict.outcome.value.upper()}{window}: {held} of "
-        head += f"{count(len(services), 'service')} hold"
+        now = "HOLDS NOW" if not failing else verdict.outcome.value.upper()
+        now = "MET" if verdict.outcome is Outcome.MET else now
+        head = f"{now}{window}: {held} of {count(len(services), 'service')} met"
         return "; ".join([head, *(f"{check_words(item)}: {item.says}" for item in failing)])
     says = " · ".join(f"{item.check}: {item.says}" for item in verdict.results)
     return f"{verdict.outcome.value.upper()}{window}" + (f": {says}" if says else "")
