@@ -6,7 +6,6 @@ import math
 from smoldebug.lab.deployments import share
 from smoldebug.lab.objects import (
     DAEMONSETS,
-    MANAGER,
     NODES,
     PODS,
     Recorder,
@@ -16,9 +15,9 @@ from smoldebug.lab.objects import (
     owned_by,
     write_status,
 )
-from smoldebug.lab.podtemplates import digest, pod_of
+from smoldebug.lab.podtemplates import PodMaker, digest, pod_of
 from smoldebug.lab.statefulsets import REVISION
-from smoldebug.lab.store import ApiError, Store
+from smoldebug.lab.store import Store
 from smoldebug.lab.taints import repelling
 from smoldebug.sources.world import Object
 
@@ -33,6 +32,7 @@ class DaemonSetController:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.recorder = Recorder(store, "daemonset-controller")
+        self._pods = PodMaker(store, self.recorder)
 
     def step(self) -> float:
         pods, _ = self.store.scan(PODS)
@@ -75,13 +75,9 @@ class DaemonSetController:
         pod = pod_of(owner, {REVISION: revision})
         pod["spec"]["nodeName"] = node
         pod["spec"]["tolerations"] = [*(pod["spec"].get("tolerations") or ()), _TOLERATED]
-        namespace = owner["metadata"]["namespace"]
-        try:
-            new = self.store.create(PODS, namespace, pod, manager=MANAGER)
-        except ApiError as error:
-            self.recorder.warning(owner, "FailedCreate", f"Error creating: {error}")
-            return
-        self.recorder.normal(owner, "SuccessfulCreate", f"Created pod: {new['metadata']['name']}")
+        if new := self._pods.create(owner, pod):
+            name = new["metadata"]["name"]
+            self.recorder.normal(owner, "SuccessfulCreate", f"Created pod: {name}")
 
     def _delete(self, owner: Object, pod: Object) -> None:
         if pod["metadata"].get("deletionTimestamp"):

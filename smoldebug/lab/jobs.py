@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from smoldebug.lab.objects import (
     JOBS,
-    MANAGER,
     PODS,
     Recorder,
     condition,
@@ -18,8 +17,8 @@ from smoldebug.lab.objects import (
     owned_by,
     write_status,
 )
-from smoldebug.lab.podtemplates import pod_of
-from smoldebug.lab.store import ApiError, Store, timestamp
+from smoldebug.lab.podtemplates import RETRY, PodMaker, pod_of
+from smoldebug.lab.store import Store, timestamp
 from smoldebug.sources.world import Object
 
 _IDLE = 30.0  # seconds
@@ -40,6 +39,7 @@ class JobController:
     def __init__(self, store: Store, backoff: float = 10.0) -> None:
         self.store, self.backoff = store, backoff
         self.recorder = Recorder(store, "job-controller")
+        self._pods = PodMaker(store, self.recorder)
 
     def step(self) -> float:
         """Reconcile every Job; returns the seconds until the next deadline or retry."""
@@ -87,9 +87,9 @@ class JobController:
             self._delete(job, pods.active[want:])
         missing = want - len(pods.active)
         wait = self._seconds_to_retry(pods) if missing > 0 else 0.0
-        for _ in range(missing if wait <= 0 else 0):
-            self._create(job)
-        return wait if wait > 0 else _IDLE
+        if wait > 0:
+            return wait
+        return min((self._create(job) for _ in range(missing)), default=_IDLE)
 
     def _seconds_to_retry(self, pods: _Pods) -> float:
         if not pods.failed:
@@ -99,15 +99,13 @@ class JobController:
         due = datetime.fromisoformat(last) + timedelta(seconds=pause)
         return (due - self.store.clock.now()).total_seconds()
 
-    def _create(self, job: Object) -> None:
-        try:
-            new = self.store.create(
-                PODS, job["metadata"]["namespace"], pod_of(job), manager=MANAGER
-            )
-        except ApiError as error:
-            self.recorder.warning(job, "FailedCreate", f"Error creating: {error}")
-            return
+    def _create(self, job: Object) -> float:
+        """Returns the seconds until it is worth looking again."""
+        new = self._pods.create(job, pod_of(job))
+        if new is None:
+            return RETRY
         self.recorder.normal(job, "SuccessfulCreate", f"Created pod: {new['metadata']['name']}")
+        return _IDLE
 
     def _delete(self, job: Object, pods: list[Object]) -> None:
         for pod in pods:

@@ -1,13 +1,35 @@
-"""Pod templates: the pods made of them, and when two of them mean the same."""
+"""Pod templates: making pods of them, and when two of them mean the same."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from smoldebug.lab.objects import owner_reference
-from smoldebug.lab.store import clone
+from smoldebug.lab.objects import MANAGER, PODS, Recorder, owner_reference
+from smoldebug.lab.store import ApiError, Store, clone
 from smoldebug.sources.world import Object
+
+RETRY = 5.0  # seconds after a pod that could not be created
+
+
+class PodMaker:
+    """Creates a controller's pods; after a refusal not before a while: no quota gives way soon."""
+
+    def __init__(self, store: Store, recorder: Recorder) -> None:
+        self.store, self.recorder = store, recorder
+        self._not_before: dict[str, float] = {}  # uid of the owner -> monotonic seconds
+
+    def create(self, owner: Object, pod: Object, failed: str = "Error creating") -> Object | None:
+        """The new pod; None where there is none now, which an event tells (`failed`: why)."""
+        meta, now = owner["metadata"], self.store.clock.monotonic()
+        if self._not_before.get(meta["uid"], now) > now:
+            return None
+        try:
+            return self.store.create(PODS, meta["namespace"], pod, manager=MANAGER)
+        except ApiError as error:
+            self.recorder.warning(owner, "FailedCreate", f"{failed}: {error}")
+            self._not_before[meta["uid"]] = now + RETRY
+            return None
 
 
 def pod_of(owner: Object, labels: Mapping[str, str] | None = None) -> Object:

@@ -16,7 +16,7 @@ from smoldebug.lab.objects import (
     owned_by,
     write_status,
 )
-from smoldebug.lab.podtemplates import digest, pod_of
+from smoldebug.lab.podtemplates import PodMaker, digest, pod_of
 from smoldebug.lab.store import ApiError, Store, clone
 from smoldebug.sources.world import Object
 
@@ -27,6 +27,7 @@ class StatefulSetController:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.recorder = Recorder(store, "statefulset-controller")
+        self._pods = PodMaker(store, self.recorder)
 
     def step(self) -> float:
         pods, _ = self.store.scan(PODS)
@@ -93,7 +94,6 @@ class StatefulSetController:
         return is_available(pod, wait, self.store.clock.now())
 
     def _create(self, owner: Object, name: str, revision: str) -> None:
-        namespace = owner["metadata"]["namespace"]
         labels = {REVISION: revision, "statefulset.kubernetes.io/pod-name": name}
         labels["apps.kubernetes.io/pod-index"] = str(_number(name))
         pod = pod_of(owner, labels)
@@ -108,12 +108,8 @@ class StatefulSetController:
         if kept or claims:
             pod["spec"]["volumes"] = kept + claims
         what = f"create Pod {name} in StatefulSet {owner['metadata']['name']}"
-        try:
-            self.store.create(PODS, namespace, pod, manager=MANAGER)
-        except ApiError as error:
-            self.recorder.warning(owner, "FailedCreate", f"{what} failed error: {error}")
-            return
-        self.recorder.normal(owner, "SuccessfulCreate", f"{what} successful")
+        if self._pods.create(owner, pod, f"{what} failed error"):
+            self.recorder.normal(owner, "SuccessfulCreate", f"{what} successful")
 
     def _claim(self, owner: Object, pod: str) -> dict[str, str]:
         """Volume -> the claim of this pod's own, made where it is missing; it stays."""
