@@ -1,6 +1,7 @@
 """The process kubelet: containers are real processes; what becomes of them is a pod's status."""
 
 import base64
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,20 @@ from typing import Any
 import pytest
 from labkit import container, events, eventually, in_store, new_store, pod, script
 
-from smoldebug.errors import ToolError
+from smoldebug.errors import ToolError, UsageError
+from smoldebug.lab import images
 from smoldebug.lab.addresses import Addresses
 from smoldebug.lab.kubelet import Kubelet
-from smoldebug.lab.objects import CONFIGMAPS, PODS, SECRETS, SERVICES, condition, is_ready
+from smoldebug.lab.objects import (
+    CLAIMS,
+    CONFIGMAPS,
+    EVENTS,
+    PODS,
+    SECRETS,
+    SERVICES,
+    condition,
+    is_ready,
+)
 from smoldebug.lab.podlogs import SIZE_LIMIT
 from smoldebug.lab.runtime import LogOptions
 from smoldebug.lab.scheduler import Scheduler
@@ -35,8 +46,8 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.store, self.addresses = new_store(), Addresses()
-        hosts, images = folder / "hosts", folder / "images"
-        self.kubelet = Kubelet(self.store, self.addresses, folder, hosts, images, backoff=0.3)
+        hosts, self.images = folder / "hosts", folder / "images"
+        self.kubelet = Kubelet(self.store, self.addresses, folder, hosts, self.images, backoff=0.3)
         (folder / "hosts").write_text("127.2.0.9 auth.shop.svc.cluster.local\n")
         self.kubelet.start()
 
@@ -376,6 +387,145 @@ def test_names_resolve_as_in_a_cluster(node: Node) -> None:
         "no.shop.svc unknown",
         "no unknown",
     ]
+
+
+# -- files: volumes and images
+
+
+def config(node: Node, name: str, **data: str) -> None:
+    node.store.create(CONFIGMAPS, "shop", {"metadata": {"name": name}, "data": data})
+
+
+def reading(name: str, path: str, volume: Object, **mount: str) -> Object:
+    """A pod that prints the file at `path`, of a volume mounted at /etc/app."""
+    code = "import sys; print(open(sys.argv[1]).read(), end='')"
+    mounts = [{"name": "files", "mountPath": "/etc/app", **mount}]
+    main = container(args=["-c", code, path], volumeMounts=mounts)
+    return pod(name, main, restartPolicy="Never", volumes=[{"name": "files", **volume}])
+
+
+def test_a_path_below_a_mount_is_read_where_it_is(node: Node) -> None:
+    config(node, "files", **{"a.yaml": "A"})
+    secret = {"metadata": {"name": "files"}, "stringData": {"key": "S"}}
+    node.store.create(SECRETS, "shop", secret)
+    files, item = {"name": "files"}, {"key": "a.yaml", "path": "x/b"}
+    key = {"name": "files", "items": [{"key": "key", "path": "key"}]}
+    both = {"projected": {"sources": [{"configMap": files}, {"secret": key}]}}
+    for name, path, volume in (
+        ("reads-map", "/etc/app/a.yaml", {"configMap": files}),
+        ("reads-item", "/etc/app/x/b", {"configMap": {**files, "items": [item]}}),
+        ("reads-secret", "/etc/app/key", {"secret": {"secretName": "files"}}),
+        ("reads-both", "/etc/app/key", both),
+    ):
+        node.run(reading(name, path, volume))
+    node.run(reading("reads-sub", "/etc/app", {"configMap": files}, subPath="a.yaml"))
+    said = {}
+    for name in ("map", "item", "secret", "both", "sub"):
+        node.ended(f"reads-{name}")
+        said[name] = node.log(f"reads-{name}").strip()
+    assert said == {"map": "A", "item": "A", "secret": "S", "both": "S", "sub": "A"}
+
+
+def test_a_variable_names_a_mounted_file_too_and_a_new_pod_sees_the_change(node: Node) -> None:
+    def says(name: str) -> str:
+        mounts = [{"name": "files", "mountPath": "/conf"}]
+        env = [{"name": "SETTINGS", "value": "/conf/level"}]
+        code = "import os; print(open(os.environ['SETTINGS']).read())"
+        main = container(args=["-c", code], env=env, volumeMounts=mounts)
+        volume = {"name": "files", "configMap": {"name": "changing"}}
+        return node.output(pod(name, main, restartPolicy="Never", volumes=[volume]))
+
+    config(node, "changing", level="info")
+    assert says("reads-before") == "info\n"
+    node.store.update(CONFIGMAPS, "shop", "changing", lambda c: {**c, "data": {"level": "debug"}})
+    assert says("reads-after") == "debug\n"
+
+
+def test_a_pod_waits_for_a_volume_that_is_not_there_yet(node: Node) -> None:
+    node.run(reading("patient", "/etc/app/a", {"configMap": {"name": "late"}}))
+    why = 'MountVolume.SetUp failed for volume "files" : configmap "late" not found'
+    eventually(lambda: why in events(node.store, "FailedMount"))
+    waits = node.wait("patient", waiting("ContainerCreating"))
+    assert waits["status"]["phase"] == "Pending"
+    config(node, "late", a="at last")
+    assert node.ended("patient")["exitCode"] == 0
+
+
+def test_a_claim_keeps_what_a_pod_wrote(node: Node) -> None:
+    node.store.create(CLAIMS, "shop", {"metadata": {"name": "data"}, "spec": {}})
+
+    def run(name: str, code: str) -> str:
+        mounts = [{"name": "data", "mountPath": "/data"}]
+        main = container(args=["-c", code, "/data/file"], volumeMounts=mounts)
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        return node.output(pod(name, main, restartPolicy="Never", volumes=[volume]))
+
+    run("writes", "import sys; open(sys.argv[1], 'w').write('kept')")
+    node.store.delete(PODS, "shop", "writes")
+    assert run("reads", "import sys; print(open(sys.argv[1]).read())") == "kept\n"
+
+
+def test_a_loaded_image_runs_its_command_with_its_files(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/service.py").write_text("import sys; print(sys.argv[1:])")
+    node.run(pod("early", {"name": "main", "image": "team/app:1"}, restartPolicy="Never"))
+    node.wait("early", waiting("ErrImagePull"))
+    images.load(node.images, "team/app:1", tmp_path, ["python3", "/app/service.py", "/no/file"])
+    shutil.rmtree(tmp_path / "app")
+    main = {"name": "main", "image": "team/app:1"}
+    assert node.output(pod("loaded", main, restartPolicy="Never")) == "['/no/file']\n"
+    own = {**main, "command": ["python3", "app/service.py", "--at=/app"]}
+    root = node.images / "team%2Fapp%3A1/root"
+    said = node.output(pod("own-command", own, restartPolicy="Never"))
+    assert said == f"['--at={root}/app']\n"
+    assert node.ended("early")["exitCode"] == 0  # the pull is tried again
+
+
+def test_an_image_loaded_again_is_a_new_one_for_pods_that_start_later(
+    node: Node, tmp_path: Path
+) -> None:
+    for said in ("old", "new"):
+        (tmp_path / "say.py").write_text(f"print('{said}')")
+        images.load(node.images, "team/say:1", tmp_path, ["python3", "/say.py"])
+        main = {"name": "main", "image": "team/say:1"}
+        assert node.output(pod(f"says-{said}", main, restartPolicy="Never")) == f"{said}\n"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "UPPER", "a//b", "-x"])
+def test_what_is_no_name_of_an_image_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no name of an image"):
+        images.load(tmp_path / "images", name, tmp_path, ["python3"])
+    assert images.find(name, tmp_path / "images") is None
+
+
+def test_an_image_is_made_of_a_folder_that_is_not_the_labs_own(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        images.load(tmp_path / "images", "a:1", tmp_path / "nowhere", ["python3"])
+    with pytest.raises(UsageError, match="lab itself"):
+        images.load(tmp_path / "images", "a:1", tmp_path, ["python3"])
+
+
+def test_a_server_on_all_addresses_listens_on_its_pods(node: Node) -> None:
+    serve = SERVE.replace("os.environ['LAB_POD_IP']", "''")
+    assert serve != SERVE
+    probe = {"httpGet": {"path": "/200", "port": 8080}, "periodSeconds": 1}
+    for name in ("all-one", "all-two"):
+        node.run(pod(name, script(serve, readinessProbe=probe)))
+    for name in ("all-one", "all-two"):
+        node.wait(name, is_ready)
+
+
+def test_every_failed_readiness_probe_is_told_in_one_event_that_counts(node: Node) -> None:
+    probe = {"httpGet": {"path": "/503", "port": 8080}, "periodSeconds": 1}
+    node.run(pod("unwell", script(SERVE, readinessProbe=probe)))
+    why = "Readiness probe failed: HTTP probe failed with statuscode: 503"
+
+    def told() -> list[int]:
+        found = node.store.scan(EVENTS, "shop", fields="involvedObject.name=unwell")[0]
+        return [event["count"] for event in found if event["message"] == why]
+
+    eventually(lambda: told() and told()[0] > 1)
+    assert len(told()) == 1
 
 
 def test_stopping_leaves_no_process(tmp_path: Path) -> None:
