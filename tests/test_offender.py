@@ -237,7 +237,7 @@ def test_a_crash_after_a_while_is_told_with_its_last_words():
         waiting("payments", "CrashLoopBackOff", "back-off", crashed(1)),
         *upgraded("payments"),
         logs={
-            "shop/payments-2-x/web previous": f"{before}KeyError: 'retry'\nINFO bye",
+            "shop/payments-2-x/web previous": f"{before}ZeroDivisionError: 1/0\nINFO bye",
             "shop/checkout-1-a/web": "ERROR calling payments failed: connection refused\n" * 9,
         },
     )
@@ -247,7 +247,8 @@ def test_a_crash_after_a_while_is_told_with_its_last_words():
     assert found.service == ref("payments")
     assert found.at == 30.0
     assert found.reason == (
-        "payments: the new image (2.5.0) exits with code 1 after 20s; its log: “KeyError: 'retry'”"
+        "payments: the new image (2.5.0) exits with code 1 after 20s; "
+        "its log: “ZeroDivisionError: 1/0”"
     )
     assert found.fault == "app-crash-exception"
     assert "exit code 1" in found.quotes[1].text
@@ -289,6 +290,8 @@ def test_an_image_that_cannot_be_pulled_is_told_in_the_kubelets_words(reason, sa
     assert found.reason == f"payments: the image shop/payments:2.5.0 cannot be pulled: “{whole}”"
     assert found.fault == fault
     assert found.quotes[0].text == whole
+    logs = [each.name for each in scene.cluster.requests if each.verb == "logs"]
+    assert "payments-2-x" not in logs
 
 
 @pytest.mark.parametrize(
@@ -325,7 +328,7 @@ def test_a_new_error_shape_on_one_path_is_told_with_how_often():
     scene = Scene(
         pod("payments-1-a", "payments"),
         logs={
-            "shop/payments-1-a/web": known + f"{line}\n{served}" * 7,
+            "shop/payments-1-a/web": f"{line}\n{served}" * 7 + known,
             "shop/checkout-1-a/web": 'ERROR payments answered: "POST /refunds" 500\n' * 7,
         },
     )
@@ -336,6 +339,23 @@ def test_a_new_error_shape_on_one_path_is_told_with_how_often():
         "payments: it logs errors that were not logged before; "
         'its log: “refund failed: no currency "XTS"” ×7'
     )
+
+
+@pytest.mark.parametrize(
+    ("log", "other", "said"),
+    [
+        ("WARN unknown key\n" + 'ERROR "GET /health" 503\n' * 9, "", "unknown key"),
+        ("ERROR no limit\nERROR checkout refused: closed\n", "", "no limit"),
+        ("ERROR the key retry is unknown in 2.5.0\n", "ERROR a limit\n" * 9, "the key retry"),
+    ],
+)
+def test_the_line_is_quoted_that_says_most_about_the_service_itself(log, other, said):
+    scene = not_ready(log)
+    scene.cluster.put(pod("payments-2-y", "payments", ready=False))
+    scene.cluster.log_texts["shop/payments-2-y/web"] = other
+    found = scene.blamed(*[(row("payments", "rollout"), row("checkout"))] * 3)
+    assert found.service == ref("payments")
+    assert found.quotes[0].text.startswith(said)
 
 
 # --- who is first -----------------------------------------------------------------------------
@@ -355,6 +375,59 @@ def test_what_failed_much_later_explains_nothing():
     found = blame(samples, {ref("web"): {ref("payments")}}, store)
     assert found is not None
     assert (found.service, found.at) == (ref("web"), 5.0)
+
+
+def found_in(*samples: Sequence[CheckResult], logs: Mapping[str, list[str]] | None = None,
+             calls: Mapping[str, set[str]] | None = None, changed: str = "") -> Blame:  # fmt: skip
+    """Blamed where only logs are seen."""
+    known = {ref(changed)} if changed else set()
+    found = blame(every(3.0, *samples), calls or {}, recorded(logs or {}), known)
+    assert found is not None
+    return found
+
+
+def test_its_own_failure_counts_more_than_that_it_was_changed():
+    both = (row("auth"), row("web", "restarts"))
+    assert found_in(both, both, changed="auth").service == ref("web")
+
+
+def test_an_error_of_its_own_counts_more_than_an_answer_of_5xx():
+    both = (row("auth"), row("web"), row("web", "logs"))
+    assert found_in(both, both, logs={"web": ["no such key"]}).service == ref("web")
+    named = {"web": ["no answer from auth"]}
+    assert found_in(both, both, logs=named).service == ref("auth")
+    assert found_in(both, both).service == ref("auth")
+
+
+def test_of_two_that_fail_by_themselves_the_earlier_is_named():
+    early, late = row("web", "restarts"), row("auth", "restarts")
+    fine = good("auth", "restarts")
+    found = found_in(*[(early, fine)] * 3, (early, late), (early, late))
+    assert (found.service, found.at) == (ref("web"), 3.0)
+    assert found.reason.endswith("; and 1 more fails by itself: auth")
+
+
+def test_a_sample_that_saw_nothing_says_nothing():
+    unseen = row("web", outcome=Outcome.INCONCLUSIVE)
+    assert found_in((good("web"),), (unseen,), (row("web"),), (unseen,), (row("web"),)).at == 9.0
+
+
+def test_one_failed_sample_alone_may_be_chance():
+    first, both = (good("auth"), row("web")), (row("auth"), row("web"))
+    assert found_in(first, both).service == ref("web")
+
+
+def test_where_nothing_else_tells_a_log_may_hint_at_another():
+    both, logs = (row("auth", "restarts"), row("web", "restarts")), {"auth": ["web is down"]}
+    assert found_in(both, both).service == ref("auth")
+    assert found_in(both, both, logs=logs).service == ref("web")
+
+
+def test_where_nothing_else_tells_the_one_is_blamed_that_explains_most():
+    three = (row("a"), row("b"), row("c"), good("d"))
+    found = found_in(three, three, calls={ref("c"): {ref("b")}}, changed="c")
+    assert (found.service, found.victims) == (ref("b"), (ref("c"),))
+    assert found.reason.endswith("; and 1 more fails by itself: a")
 
 
 def test_with_nothing_else_to_tell_the_one_that_was_changed_is_blamed():

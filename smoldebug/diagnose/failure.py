@@ -343,7 +343,7 @@ def telling_line(evidence: EvidenceStore, service: str, others: Mapping[str, str
         words = message(text)[:WORDS].rstrip(" …")
         names = frozenset(other for called, other in others.items() if _names(text, called))
         line = Line(words, shape["count"], found.id, names)
-        rank = (level != "error", serves_error(text), bool(names), text not in ends,
+        rank = (serves_error(text), level != "error", bool(names), text not in ends,
                 not _TELLING.search(words), -line.count, words)  # fmt: skip
         ranked.append((rank, line))
     return min(ranked, key=lambda each: each[0])[1] if ranked else None
