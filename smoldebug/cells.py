@@ -63,6 +63,13 @@ class Cell:
         return next((event.blame for event in found if isinstance(event, Blamed)), None)
 
     @property
+    def explanation(self) -> str:
+        """What a model said of it, which nobody checked; "" where none was asked."""
+        found = (each.event for each in reversed(self.events))
+        said = (event.explanation for event in found if isinstance(event, Blamed))
+        return next(filter(None, said), "")
+
+    @property
     def offender(self) -> str:
         """The service that broke the goal, "" where none did, or no single one."""
         return self.blame.service if self.blame else ""

@@ -135,6 +135,16 @@ class Executor:
             outcome = yield from self._try(change.then, under=outcome.card)
         return replace(outcome, state="failed") if outcome.state == "moved" else outcome
 
+    def foresee(self, change: Change) -> Card:
+        """What its card would say; nobody is asked and nothing is sent. Raises ChangeRefused where
+        the guard stands against it, and what a dry run does."""
+        first = self._guard.judge(change, self._tally())
+        if first.answer is not Answer.NO:
+            around, first = self._weighed(change, first)
+            if first.answer is not Answer.NO:
+                return self._card(change, around, first, "", None)
+        raise ChangeRefused(f"refused by the guard: {first.reason}")
+
     def follow(self, change: Change, card: Card) -> Steps:
         """A change that the approval of an earlier one covers, because its card said so."""
         return (yield from self._try(change, under=card))

@@ -14,7 +14,6 @@ journals each event before it goes on (so the intent of a change is on disk befo
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from smoldebug import ending as end
 from smoldebug.agent import EXPERT, Agent, TurnEnded
@@ -44,10 +43,8 @@ from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_tex
 from smoldebug.recording import recorded
 from smoldebug.records import Evidence, Gap, Observation, Who
 from smoldebug.status import ExitStatus
+from smoldebug.upgrade import Upgrade
 from smoldebug.watching import Watch
-
-if TYPE_CHECKING:
-    from smoldebug.upgrade import Upgrade
 
 Events = Generator[AnyEvent, None, "Ending | None"]
 
@@ -63,7 +60,7 @@ class Crew:
     clock: Clock
     run: str
     patch: Patch | None = None  # the playbook's edits
-    upgrade: "Upgrade | None" = None  # the playbook's steps
+    upgrade: Upgrade | None = None  # the playbook's steps
 
 
 # What was changed stays then, and the status as it is: it is met, or somebody goes on later

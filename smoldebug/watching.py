@@ -11,6 +11,7 @@ from smoldebug.goal.window import Window
 from smoldebug.records import CheckResult, Outcome, Verdict
 
 SLICE = 0.1  # seconds: how soon a watched change, or the operator, ends a wait
+LEAST = 0.001  # seconds: what is left of a wait may be too small to move a clock
 APART = 0.5  # seconds between samples, however much changes
 
 
@@ -102,7 +103,7 @@ class Watch:
         while (waited := self.clock.monotonic() - began) < due and not self.stopped():
             if self.goal.changed.is_set() and waited >= APART:
                 return True
-            self.clock.sleep(min(SLICE, due - waited), self._signals.stop)
+            self.clock.sleep(max(LEAST, min(SLICE, due - waited)), self._signals.stop)
         return False
 
     def _hopeful(self, until: float) -> bool:

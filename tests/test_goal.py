@@ -139,14 +139,9 @@ def test_describe_takes_the_playbooks_words_or_the_checks():
         ([Check()], "a check is exactly one of http, tcp"),
         ([Check(http=HttpCheck(url=GOOD), python="a:b")], "a check is exactly one of"),
         ([Check(all=[])], "`all` or `any` has no checks"),
-        ([Check(logs={"no_new_errors": True})], "not supported yet: logs check"),
+        ([Check(sql={"query": "select 1"})], "not supported yet: sql check"),
     ],
 )
 def test_a_goal_that_cannot_be_measured_is_refused_at_once(checks, says):
     with pytest.raises(UsageError, match=says):
         goal_of(*checks)
-
-
-def test_one_row_per_service_is_for_later():
-    with pytest.raises(UsageError, match="not supported yet: goal.each_service"):
-        goal_of(check(GOOD), window={"each_service": {}})

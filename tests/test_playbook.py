@@ -144,26 +144,11 @@ def test_the_incident_playbook_means_what_it_says():
     assert plan.unsupported == ()
 
 
-def test_parts_of_later_versions_load_and_are_named_with_their_place():
-    plan = load(str(shipped("playbooks") / "helm-upgrade.yaml"), {"version": "2.50"})
-    assert plan.playbook.matrix["cluster"] == ["eu-staging", "us-staging", "ap-staging"]
-    assert plan.playbook.steps[0]["helm_upgrade"]["version"] == "2.50"
-    assert plan.playbook.goal.for_ == 300
-    assert plan.unsupported[0] == f"matrix ({plan.source}:14:1)"
-    named = [part.partition(" (")[0] for part in plan.unsupported]
-    assert "on_failure: rollback" in named
-    assert "report: junit" in named
-    assert "allow_auto_when" not in named
-    with pytest.raises(PlaybookError, match="this version does not run yet: matrix"):
+def test_parts_of_later_versions_load_and_are_named_with_their_place(write):
+    plan = load(write(MINIMAL.replace(b"all: [", b"all: [{sql: {query: select 1}}, ")))
+    assert plan.unsupported == (f"goal.all[0].sql ({plan.source}:3:15)",)
+    with pytest.raises(PlaybookError, match="this version does not run yet: goal.all"):
         require_supported(plan)
-
-
-def test_a_matrix_value_waits_for_its_cluster(write):
-    path = write(
-        MINIMAL + b'matrix: {cluster: [a, b]}\ndescription: "in ${{ matrix.cluster }} now"\n'
-        b"limits: {max_steps: '${{ matrix.steps }}'}\n"
-    )
-    assert load(path).playbook.description == "in ${{ matrix.cluster }} now"
 
 
 def test_triage_looks_at_every_workload_of_the_namespace():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smoldebug.cli import check, demo, lab, patch, playbooks, resume, runs, triage, undo
+from smoldebug.cli import check, demo, lab, patch, playbooks, resume, runs, triage, undo, validate
 
 app = typer.Typer(
     name="smoldebug",
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("triage", epilog=triage.EXAMPLES)(triage.triage)
 app.command("patch", epilog=patch.EXAMPLES)(patch.patch)
+app.command("validate", epilog=validate.EXAMPLES)(validate.validate)
 app.command("undo", epilog=undo.EXAMPLES)(undo.undo)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)

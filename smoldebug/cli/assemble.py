@@ -167,7 +167,8 @@ def _upgrade(plan: RunPlan, world: World, folder: Path, tools: Toolset) -> "Upgr
     from smoldebug.upgrade import Upgrade
 
     seen = ScopedCluster(world.cluster, plan.playbook)
-    return Upgrade(plan, world, folder, Witness(seen, tools.evidence, tools.shown))
+    witness = Witness(seen, tools.evidence, tools.shown, world.clock)
+    return Upgrade(plan, world, folder, witness)
 
 
 def mask_key(folder: Path) -> bytes:

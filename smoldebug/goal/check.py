@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smoldebug.clock import Clock
 from smoldebug.errors import UsageError
+from smoldebug.goal.seen import Seen
 from smoldebug.playbook.models import RunPlan
 from smoldebug.records import Fact, Json, Outcome
 from smoldebug.sources.kinds import find
-from smoldebug.sources.world import World
+from smoldebug.sources.world import Cluster, World
+
+if TYPE_CHECKING:
+    from smoldebug.goal.services import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,14 @@ def met(says: str, value: float | None = None, *, subject: str = "", route: str 
 
 
 def not_met(
-    says: str, value: float | None = None, *, subject: str = "", route: str = ""
+    says: str,
+    value: float | None = None,
+    *,
+    subject: str = "",
+    route: str = "",
+    pending: bool = False,
 ) -> Measured:
-    return Measured(Outcome.NOT_MET, says, value, subject, route)
+    return Measured(Outcome.NOT_MET, says, value, subject, route, pending)
 
 
 def inconclusive(
@@ -41,12 +51,14 @@ def inconclusive(
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`measure` takes the number of the sample, from 0, and may raise any SmoldebugError."""
+    """`measure` takes the number of the sample, from 0, and may raise any SmoldebugError; None
+    leaves it out. `mark` takes what is now as normal, and returns what that is."""
 
     label: str  # short and stable: "http /health = 200"
     kind: str
-    measure: Callable[[int], Measured]
+    measure: Callable[[int], Measured | None]
     subject: str = ""  # object, URL or query; tells two checks with one label apart
+    mark: Callable[[], Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +68,21 @@ class Setting:
     plan: RunPlan
     world: World
     clock: Clock
+    seen: Seen
     allow_code: bool = False
     state: Callable[[], Mapping[str, Json]] | None = None
     red: Callable[[], Sequence[Fact]] | None = None
+    service: "Service | None" = None  # of the row that a check is for
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.seen.cluster
+
+    @property
+    def patient(self) -> bool:
+        """Whether a rollout that is under way is worth waiting for: it is what the playbook does.
+        A triage that waited for one would wait for what it was called for."""
+        return bool(self.plan.playbook.steps) or self.plan.playbook.goal.each_service is not None
 
     @property
     def namespaces(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from smoldebug.edits.rendered import Rendered
 from smoldebug.errors import SmoldebugError, UsageError
 from smoldebug.fieldvalues import contains, same
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
-from smoldebug.goal.objects import dig, ref_of
+from smoldebug.goal.reading import dig, ref_of
 from smoldebug.goal.renderings import proposed, rendering
 from smoldebug.playbook.models import Playbook
 from smoldebug.playbook.patches import CoversClusterCheck, ManifestsCheck, Select

@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from smoldebug.errors import UsageError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
+from smoldebug.playbook.inputs import of_service
 from smoldebug.playbook.models import MetricCheck, RatioCheck
 from smoldebug.signals.metrics import metric_name, unit
 from smoldebug.sources.world import Series, World
@@ -24,6 +27,9 @@ Bounds = list[tuple[str, float]]
 
 
 def metric(check: MetricCheck, setting: Setting) -> Check:
+    if setting.service is not None:
+        filled = of_service(check.query, setting.service.ref)
+        check = msgspec.structs.replace(check, query=filled)
     bounds = _bounds(check)
     words = " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds)
     label = f"metric {metric_name(check.query)} {words}"
@@ -49,6 +55,10 @@ def _metric(check: MetricCheck, bounds: Bounds, world: World, sample: int) -> Me
 
 
 def ratio(check: RatioCheck, setting: Setting) -> Check:
+    if setting.service is not None:
+        ref = setting.service.ref
+        bad, total = of_service(check.bad, ref), of_service(check.total, ref)
+        check = msgspec.structs.replace(check, bad=bad, total=total)
     bounds = _bounds(check)
     words = " and ".join(f"{_BOUNDS[name][0]} {bound * 100:g} %" for name, bound in bounds)
     label = f"ratio {_bad_name(check.bad)} {words}"

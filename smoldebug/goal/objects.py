@@ -1,20 +1,15 @@
-"""object: does a Kubernetes object look like this? And how to read objects that may be odd."""
-
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, TypeVar
+"""object: does a Kubernetes object look like this?"""
 
 import msgspec
 
 from smoldebug.errors import UsageError
 from smoldebug.goal.check import Check, Measured, Setting, met, not_met
+from smoldebug.goal.reading import ref_of
 from smoldebug.playbook.models import ObjectCheck
 from smoldebug.records import Json, ObjectRef
 from smoldebug.sources.kinds import kind_name
-from smoldebug.sources.world import Object, World
+from smoldebug.sources.world import Cluster
 from smoldebug.untrusted import one_line
-
-T = TypeVar("T")
 
 
 def object_(check: ObjectCheck, setting: Setting) -> Check:
@@ -25,12 +20,11 @@ def object_(check: ObjectCheck, setting: Setting) -> Check:
     expected = msgspec.to_builtins(check.matches, str_keys=True)
     label = f"object {ref}" + (f" with {one_line(check.labels, 40)}" if check.labels else "")
     return Check(
-        label, "object", partial(_match, ref, check.labels, expected, setting.world), str(ref)
+        label, "object", lambda _: _match(ref, check.labels, expected, setting.cluster), str(ref)
     )
 
 
-def _match(ref: ObjectRef, labels: str, expected: Json, world: World, sample: int) -> Measured:
-    cluster = world.cluster
+def _match(ref: ObjectRef, labels: str, expected: Json, cluster: Cluster) -> Measured:
     found = [cluster.get(ref)] if ref.name else cluster.list(ref.kind, ref.namespace, labels=labels)
     if not found:
         return not_met(f"no {ref.kind} found")
@@ -76,16 +70,3 @@ def _shown(value: Json) -> str:
     if value is None:
         return "absent"
     return one_line(msgspec.json.encode(value).decode(errors="replace"), 60)
-
-
-def dig(item: Any, *path: str, default: T) -> T:
-    """A field of an object from the world; `default` where it is absent or of another type."""
-    for key in path:
-        item = item.get(key) if isinstance(item, Mapping) else None
-    return item if isinstance(item, type(default)) else default
-
-
-def ref_of(item: Object, kind: str) -> ObjectRef:
-    """Lists leave the kind out of their items, so the caller gives the one it asked for."""
-    meta: Object = dig(item, "metadata", default={})
-    return ObjectRef(kind, dig(meta, "namespace", default=""), dig(meta, "name", default="?"))

@@ -1,25 +1,30 @@
 """rollout: is every replica of a workload new and available?"""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 from smoldebug.errors import SmoldebugError, UsageError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
-from smoldebug.goal.objects import dig, ref_of
+from smoldebug.goal.reading import ref_of
+from smoldebug.goal.services import Rollout, Service
+from smoldebug.goal.workloads import WORKLOADS, pending
 from smoldebug.playbook.models import RolloutCheck
-from smoldebug.records import ObjectRef
-from smoldebug.signals.words import count
+from smoldebug.records import Json, ObjectRef
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.world import Object
 
+PATIENCE = 600.0  # seconds; Kubernetes' own progressDeadlineSeconds
+
 
 def rollout(check: RolloutCheck, setting: Setting) -> Check:
+    if setting.service is not None and not check.target:
+        measure = _Row(check, setting, setting.service)
+        return Check("rollout", "rollout", measure, str(setting.service.ref), measure.mark)
     if not check.target:
         where = ", ".join(filter(None, setting.namespaces)) or "all namespaces"
-        return Check(f"rollout of every workload in {where}", "rollout", _Rollout(check, setting))
-    ref = workload(check.target, setting)
-    return Check(f"rollout {ref}", "rollout", _Rollout(check, setting, ref), str(ref))
+        label, ref, subject = f"rollout of every workload in {where}", None, ""
+    else:
+        ref = workload(check.target, setting)
+        label, subject = f"rollout {ref}", str(ref)
+    several = _Rollouts(check, setting, ref)
+    return Check(label, "rollout", several, subject, several.mark)
 
 
 def workload(target: str, setting: Setting) -> ObjectRef:
@@ -29,41 +34,78 @@ def workload(target: str, setting: Setting) -> ObjectRef:
     """
     ref = ObjectRef.parse(target)
     kind = kind_name(ref.kind)
-    if kind not in _PENDING:
-        raise UsageError(f"not one of {', '.join(_PENDING)}: {target!r}")
+    if kind not in WORKLOADS:
+        raise UsageError(f"not one of {', '.join(WORKLOADS)}: {target!r}")
     return ObjectRef(kind, setting.namespace_of(kind, ref.namespace), ref.name)
 
 
-class _Rollout:
-    def __init__(self, check: RolloutCheck, setting: Setting, ref: ObjectRef | None = None) -> None:
-        self.setting, self.ref, self.limit = setting, ref, check.complete_within
-        self.began = setting.clock.monotonic()
+class _Timed:
+    """Counts from the baseline on, else from the start."""
+
+    def __init__(self, check: RolloutCheck, setting: Setting) -> None:
+        self.setting, self.limit = setting, check.complete_within
+        self.began = setting.seen.marked
+
+    def mark(self) -> Json:
+        self.began = self.setting.clock.monotonic()
+        return {}
+
+    def not_yet(self, says: str, problems: int, ref: ObjectRef, *, stuck: bool) -> Measured:
+        elapsed = self.setting.clock.monotonic() - self.began
+        if self.limit is not None and elapsed > self.limit:
+            says, stuck = f"not complete after {elapsed:.0f} s: {says}", True
+        pending = self.setting.patient and not stuck and elapsed <= (self.limit or PATIENCE)
+        return not_met(says, float(problems), subject=str(ref), pending=pending)
+
+
+class _Row(_Timed):
+    def __init__(self, check: RolloutCheck, setting: Setting, service: Service) -> None:
+        super().__init__(check, setting)
+        self.service = service
+
+    def __call__(self, sample: int) -> Measured:
+        idle, seen = self.service.idle, self.service.rollout
+        if seen.waits:
+            return self.not_yet(seen.waits, 1, self.service.ref, stuck=seen.stuck)
+        return met("complete" if not idle else "complete: it wants no pods", 0.0)
+
+
+class _Rollouts(_Timed):
+    """One workload by name, or all in scope."""
+
+    def __init__(self, check: RolloutCheck, setting: Setting, ref: ObjectRef | None) -> None:
+        super().__init__(check, setting)
+        self.ref, self.known = ref, dict[ObjectRef, Service]()
 
     def __call__(self, sample: int) -> Measured:
         if self.ref is not None:
-            items, error = [(self.ref, self.setting.world.cluster.get(self.ref))], None
+            items, error = [(self.ref, self.setting.cluster.get(self.ref))], None
         else:
-            items, error = _in_scope(self.setting)
-        problems = [(ref, words) for ref, item in items if (words := pending(item, ref.kind))]
+            items, error = in_scope(self.setting)
+        problems = [(ref, seen) for ref, item in items if (seen := self._look(ref, item)).waits]
         if problems:
-            return self._not_yet(problems)
+            worst = sorted(problems, key=lambda each: not each[1].stuck)
+            ref, seen = worst[0]
+            more = f" (+{len(problems) - 1} more)" if problems[1:] else ""
+            says = seen.waits if self.ref else f"{ref}: {seen.waits}{more}"
+            return self.not_yet(says, len(problems), ref, stuck=seen.stuck)
         if error is not None:
             raise error
         if not items:
             return inconclusive("no workloads found")
         return met("complete" if self.ref else f"all {len(items)} complete", 0.0)
 
-    def _not_yet(self, problems: list[tuple[ObjectRef, str]]) -> Measured:
-        ref, says = problems[0]
-        if not self.ref:
-            says = f"{ref}: {says}" + (f" (+{len(problems) - 1} more)" if problems[1:] else "")
-        elapsed = self.setting.clock.monotonic() - self.began
-        if self.limit is not None and elapsed > self.limit:
-            says = f"not complete after {elapsed:.0f} s: {says}"
-        return not_met(says, float(len(problems)), subject=str(ref))
+    def _look(self, ref: ObjectRef, item: Object) -> Rollout:
+        """Whether waiting helps is only asked where somebody would wait."""
+        waits = pending(item, ref.kind)
+        if not waits or not self.setting.patient:
+            return Rollout(waits)
+        service = self.known.setdefault(ref, Service(ref, self.setting.seen, self.setting.clock))
+        service.look(item)
+        return service.rollout if service.rollout.waits else Rollout(waits)
 
 
-def _in_scope(
+def in_scope(
     setting: Setting,
 ) -> tuple[list[tuple[ObjectRef, Object]], SmoldebugError | None]:
     """What could be listed, and the first reason why something could not: a workload that is
@@ -71,73 +113,11 @@ def _in_scope(
     found: list[tuple[ObjectRef, Object]] = []
     hidden: SmoldebugError | None = None
     for namespace in setting.namespaces:
-        for kind in _PENDING:
+        for kind in WORKLOADS:
             try:
-                items = setting.world.cluster.list(kind, namespace)
+                items = setting.seen.list(kind, namespace)
             except SmoldebugError as error:
                 hidden = hidden or error
             else:
                 found += [(ref_of(item, kind), item) for item in items]
     return found, hidden
-
-
-def pending(item: Object, kind: str) -> str:
-    """What a rollout still waits for, in words; "" when it is complete."""
-    status, generation = (
-        partial(dig, item, "status"),
-        dig(item, "metadata", "generation", default=0),
-    )
-    if status("observedGeneration", default=0) < generation:
-        return "its controller has not seen the latest spec yet"
-    return _PENDING[kind](item)
-
-
-def _deployment(item: Object) -> str:
-    conditions: list[Any] = dig(item, "status", "conditions", default=[])
-    for condition in conditions:
-        if dig(condition, "reason", default="") == "ProgressDeadlineExceeded":
-            return "progress deadline exceeded"
-    wanted, status = (
-        dig(item, "spec", "replicas", default=1),
-        partial(dig, item, "status", default=0),
-    )
-    updated = status("updatedReplicas")
-    if updated < wanted:
-        return f"{updated} of {wanted} updated"
-    if status("replicas") > updated:
-        return f"{count(status('replicas') - updated, 'old replica')} left"
-    return _available(status("availableReplicas"), wanted)
-
-
-def _stateful_set(item: Object) -> str:
-    wanted, status = dig(item, "spec", "replicas", default=1), partial(dig, item, "status")
-    update: Object = dig(item, "spec", "updateStrategy", default={})
-    partition = dig(update, "rollingUpdate", "partition", default=0)
-    if dig(update, "type", default="") != "OnDelete":
-        updated, new = status("updatedReplicas", default=0), max(0, wanted - partition)
-        if status("updateRevision", default="") == status("currentRevision", default=""):
-            updated = wanted  # nothing to update; some servers then leave updatedReplicas out
-        if updated < new:
-            return f"{updated} of {new} updated"
-    ready = status("readyReplicas", default=0)
-    return _available(status("availableReplicas", default=ready), wanted)
-
-
-def _daemon_set(item: Object) -> str:
-    status = partial(dig, item, "status", default=0)
-    wanted, updated = status("desiredNumberScheduled"), status("updatedNumberScheduled")
-    on_delete = dig(item, "spec", "updateStrategy", "type", default="") == "OnDelete"
-    if updated < wanted and not on_delete:
-        return f"{updated} of {wanted} updated"
-    return _available(status("numberAvailable"), wanted)
-
-
-def _available(available: int, wanted: int) -> str:
-    return f"{available} of {wanted} available" if available < wanted else ""
-
-
-_PENDING: dict[str, Callable[[Object], str]] = {
-    "Deployment": _deployment,
-    "StatefulSet": _stateful_set,
-    "DaemonSet": _daemon_set,
-}

@@ -2,6 +2,9 @@
 
 Substitution only, no code. A value is data wherever it lands: it is escaped for a PromQL string
 and a URL, and refused where it would have to be more than a word. The whole rule is `_land`.
+
+Two kinds of expressions wait: `${{ matrix.cluster }}` until a cluster is given, and, in queries,
+`${{ service.name }}` (`namespace`, `kind`) until the goal knows its services.
 """
 
 import re
@@ -15,7 +18,7 @@ from smoldebug.playbook.convert import text_of
 from smoldebug.playbook.fields import did_you_mean
 from smoldebug.playbook.models import Input
 from smoldebug.playbook.tree import Block, Given, Items, Node, Problem, Scalar, resolve
-from smoldebug.records import Json
+from smoldebug.records import Json, ObjectRef
 from smoldebug.untrusted import one_line, plain
 
 Path = tuple[str | int, ...]  # of a node: ("goal", "all", 0, "http", "url")
@@ -23,9 +26,11 @@ Path = tuple[str | int, ...]  # of a node: ("goal", "all", 0, "http", "url")
 MAX_TEXT = 10_000  # characters; every expression is judged by all that stands before it
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(\w+)\.([\w-]+)\s*\}\}", re.ASCII)
+_OF_SERVICE = re.compile(r"\$\{\{\s*service\.(name|namespace|kind)\s*\}\}")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _BASE = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]+)?(/[A-Za-z0-9._~-]+)*")
 _PROMQL_WORD = re.compile(r"[A-Za-z0-9_:.]+")
+SAMPLE = ObjectRef("Deployment", "name-space", "ser-vice")  # as a query must take it
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -102,9 +107,16 @@ class Substitution:
     """Puts values into a tree. What cannot be put in is a problem, at its place.
 
     `whole` names the input of each key (`goal.all[0].rollout.target`) that is nothing but one.
+    `matrix` are the values of one cluster; without, expressions of the matrix stay as they are.
     """
 
-    def __init__(self, find: Callable[[str], tuple[Json, bool] | None], known: Sequence[str]):
+    def __init__(
+        self,
+        find: Callable[[str], tuple[Json, bool] | None],
+        known: Sequence[str],
+        matrix: Mapping[str, str] | None = None,
+    ):
+        self._matrix, self._has_matrix = matrix, False
         self.problems: list[Problem] = []
         self.used: set[str] = set()
         self.whole: dict[str, str] = {}
@@ -113,6 +125,7 @@ class Substitution:
     def tree(self, node: Node, path: Path = ()) -> Node:
         match node:
             case Block():
+                self._has_matrix |= not path and "matrix" in node.nodes
                 nodes = {key: self.tree(child, (*path, key)) for key, child in node.nodes.items()}
                 return Block(node.at, nodes, node.keys)
             case Items():
@@ -131,26 +144,30 @@ class Substitution:
         if len(node.text) > MAX_TEXT:
             raise Refused(f"a text with expressions is at most {MAX_TEXT} characters long")
         if whole := _EXPRESSION.fullmatch(node.text):
-            value, sample = self._look_up(whole)
+            value, sample = self._look_up(whole, "", path)
             _check_whole(value, path)
-            self.whole[_key(path)] = whole[2]
+            if whole[1] == "inputs":
+                self.whole[_key(path)] = whole[2]
             return Given(node.at, value, sample)
         text, end, sampled = "", 0, False
         for match in _EXPRESSION.finditer(node.text):
             literal = node.text[end : match.start()]
             _no_expression(literal)
             text += literal
-            value, sample = self._look_up(match)
-            text += match[0] if match[1] == "matrix" else _land(value, text, path)
+            value, sample = self._look_up(match, text, path)
+            text += match[0] if self._waits(match[1]) else _land(value, text, path)
             sampled |= sample
             end = match.end()
         _no_expression(node.text[end:])
         return Given(node.at, text + node.text[end:], sampled)
 
-    def _look_up(self, match: re.Match[str]) -> tuple[Json, bool]:
+    def _look_up(self, match: re.Match[str], before: str, path: Path) -> tuple[Json, bool]:
+        """(value, is it a sample); an expression that waits is its own value."""
         space, name = match.groups()
         if space == "matrix":
-            return match[0], True  # known only per cluster: left as it is
+            return self._of_matrix(match)
+        if space == "service":
+            return _waits_for_service(match, before, path), False
         if space != "inputs":
             raise Refused(f"unknown expression {match[0]}; known: ${{{{ inputs.NAME }}}}")
         self.used.add(name)
@@ -159,9 +176,51 @@ class Substitution:
             raise Refused(f"no such input: {name}{did_you_mean(name, self._known)}")
         value, sample = found
         for item in value if isinstance(value, list) else [value]:
-            if not _is_clean(text_of(item)):
-                raise Refused(f"a value with a control character: {one_line(text_of(item), 60)!r}")
+            _require_clean(text_of(item))
         return value, sample
+
+    def _waits(self, space: str) -> bool:
+        return space == "service" or (space == "matrix" and self._matrix is None)
+
+    def _of_matrix(self, match: re.Match[str]) -> tuple[Json, bool]:
+        if match[2] != "cluster":
+            raise Refused(f"unknown expression {match[0]}; known: ${{{{ matrix.cluster }}}}")
+        if not self._has_matrix:
+            raise Refused(f"{match[0]} needs the block matrix, which says which clusters")
+        if self._matrix is None:
+            return match[0], True
+        value = self._matrix.get("cluster", "")
+        _require_clean(value)
+        return value, False
+
+
+def of_service(query: str, service: ObjectRef) -> str:
+    """A query of a goal with each_service, for one of them. Raises Refused where its name does
+    not fit, which a query that has been loaded never does."""
+    text, end = "", 0
+    for match in _OF_SERVICE.finditer(query):
+        text += query[end : match.start()]
+        text, end = text + _promql(getattr(service, match[1]), text), match.end()
+    return text + query[end:]
+
+
+def asks_for_service(query: str) -> bool:
+    return _OF_SERVICE.search(query) is not None
+
+
+def _waits_for_service(match: re.Match[str], before: str, path: Path) -> str:
+    """The expression itself, once a service's value is known to fit there."""
+    if _landing(path) is not _promql:
+        raise Refused(f"{match[0]} stands only in the query of a metric or ratio check")
+    if match[2] not in ("name", "namespace", "kind"):
+        raise Refused(f"unknown expression {match[0]}; known: service.name, .namespace, .kind")
+    _promql(getattr(SAMPLE, match[2]), of_service(before, SAMPLE))
+    return match[0]
+
+
+def _require_clean(text: str) -> None:
+    if not _is_clean(text):
+        raise Refused(f"a value with a control character: {one_line(text, 60)!r}")
 
 
 def _key(path: Path) -> str:
@@ -202,9 +261,13 @@ def _landing(path: Path) -> Callable[[str, str], str]:
         return _text
     if last in ("query", "bad", "total"):
         return _promql
+    if keys[-2:] == ["kubectl_apply", "path"]:
+        return _text
     if last in ("url", "path") or keys[-2:] == ["http", "allow"]:
         return _url
-    if last in ("targets", "target", "namespaces") or keys[-2:] == ["object", "labels"]:
+    if last in ("targets", "target", "namespaces", "from_release", "selector", "list"):
+        return _name
+    if keys[-2:] == ["object", "labels"]:
         return _name
     return _argument if last == "run" else _text
 
@@ -230,6 +293,8 @@ def _name(value: str, before: str) -> str:
 
 
 def _promql(value: str, before: str) -> str:
+    if "${{" in value:
+        raise Refused(f"a value cannot be an expression: {one_line(value, 60)!r}")
     inside = _promql_state(before)
     if inside in ("'", '"'):
         return value.replace("\\", "\\\\").replace(inside, f"\\{inside}")

@@ -14,6 +14,8 @@ from smoldebug.playbook.inputs import Substitution, Values
 from smoldebug.playbook.models import Check, Input, Playbook, RunPlan
 from smoldebug.playbook.rules import RULES
 from smoldebug.playbook.tree import At, Block, Node, Problem, place
+from smoldebug.playbook.upgraderules import actions_of
+from smoldebug.playbook.upgrades import Step
 from smoldebug.untrusted import one_line
 
 SHOWN = 20  # problems of one file in one error
@@ -39,13 +41,15 @@ def load(
     overrides: Mapping[str, str] | None = None,
     *,
     search: Sequence[Place] | None = None,
+    matrix: Mapping[str, str] | None = None,
 ) -> RunPlan:
     """The playbook of that name or path with `overrides` (from --set) applied.
 
-    `search` replaces the usual places. Raises PlaybookError with every problem of the file, one
+    `search` replaces the usual places; `matrix={"cluster": "eu"}` loads it for that cluster of its
+    matrix. Raises PlaybookError with every problem of the file, one
     line each, and UsageError for inputs that are unknown, missing or of the wrong type.
     """
-    result = draft(find(name_or_path, search), overrides)
+    result = draft(find(name_or_path, search), overrides, matrix)
     plan = planned(result)
     if result.missing:
         wanted = " ".join(f"--set {name}=..." for name in result.missing)
@@ -100,7 +104,11 @@ def require_supported(plan: RunPlan) -> None:
         )
 
 
-def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
+def draft(
+    path: Path,
+    overrides: Mapping[str, str] | None = None,
+    matrix: Mapping[str, str] | None = None,
+) -> Draft:
     """Read one file as far as it can be read. Raises PlaybookError when it is no YAML, and
     UsageError for overrides that are unknown, of the wrong type or wrong where they land."""
     from smoldebug.playbook.parse import MAX_BYTES, parse  # PyYAML: only when a file is read
@@ -111,12 +119,12 @@ def draft(path: Path, overrides: Mapping[str, str] | None = None) -> Draft:
         says = "expected a playbook: a map that begins with apiVersion"
         return Draft(file, (*problems, Problem(root.at if root else At(1, 1), "", says)))
     values = _values(root, overrides or {})
-    substitution = Substitution(values.find, [*values.given, *values.missing])
+    substitution = Substitution(values.find, [*values.given, *values.missing], matrix)
     converter = Converter(RULES)
     playbook = converter.convert(substitution.tree(root), Playbook)
     problems = [*problems, *substitution.problems, *converter.problems]
     if playbook is not None and not problems:
-        problems += _hints(path, playbook, converter.marks)
+        problems += _missing_files(path, playbook, converter.marks)
     _blame(problems, substitution.whole, overrides or {})
     if problems:
         return Draft(file, tuple(sorted(set(problems))), marks=converter.marks)
@@ -169,39 +177,74 @@ def _declared(node: Node) -> Input:
     return found if isinstance(found, Input) else Input(required=True)
 
 
-def _hints(path: Path, playbook: Playbook, marks: Mapping[str, At]) -> list[Problem]:
-    if not playbook.hints or (path.parent / playbook.hints).is_file():
-        return []
-    return [Problem(marks["hints"], "hints", f"no such file beside it: {playbook.hints}")]
+def _missing_files(path: Path, playbook: Playbook, marks: Mapping[str, At]) -> list[Problem]:
+    """Those beside it that it names. One whose name waits for its cluster is seen to be there
+    when it is loaded for that."""
+    named = {"hints": playbook.hints} if playbook.hints else {}
+    for index, step in enumerate(playbook.steps):
+        if step.helm_upgrade is not None:
+            for place_, name in enumerate(step.helm_upgrade.values):
+                named[f"steps[{index}].helm_upgrade.values[{place_}]"] = name
+        if step.kubectl_apply is not None:
+            named[f"steps[{index}].kubectl_apply.path"] = step.kubectl_apply.path
+    return [
+        Problem(marks[key], key, f"no such file beside it: {name}")
+        for key, name in named.items()
+        if "${{" not in name and not (path.parent / name).exists()
+    ]
 
 
 def settle(playbook: Playbook) -> Playbook:
     """What optional inputs leave open: an empty metrics URL is no metrics block, and a check's
-    target `deployment/web` lies in the scope's only namespace."""
-    replace, tools, goal = msgspec.structs.replace, playbook.tools, playbook.goal
+    or step's target `deployment/web` lies in the scope's only namespace; so does a release."""
+    replace, tools = msgspec.structs.replace, playbook.tools
     if tools.metrics is not None and not tools.metrics.url:
-        tools = replace(tools, metrics=None)
-    if len(playbook.scope.namespaces) == 1:
-        namespace = playbook.scope.namespaces[0]
-        every, some = ([_within(c, namespace) for c in part] for part in (goal.all, goal.any))
-        goal = replace(goal, all=every, any=some)
-    return replace(playbook, tools=tools, goal=goal)
+        playbook = replace(playbook, tools=replace(tools, metrics=None))
+    if len(playbook.scope.namespaces) != 1:
+        return playbook
+    namespace, goal = playbook.scope.namespaces[0], playbook.goal
+    every, some = ([_within(c, namespace) for c in part] for part in (goal.all, goal.any))
+    if (each := goal.each_service) is not None:
+        listed = [_full(target, namespace) for target in each.workloads]
+        release = each.from_release
+        if release and "/" not in release:
+            release = f"{namespace}/{release}"
+        each = replace(each, workloads=listed, from_release=release)
+    steps = [_placed(step, namespace) for step in playbook.steps]
+    goal = replace(goal, all=every, any=some, each_service=each)
+    return replace(playbook, goal=goal, steps=steps)
 
 
 def _within(check: Check, namespace: str) -> Check:
-    from smoldebug.sources.kinds import kind_name
-
     changed: dict[str, Any] = {}
     for key in ("all", "any"):
         if nested := getattr(check, key):
             changed[key] = [_within(part, namespace) for part in nested]
-    for key in ("rollout", "restarts", "findings"):
+    for key in ("rollout", "restarts", "findings", "logs"):
         part = getattr(check, key)
         if part is not None and part.target:
-            kind, *rest = part.target.split("/")
-            target = "/".join((kind_name(kind), *([namespace, *rest][-2:])))
+            target = _full(part.target, namespace)
             changed[key] = msgspec.structs.replace(part, target=target)
     return msgspec.structs.replace(check, **changed)
+
+
+def _placed(step: Step, namespace: str) -> Step:
+    changed: dict[str, Any] = {}
+    for action, block in actions_of(step):
+        if getattr(block, "target", ""):
+            target = _full(block.target, namespace)
+            changed[action] = msgspec.structs.replace(block, target=target)
+        elif getattr(block, "namespace", None) == "":
+            changed[action] = msgspec.structs.replace(block, namespace=namespace)
+    return msgspec.structs.replace(step, **changed)
+
+
+def _full(target: str, namespace: str) -> str:
+    """`deployment/web` -> `Deployment/shop/web`."""
+    from smoldebug.sources.kinds import kind_name
+
+    kind, *rest = target.split("/")
+    return "/".join((kind_name(kind), *([namespace, *rest][-2:])))
 
 
 def _unsupported(converter: Converter, file: str) -> tuple[str, ...]:

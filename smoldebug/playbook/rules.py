@@ -11,6 +11,7 @@ import msgspec
 from smoldebug.playbook.base import Duration
 from smoldebug.playbook.convert import Report, Rules
 from smoldebug.playbook.fields import did_you_mean
+from smoldebug.playbook.inputs import SAMPLE, Refused, of_service
 from smoldebug.playbook.models import (
     ChangeTool,
     Check,
@@ -32,6 +33,7 @@ from smoldebug.playbook.models import (
     Window,
 )
 from smoldebug.playbook.patchrules import PATCH_RULES, report_globs, report_patches
+from smoldebug.playbook.upgraderules import UPGRADE_RULES, report_upgrades, report_workload
 from smoldebug.playbook.windows import minutes, moment, zone
 
 T = TypeVar("T")
@@ -41,7 +43,6 @@ _PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _INPUT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _PYTHON = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 def checks_of(checks: list[Check]) -> Iterator[Check]:
@@ -115,23 +116,17 @@ def _ratio(check: RatioCheck, report: Report) -> None:
 
 
 def _workload(check: RolloutCheck | RestartsCheck, report: Report) -> None:
-    from smoldebug.sources.kinds import kind_name
-
-    kind, *rest = check.target.split("/")
-    if not check.target:
-        return
-    if len(rest) not in (1, 2) or not all(map(_PART.fullmatch, rest)):
-        example = f"deployment/{check.target}" if not rest else "deployment/checkout"
-        report("target", f"expected KIND/NAME, as in {example}, got {check.target!r}")
-    elif kind_name(kind) not in _WORKLOADS:
-        report("target", f"expected one of {', '.join(_WORKLOADS)}, got {kind!r}")
+    if check.target:
+        report_workload(check.target, "target", report)
 
 
 def _report_promql(text: str, key: str, report: Report) -> None:
     import promql_parser  # a playbook without metrics does not need it
 
     try:
-        promql_parser.parse(text)
+        promql_parser.parse(of_service(text, SAMPLE))
+    except Refused:
+        pass  # reported where it stands
     except ValueError as error:
         report(key, f"not PromQL: {error}")
 
@@ -278,6 +273,7 @@ def _playbook(playbook: Playbook, report: Report) -> None:
             if target.count("/") == 1:
                 report("goal", f"{target} needs its namespace, unless scope.namespaces is one")
     report_patches(playbook, checks, report)
+    report_upgrades(playbook, checks, report)
     for name in playbook.inputs:
         if not _INPUT.fullmatch(name):
             report(f"inputs.{name}", "not a name for ${{ inputs.NAME }}: letters, digits, _ and -")
@@ -309,4 +305,5 @@ RULES: Rules = {
     LocalServer: _server,
     Playbook: _playbook,
     **PATCH_RULES,
+    **UPGRADE_RULES,
 }

@@ -15,6 +15,8 @@ from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
 from smoldebug.goal.check import Setting
 from smoldebug.goal.goal import KINDS
+from smoldebug.goal.seen import Seen
+from smoldebug.goal.services import which, with_example
 from smoldebug.guard import LOCAL
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCommand, Window
@@ -156,8 +158,11 @@ def _value(value: Json) -> str:
 def _goal(read: RunPlan) -> list[str]:
     goal = read.playbook.goal
     clock = SystemClock()
-    setting = Setting(read, World(clock, LocalProcesses()), clock, red=lambda: ())
+    world = World(clock, LocalProcesses())
+    setting = Setting(read, world, clock, Seen(world, clock), red=lambda: ())
     lines = [goal.description] if goal.description else []
+    if goal.each_service is not None:
+        lines, setting = [*lines, f"{which(goal.each_service)}:"], with_example(setting)
     lines += [f"- {_check(check, setting)}" for check in goal.all]
     lines += [f"- {_any(goal.any, setting)}"] if goal.any else []
     again = f"{goal.consecutive} times in a row" if goal.consecutive > 1 else "once"

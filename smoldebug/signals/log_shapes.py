@@ -143,7 +143,8 @@ _MASKS = re.compile(
     rf"|(?P<time>{_TIME})"
     r"|(?P<id>\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
     r"|(?<=[a-z0-9])-[a-z0-9]{6,10}-[a-z0-9]{5}\b)"
-    r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)"
+    r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"
+    r"|(?<![\w:])(?=[0-9a-fA-F:]*\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:]))"
     r"|(?P<hex>\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*\d)[0-9a-f]{8,}\b)"
     r"|(?P<quoted>\"[^\"]{0,400}\"|(?<!\w)'[^']{0,400}')"
     r"|(?P<n>\d+(?:\.\d+)?)"
@@ -207,9 +208,6 @@ _SOUNDS_BAD = re.compile(
 _SERVER_ERROR = re.compile(rf"{_REQUEST} 5\d\d\b")
 
 
-_IPV6 = re.compile(
-    r"(?<![\w:])(?=[0-9a-fA-F:]*\d)(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"
-)
 _EXPONENT = re.compile(r"<n>[eE][+-]<n>")
 _CALENDAR = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
@@ -228,7 +226,7 @@ def error_words(line: str) -> str:
     level, words = read_line(_LEADING_TIME.sub("", line[:LINE].rstrip(), count=1))
     if level != "error":
         return ""
-    masked = _EXPONENT.sub("<n>", mask(_IPV6.sub("<ip>", _CALENDAR.sub("", words))))
+    masked = _EXPONENT.sub("<n>", mask(_CALENDAR.sub("", words)))
     return _SAME_AGAIN.sub("<*>", _VARIES.sub(_varying, masked)).strip() or "<*>"
 
 

@@ -1,0 +1,180 @@
+"""Runs a playbook's steps over its clusters in front of an operator: cells, view, reports."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import typer
+
+from smoldebug.agent import Signals
+from smoldebug.cells import Cell, status
+from smoldebug.cli.approval import approver, terminal
+from smoldebug.cli.assemble import Assembled, assemble
+from smoldebug.cli.changing import who
+from smoldebug.cli.drive import interruptible, keep_report, readers_may_leave
+from smoldebug.cli.options import Options, Strictness, load_plan
+from smoldebug.clock import SystemClock
+from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.events import Stamped
+from smoldebug.journal import new_run_id
+from smoldebug.matrix import Fleet
+from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.playbook.upgrades import Matrix
+from smoldebug.report import fleet, junit, summary
+from smoldebug.run import roll_back, run
+from smoldebug.sources import kubeconfig
+from smoldebug.sources.forge.ci import comment
+from smoldebug.status import ExitStatus
+from smoldebug.untrusted import one_line
+from smoldebug.view import OutputFormat, output_format
+from smoldebug.view.fleet import FleetView, open_fleet_view
+from smoldebug.view.github import hand_over
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written besides the view."""
+
+    output: OutputFormat | None = None
+    junit: Path | None = None
+    summary: Path | None = None
+    comment: bool = False
+
+
+@dataclass
+class Cells:
+    """Opens the run of each cluster."""
+
+    playbook: str
+    inputs: Sequence[str]
+    approval: Strictness | None
+    options: Options
+    signals: Signals
+    view: FleetView
+    clock: SystemClock
+    key: bytes = field(default_factory=lambda: os.urandom(16))  # one mask for a secret everywhere
+
+    def begin(self, cluster: str) -> "Run":
+        plan, read = self.plan(cluster), terminal(self.signals.stop)
+        approve = approver(self.view.of(cluster), yes=self.options.yes, read=read)
+        options = replace(self.options, context=cluster)
+        made = assemble(plan, options, approve, self.signals, self.clock, key=self.key)
+        return Run(plan, made)
+
+    def plan(self, cluster: str) -> RunPlan:
+        return load_plan(
+            self.playbook,
+            self.inputs,
+            namespace=self.options.namespace,
+            approval=self.approval,
+            matrix={"cluster": cluster},
+        )
+
+
+@dataclass
+class Run:
+    plan: RunPlan
+    made: Assembled
+    seen: list[Stamped] = field(default_factory=list)
+
+    def events(self) -> Iterator[Stamped]:
+        yield from self._noted(run(self.plan, self.made.crew, self.made.first))
+
+    def roll_back(self, reason: str) -> Iterator[Stamped]:
+        me = who(self.made.world)
+        yield from self._noted(roll_back(self.plan, self.made.crew, self.seen[-1], me, reason))
+
+    def close(self) -> None:
+        self.made.close()
+        keep_report(self.seen, self.made.folder)
+
+    def _noted(self, events: Iterator[Stamped]) -> Iterator[Stamped]:
+        for stamped in events:
+            self.seen.append(stamped)
+            yield stamped
+
+
+def drive(
+    playbook: str,
+    inputs: Sequence[str],
+    approval: Strictness | None,
+    options: Options,
+    wanted: Wanted,
+) -> ExitStatus:
+    """Begin the clusters in order, show what happens, report. Raises UsageError before anything
+    has run for what is wrong with the playbook, the options or the kubeconfig.
+
+    Ctrl-C or SIGTERM once: what is under way (a Helm operation) is finished, the steps are taken
+    back where the playbook says so, and no other cluster is begun. Twice: at once.
+    """
+    plan = load_plan(playbook, inputs, namespace=options.namespace, approval=approval)
+    matrix, clock, signals = clusters(plan.playbook, options), SystemClock(), Signals()
+    output = output_format(wanted.output)
+    view = open_fleet_view(output, matrix, fleet.document, clock=clock)
+    several = replace(options, matrix=new_run_id())
+    cells = Cells(playbook, inputs, approval, several, signals, view, clock)
+    back = plan.playbook.on_failure_others == "rollback"
+    runs = Fleet(matrix, cells.begin, clock, signals.stop, others_back=back)
+    try:
+        with interruptible(signals):
+            for cluster, stamped in runs.events():
+                with readers_may_leave(signals):
+                    view.show(cluster, stamped)
+        with readers_may_leave(signals):
+            view.closing(runs.cells(), fleet.sections(runs.cells()))
+        write(runs.cells(), output, wanted)
+    finally:
+        with readers_may_leave(signals):
+            view.close()
+    return status(runs.cells())
+
+
+def write(cells: Sequence[Cell], output: OutputFormat, wanted: Wanted) -> None:
+    """The files and the comment that were asked for. Raises UsageError for one that cannot be
+    written, when the others are."""
+    whole, short = summary.summary(cells), summary.comment(cells)
+    problems = []
+    for path, text in ((wanted.junit, junit.junit(cells)), (wanted.summary, whole)):
+        try:
+            if path is not None:
+                path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            problems.append(f"cannot write {path}: {error.strerror}")
+    if output is OutputFormat.GITHUB:
+        hand_over(cells, os.environ, summary=whole, short=short, report=str(wanted.junit or ""))
+    if wanted.comment:
+        _comment(short, summary.marker(cells))
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _comment(body: str, marker: str) -> None:
+    """It says something, and decides nothing."""
+    try:
+        done = comment(body, marker, os.environ)
+    except SmoldebugError as error:
+        done = f"warning: no comment on the pull request: {error}"
+    typer.echo(one_line(done, 500), err=True)
+
+
+def clusters(playbook: Playbook, options: Options) -> Matrix:
+    """The playbook's matrix, or the one cluster of --context. Raises UsageError for a context that
+    no kubeconfig has, and for two that are one."""
+    if not playbook.steps:
+        raise UsageError(
+            f"playbook {playbook.name} has no steps: nothing to validate",
+            hint="`smoldebug triage` looks for a cause, `smoldebug check` only measures",
+        )
+    matrix = playbook.matrix
+    if matrix is None:
+        found = kubeconfig.choose(options.context, options.kubeconfig, os.environ)
+        return Matrix(cluster=[found.context])
+    if options.context:
+        raise UsageError(
+            f"--context {options.context} stands against the playbook's matrix",
+            hint=f"its clusters: {', '.join(matrix.cluster)}",
+        )
+    for context in matrix.cluster:
+        kubeconfig.choose(context, options.kubeconfig, os.environ)
+    return matrix

@@ -1,0 +1,275 @@
+"""A playbook's steps: baseline, change, watch, and back if a service breaks.
+
+    goal holds for baseline.for? -> else inconclusive, and nothing is touched
+    what is normal is noted (error shapes, restarts) -> the steps, one after the other
+    goal watched until it held for goal.for, or a check fails that waiting does not mend
+    broken -> evidence read while it is there, the offender named -> taken back -> goal again
+
+No model decides anything here. One is asked, at the end, what it makes of the evidence.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from smoldebug import ending as end
+from smoldebug.agent import Agent
+from smoldebug.change import CHANGED
+from smoldebug.clock import duration
+from smoldebug.diagnose.offender import blame
+from smoldebug.diagnose.witness import Witness
+from smoldebug.ending import Ending
+from smoldebug.events import (
+    AnyEvent,
+    Blamed,
+    EvidenceRecorded,
+    Note,
+    PhaseBegan,
+    UndoBegan,
+    Waiting,
+)
+from smoldebug.goal import Goal
+from smoldebug.playbook import models
+from smoldebug.playbook.base import Duration
+from smoldebug.playbook.models import RolloutCheck, RunPlan
+from smoldebug.playbook.upgrades import Baseline
+from smoldebug.prompt import explain_prompt
+from smoldebug.records import Blame, ObjectRef, Outcome, Verdict
+from smoldebug.signals.words import count
+from smoldebug.sources.world import World
+from smoldebug.status import ExitStatus
+from smoldebug.steps import WaitFor, changes, ready
+from smoldebug.watching import Watch
+
+T = TypeVar("T")
+AGAIN = 300.0  # seconds that a goal gets to hold again after a rollback
+BLIND = 3  # samples in a row that see nothing: a baseline is not waited for any longer
+CUT_OFF = Ending(
+    ExitStatus.NOT_MET, "it was cut off after its steps had begun: nobody watched what they did"
+)
+Late = Callable[[], Ending | None]
+
+
+@dataclass
+class Upgrade:
+    """The steps of one run. `folder` is the run's own: charts are kept there."""
+
+    plan: RunPlan
+    world: World
+    folder: Path
+    witness: Witness
+    blamed: Blame | None = None
+    _samples: list[tuple[float, Verdict]] = field(default_factory=list)
+
+    def carry_out(
+        self, agent: Agent, watch: Watch, late: Late, *, approved: bool
+    ) -> Generator[AnyEvent, None, Ending]:
+        """All of it, up to the verdict. `late` says when the run is out of time; `approved`: it
+        waited for a yes, and goes on with the step that got it."""
+        begun = bool(agent.executor.applied)
+        if begun and not approved:
+            return CUT_OFF
+        ready(self.plan, self.world, self.folder)
+        with watch.goal.watch():
+            if (baseline := self.plan.playbook.baseline) and not begun:
+                yield PhaseBegan("baseline")
+                if ending := (yield from self._baseline(baseline, watch, late)):
+                    return ending
+            normal = agent.toolset.shown(watch.goal.mark())
+            yield EvidenceRecorded(agent.toolset.evidence.add("baseline", {}, normal))
+            yield PhaseBegan("steps")
+            began = watch.clock.monotonic()
+            if ending := (yield from self._steps(agent, watch)):
+                return ending
+            yield PhaseBegan("watching")
+            return (yield from self._watched(watch, late, began))
+
+    def after_failure(
+        self, ending: Ending, agent: Agent, watch: Watch
+    ) -> Generator[AnyEvent, None, Ending]:
+        """Take the steps back, where the playbook says so, and see that the goal holds again."""
+        interrupted = ending.status is ExitStatus.INTERRUPTED
+        waits = ending.status is ExitStatus.NEEDS_APPROVAL
+        if self.plan.playbook.on_failure not in ("undo", "rollback") or waits:
+            yield Note("what was changed stays", "warning")
+            return ending
+        if interrupted and agent.signals.cut.is_set():
+            yield Note("stopped at once: what was changed stays, and nobody watches it", "warning")
+            return ending
+        yield UndoBegan(ending.status, ending.reason)
+        yield PhaseBegan("rolling back")
+        clean = yield from agent.executor.take_back()
+        if interrupted:
+            yield from watch.measure()
+            return _interrupted(ending, clean=clean)
+        holds = clean and (yield from self._again(watch))
+        yield from self._explained(agent)
+        return _taken_back(ending, clean=clean, holds=holds, verdict=watch.verdict)
+
+    # --- before -----------------------------------------------------------------------------
+
+    def _baseline(
+        self, baseline: Baseline, watch: Watch, late: Late
+    ) -> Generator[AnyEvent, None, Ending | None]:
+        within = baseline.within or Duration(60 + 2 * baseline.for_)
+        began, blind = watch.clock.monotonic(), 0
+
+        def over() -> bool:
+            nonlocal blind
+            unseen = watch.verdict and watch.verdict.sample is Outcome.INCONCLUSIVE
+            blind = blind + 1 if unseen else 0
+            waited = watch.clock.monotonic() - began
+            hopeless = bool(watch.broken()) or blind >= BLIND
+            return hopeless or waited >= within or late() is not None or watch.stopped()
+
+        if (yield from watch.hold(float(baseline.for_), over)):
+            return None
+        if watch.stopped():
+            return end.STOPPED
+        if watch.goal.unreachable:
+            return Ending(ExitStatus.UNREACHABLE, end.unmet(watch.verdict).reason)
+        why = end.unmet(watch.verdict).reason
+        return Ending(
+            ExitStatus.INCONCLUSIVE, f"the baseline does not hold, so nothing was touched: {why}"
+        )
+
+    # --- the steps --------------------------------------------------------------------------
+
+    def _steps(self, agent: Agent, watch: Watch) -> Generator[AnyEvent, None, Ending | None]:
+        for step in self.plan.playbook.steps:
+            for item in changes(step, self.plan, self.world, self.folder):
+                if watch.stopped():
+                    return end.STOPPED
+                if isinstance(item, str):
+                    yield Note(item)
+                elif isinstance(item, WaitFor):
+                    if ending := (yield from self._rolled_out(item, watch)):
+                        return ending
+                else:
+                    outcome = yield from agent.executor.execute(item)
+                    if outcome.state not in CHANGED:
+                        return end.not_carried_out(outcome)
+                    if outcome.state == "unknown":
+                        return Ending(ExitStatus.NOT_MET, outcome.text)
+        return end.STOPPED if watch.stopped() else None
+
+    # --- after ------------------------------------------------------------------------------
+
+    def _watched(self, watch: Watch, late: Late, began: float) -> Generator[AnyEvent, None, Ending]:
+        """`began` is when the first step did (monotonic seconds)."""
+        watch.goal.restart_window()
+        watch.steady.restart()
+
+        def over() -> bool:
+            if watch.verdict is not None:
+                self._samples.append((watch.clock.monotonic() - began, watch.verdict))
+            return bool(watch.broken()) or late() is not None or watch.stopped()
+
+        if (yield from watch.until(over)):
+            return Ending(ExitStatus.MET, self._proven(watch))
+        if watch.stopped():
+            return end.STOPPED
+        yield PhaseBegan("explaining")
+        ending = late() if not watch.broken() else None
+        found = yield from self._blame(watch)
+        if found is None:
+            return ending or end.unmet(watch.verdict)
+        return Ending(ending.status if ending else ExitStatus.NOT_MET, found.reason)
+
+    def _proven(self, watch: Watch) -> str:
+        checks = len(watch.verdict.results) if watch.verdict else 0
+        services, held = len(watch.goal.services()), self.plan.playbook.goal.for_
+        rows = f" of {count(services, 'service')}" if services else ""
+        lasted = f" for {duration(held)}" if held else ""
+        return f"{count(checks, 'check')}{rows} held{lasted} after the steps"
+
+    def _blame(self, watch: Watch) -> Generator[AnyEvent, None, Blame | None]:
+        """Evidence first: a rollback removes it."""
+        results = watch.verdict.results if watch.verdict else ()
+        failing = dict.fromkeys(
+            ObjectRef.parse(each.service)
+            for each in results
+            if each.service and each.outcome is not Outcome.MET
+        )
+        for item in self.witness.gather(list(failing)):
+            yield EvidenceRecorded(item)
+        self.blamed = blame(
+            self._samples,
+            self.witness.calls(),
+            self.witness.evidence,
+            self.witness.changed(),
+        )
+        if self.blamed is not None:
+            yield Blamed(self.blamed)
+        return self.blamed
+
+    def _explained(self, agent: Agent) -> Generator[AnyEvent, None, None]:
+        if self.blamed is None:
+            return
+        text = yield from agent.words(explain_prompt(self.blamed, self.witness.evidence))
+        if text:
+            yield Blamed(self.blamed, text)
+
+    def _rolled_out(self, item: WaitFor, watch: Watch) -> Generator[AnyEvent, None, Ending | None]:
+        """A step that only waits."""
+        target = str(item.target) if item.target else ""
+        rollout = RolloutCheck(target=target, complete_within=Duration(item.within))
+        wanted = models.Goal(all=[models.Check(rollout=rollout)])
+        playbook = msgspec.structs.replace(self.plan.playbook, goal=wanted)
+        goal = Goal(msgspec.structs.replace(self.plan, playbook=playbook), self.world, watch.clock)
+        waits, began = watch.of(goal), watch.clock.monotonic()
+
+        def over() -> bool:
+            waited = watch.clock.monotonic() - began
+            return bool(waits.broken()) or waited >= item.within or waits.stopped()
+
+        yield Waiting(f"for the rollout of {target or 'every workload'}", item.within)
+        with goal.watch():
+            complete = _silently(waits.until(over))
+        if complete or waits.stopped():
+            return None
+        return Ending(ExitStatus.NOT_MET, end.unmet(waits.verdict).reason)
+
+    def _again(self, watch: Watch) -> Generator[AnyEvent, None, bool]:
+        """Whether the goal holds again, as long as it had to before."""
+        watch.goal.mark()
+        watch.goal.restart_window()
+        watch.steady.restart()
+        baseline, began = self.plan.playbook.baseline, watch.clock.monotonic()
+        lasting = float(baseline.for_) if baseline else 0.0
+
+        def over() -> bool:
+            return watch.clock.monotonic() - began >= AGAIN + lasting or watch.stopped()
+
+        with watch.goal.watch():
+            return (yield from watch.hold(lasting, over))
+
+
+def _silently(events: Generator[AnyEvent, None, T]) -> T:
+    """What a generator returns; its events are about another goal than the run's."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            found: T = stop.value
+            return found
+
+
+def _interrupted(ending: Ending, *, clean: bool) -> Ending:
+    if not clean:
+        return ending.after_undo(clean=False)
+    return replace(ending, reason=f"{ending.reason}; changes undone and verified")
+
+
+def _taken_back(ending: Ending, *, clean: bool, holds: bool, verdict: Verdict | None) -> Ending:
+    if not clean:
+        return ending.after_undo(clean=False)
+    if holds:
+        reason = f"{ending.reason}; taken back, and the goal holds again"
+        return Ending(ExitStatus.UNDONE, reason)
+    why = end.unmet(verdict).reason
+    reason = f"{ending.reason}; taken back, but the goal does not hold again: {why}"
+    return Ending(ExitStatus.UNDO_FAILED, reason)
