@@ -71,7 +71,7 @@ def stop(folder: Path) -> bool:
             os.kill(info.pid, signal.SIGTERM)
             os.kill(info.pid, signal.SIGCONT)  # one that hangs cannot end
     for info in infos:
-        control.stop(info.folder)
+        control.end(info)
     return bool(infos)
 
 

@@ -135,12 +135,17 @@ def find(folder: Path) -> LabInfo | None:
 def stop(folder: Path) -> bool:
     """Stop the lab and wait until it is gone; False when none ran. Raises UnreachableError."""
     info = find(folder)
-    if info is None:
-        return False
+    if info is not None:
+        end(info)
+    return info is not None
+
+
+def end(info: LabInfo) -> None:
+    """Tell a lab to end and wait until it has. Raises UnreachableError."""
     _signalled(info.pid, signal.SIGCONT)  # one that hangs cannot be told to end
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if _ends(info.pid, number):
-            return True
+        if _ends(info, number):
+            return
     raise UnreachableError(f"the lab does not end: process {info.pid}")
 
 
@@ -224,13 +229,15 @@ def _running(folder: Path, command: str = "lab") -> LabInfo:
     return info
 
 
-def _ends(pid: int, number: signal.Signals) -> bool:
+def _ends(info: LabInfo, number: signal.Signals) -> bool:
     """Send a signal and wait for the process to end."""
-    running = _signalled(pid, number)
+    running = _signalled(info.pid, number)
     deadline = time.monotonic() + STOP_WITHIN
     while running and time.monotonic() < deadline:
         time.sleep(_POLL)
-        running = _signalled(pid, 0)
+        # Some init processes bury the dead only a second later; what still runs holds the lock.
+        dead = _state(info.pid) == "Z" and not _runs(info.folder)
+        running = _signalled(info.pid, 0) and not dead
     return not running
 
 
@@ -244,7 +251,7 @@ def _signalled(pid: int, number: int) -> bool:
         os.kill(pid, number)
     except ProcessLookupError:
         return False
-    return _state(pid) != "Z"  # some init processes bury the dead a second later
+    return True
 
 
 def _runs(folder: Path) -> bool:
