@@ -127,8 +127,10 @@ def test_where_nobody_is_to_blame_the_verdict_says_so():
     assert told(late)["VERDICT"][0] == "2.5.0 on us-staging: rolled back, goal holds again"
     assert told(late)["CAUSE"] == ("UNKNOWN: no service could be named",)
     assert document(late)["offender"] is None
-    all_at_once = told(blamed(service="", check=""))
-    assert all_at_once["VERDICT"][0].startswith("2.5.0 broke 2 services at once on us-staging")
+    all_at_once = told(blamed(service="", check="", victims=()))
+    assert all_at_once["VERDICT"][0].startswith(
+        "2.5.0 broke several services at once on us-staging"
+    )
     assert "VICTIMS" not in all_at_once
 
 

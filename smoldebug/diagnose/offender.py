@@ -261,15 +261,15 @@ def _unexplained(roots: Sequence[_Suspect], changed: Collection[str] | None) -> 
 
 
 def _cluster(suspects: Sequence[_Suspect], how: str, evidence: EvidenceStore) -> Blame:
-    failed = count(len(suspects), "service")
+    """Without victims: there is no offender that they could suffer from."""
+    failed = f"{count(len(suspects), 'service')} failed ({_named(suspects)})"
     quotes = (evidence.verify(quote) for quote in suspects[0].failure.quotes)
     return Blame(
         service="",
         check="",
-        reason=f"{failed} failed, {how}: rather the cluster than one of them",
+        reason=f"{failed}, {how}: rather the cluster than one of them",
         at=min(each.first.at for each in suspects),
         quotes=tuple(quote for quote in quotes if quote.verified)[:QUOTES],
-        victims=tuple(each.service for each in suspects),
     )
 
 
@@ -328,6 +328,10 @@ def _quotes(offender: _Suspect) -> list[Quote]:
 def _more(alone: Sequence[_Suspect]) -> str:
     if not alone:
         return ""
-    names = ", ".join(each.name for each in alone[:NAMED]) + (", …" if alone[NAMED:] else "")
     fail = "fails by itself" if len(alone) == 1 else "fail by themselves"
-    return f"; and {len(alone)} more {fail}: {names}"
+    return f"; and {len(alone)} more {fail}: {_named(alone)}"
+
+
+def _named(suspects: Sequence[_Suspect]) -> str:
+    more = ", …" if suspects[NAMED:] else ""
+    return ", ".join(each.name for each in suspects[:NAMED]) + more

@@ -72,7 +72,7 @@ def _upgraded(told: Story) -> str:
         return f"{what} holds on {where}"
     if told.blame is None:
         return f"{what} on {where}: {fate}"
-    broke = short(told.blame.service) or f"{count(len(told.blame.victims), 'service')} at once"
+    broke = short(told.blame.service) or "several services at once"
     return f"{what} broke {broke} on {where}: {fate}"
 
 
@@ -108,7 +108,7 @@ def short(service: str) -> str:
 
 def victims(told: Story) -> list[str]:
     """Who probably fails only because of the offender."""
-    if told.blame is None or not told.blame.service or not told.blame.victims:
+    if told.blame is None or not told.blame.victims:
         return []
     names = ", ".join(map(short, told.blame.victims))
     return [f"{names}: probably only because of {short(told.blame.service)}"]
