@@ -196,7 +196,7 @@ def _missing_files(path: Path, playbook: Playbook, marks: Mapping[str, At]) -> l
 
 def settle(playbook: Playbook) -> Playbook:
     """What optional inputs leave open: an empty metrics URL is no metrics block, and a check's
-    or step's target `deployment/web` lies in the scope's only namespace; so does a release."""
+    or step's target `deployment/web` lies in the scope's only namespace."""
     replace, tools = msgspec.structs.replace, playbook.tools
     if tools.metrics is not None and not tools.metrics.url:
         playbook = replace(playbook, tools=replace(tools, metrics=None))
@@ -206,10 +206,7 @@ def settle(playbook: Playbook) -> Playbook:
     every, some = ([_within(c, namespace) for c in part] for part in (goal.all, goal.any))
     if (each := goal.each_service) is not None:
         listed = [_full(target, namespace) for target in each.workloads]
-        release = each.from_release
-        if release and "/" not in release:
-            release = f"{namespace}/{release}"
-        each = replace(each, workloads=listed, from_release=release)
+        each = replace(each, workloads=listed)
     steps = [_placed(step, namespace) for step in playbook.steps]
     goal = replace(goal, all=every, any=some, each_service=each)
     return replace(playbook, goal=goal, steps=steps)
@@ -231,8 +228,8 @@ def _within(check: Check, namespace: str) -> Check:
 def _placed(step: Step, namespace: str) -> Step:
     changed: dict[str, Any] = {}
     for action, block in actions_of(step):
-        if getattr(block, "target", ""):
-            target = _full(block.target, namespace)
+        if target := getattr(block, "target", ""):
+            target = _full(target, namespace)
             changed[action] = msgspec.structs.replace(block, target=target)
         elif getattr(block, "namespace", None) == "":
             changed[action] = msgspec.structs.replace(block, namespace=namespace)

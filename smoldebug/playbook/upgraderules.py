@@ -217,9 +217,7 @@ def _report_rows(playbook: Playbook, checks: list[Check], report: Report) -> Non
         if any(asks_for_service(query) for check in checks for query in _queries(check)):
             report("goal", "its query asks for a service: that needs each_service")
     elif not any(map(per_service, checks)):
-        report(
-            "goal.each_service", "no check is measured per service: each has a target of its own"
-        )
+        report("goal.each_service", "no check is measured per service: all name a target")
     elif not single and block.from_release and "/" not in block.from_release:
         says = "needs its namespace (NAMESPACE/NAME), unless scope.namespaces is one"
         report("goal.each_service.from_release", says)
