@@ -220,7 +220,8 @@ class Markdown:
         self._shown = shown
 
     def line(self, text: str, limit: int = 300) -> str:
-        return escaped(self._safe(text), limit)
+        """GitLab takes a line that begins with a slash for an order."""
+        return re.sub("^/", r"\/", escaped(self._safe(text), limit))
 
     def code(self, text: str, limit: int = 300) -> str:
         return code(one_line(self._safe(text), limit) or "?")

@@ -232,8 +232,13 @@ def rolled_back(cluster: str) -> Recording:
 
 
 def skipped(cluster: str, failed: str) -> Recording:
-    reason = f"not begun, since {failed} failed (matrix.stop_after_failures)"
-    return Recording(cluster).add(0.0, Skipped(reason))
+    return not_begun(cluster, f"not begun, since {failed} failed (matrix.stop_after_failures)")
+
+
+def not_begun(cluster: str, reason: str) -> Recording:
+    """There is no run."""
+    stamped = Stamp("", FakeClock(BEGAN))(Skipped(reason))
+    return Recording(cluster, events=[stamped])
 
 
 def all_good() -> list[Recording]:
@@ -279,8 +284,7 @@ def interrupted() -> list[Recording]:
     first.add(0.0, PhaseBegan("rolling back"), UndoIntended("C1"))
     first.add(5.0, ChangeSettled("C1", "undone", "revision 4→5"), GoalChecked(0, HEALTHY))
     first.ended(ExitStatus.INTERRUPTED, "stopped by the operator; changes undone and verified")
-    rest = [Recording(each).add(0.0, Skipped("stopped by the operator")) for each in (US, AP)]
-    return [first, *rest]
+    return [first, *(not_begun(each, "stopped by the operator") for each in (US, AP))]
 
 
 def rollback_fails() -> list[Recording]:

@@ -17,7 +17,7 @@ from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
 
 LINE = 400  # characters; a command to copy is never cut
-_OF_RUN = ("run", "began", "outcome", "offender", "changes", "evidence", "gaps")
+_OF_RUN = ("began", "outcome", "offender", "changes", "evidence", "gaps")
 
 
 # --- for machines -----------------------------------------------------------------------------
@@ -56,6 +56,7 @@ def _cluster(cell: Cell) -> dict[str, Json]:
         **{name: told[name] for name in _OF_RUN},
         "uid": told["cluster"],
         "cluster": cell.cluster,
+        "run": cell.run,
         "status": cell.status.name.lower() if cell.status is not None else "skipped",
         "exit_code": int(cell.status) if cell.status is not None else None,
         "reason": cell.reason,
@@ -88,15 +89,15 @@ def sections(cells: Sequence[Cell]) -> list[Section]:
 
 
 def headline(cells: Sequence[Cell]) -> str:
-    """`Goal met in 3 of 3 clusters`, `payments broke us-staging: rolled back; 1 met, 1 skipped`."""
+    """`Goal met in 3 of 3 clusters`, or `payments broke us-staging (rolled back); 2 met`."""
     met = sum(cell.status is ExitStatus.MET for cell in cells)
     worst = speaking(cells)
     if worst is None:
         return f"Goal met in {met} of {len(cells)} clusters"
-    what = f"{worst.cluster}: {worst.verdict}"
+    what = f"{worst.cluster} {worst.verdict}"
     if worst.offender:
         service = worst.offender.rpartition("/")[2]
-        what = f"{service} broke {worst.cluster}: {worst.verdict}"
+        what = f"{service} broke {worst.cluster} ({worst.verdict})"
     others = Counter(cell.verdict for cell in cells if cell is not worst)
     rest = ", ".join(f"{number} {verdict}" for verdict, number in others.items())
     return f"{what}; {rest}" if rest else what

@@ -4,7 +4,9 @@ The table comes first. Nothing in it can fetch a remote address, ping somebody o
 text from the world is escaped, or stands in a fence.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from smoldebug.cells import Cell
 from smoldebug.pull_request import Markdown, bounded
@@ -20,31 +22,33 @@ COMMENT = 60_000  # characters; GitHub takes 65,536
 CHECKS = 30  # failing checks of a cluster; in a comment fewer
 FEW = 5
 QUOTES, QUOTE = 6, 2000  # quotes of a cluster, characters of one
+SAID = 2000  # characters of what a model said
 CUT = "\n\nMore does not fit here: the JUnit file and the journals have all of it.\n"
 _TEXT = Markdown(Redactor().text)
 
 
 def summary(cells: Sequence[Cell]) -> str:
     """For --summary and $GITHUB_STEP_SUMMARY; at most 1 MiB, cut between two sections."""
-    failed = [cell for cell in cells if cell.status is not ExitStatus.MET]
-    return _fitting([*_head(cells, MOST // 4), *(_section(cell, CHECKS) for cell in failed)], MOST)
+    failed = (cell for cell in cells if cell.status is not ExitStatus.MET)
+    told = (_section(cell, CHECKS) for cell in failed)
+    return _fitting(chain(_head(cells, MOST // 4), told), MOST)
 
 
 def comment(cells: Sequence[Cell]) -> str:
     """The same in short, below the marker by which it is found again."""
-    failed = [cell for cell in cells if cell.status not in (None, ExitStatus.MET)]
-    told = [_section(cell, FEW) for cell in failed if not cell.gave_way]
-    return _fitting([marker(cells), *_head(cells, COMMENT // 4), *told], COMMENT)
+    failed = (cell for cell in cells if cell.status not in (None, ExitStatus.MET))
+    told = (_section(cell, FEW) for cell in failed if not cell.gave_way)
+    return _fitting(chain([marker(cells)], _head(cells, COMMENT // 4), told), COMMENT)
 
 
 def marker(cells: Sequence[Cell]) -> str:
     """An HTML comment that tells the comment of this playbook from all others."""
     name = next((cell.playbook for cell in cells if cell.playbook), "")
-    word = "".join(sign if sign.isalnum() or sign in "._" else "-" for sign in one_line(name, 60))
-    return f"<!-- smoldebug validate {word.replace('--', '-')} -->"
+    word = re.sub(r"[^\w.]+", "-", one_line(name, 60)).strip("-") or "upgrade"
+    return f"<!-- smoldebug validate {word} -->"
 
 
-def _fitting(parts: Sequence[str], most: int) -> str:
+def _fitting(parts: Iterable[str], most: int) -> str:
     """As many whole parts as there is room for, in bytes."""
     kept, room = list[str](), most - len(CUT.encode())
     for part in parts:
@@ -99,16 +103,23 @@ def _blamed(cell: Cell) -> Iterator[str]:
     yield f"{by}{_TEXT.line(blame.reason)}"
     for quote in [quote for quote in blame.quotes if quote.verified][:QUOTES]:
         yield f"{_TEXT.line(quote.evidence, 20)}:\n\n{_TEXT.fence(quote.text, QUOTE)}"
+    if cell.explanation:
+        yield f"> In a model's words, which nobody checked: {_TEXT.line(cell.explanation, SAID)}"
     if blame.victims:
         yield f"Probably only because of it: {', '.join(map(_cell, blame.victims))}"
 
 
 def _checks(rows: Sequence[CheckResult], most: int) -> Iterator[str]:
-    for row in rows[:most]:
-        about = f"{_cell(row.service)} " if row.service else ""
-        yield f"- {about}{_TEXT.line(row.check)}: {row.outcome.value}, {_TEXT.line(row.says)}"
-    if rows[most:]:
-        yield f"- … and {count(len(rows) - most, 'more check')}"
+    """A line for each; for all that say the same, as of a cluster that does not answer, one."""
+    alike: dict[tuple[str, str], list[CheckResult]] = {}
+    for row in rows:
+        alike.setdefault((row.outcome.value, row.says), []).append(row)
+    for (outcome, says), found in list(alike.items())[:most]:
+        about = f"{_cell(found[0].service)} " if found[0].service else ""
+        what = count(len(found), "check") if found[1:] else f"{about}{_TEXT.line(found[0].check)}"
+        yield f"- {what}: {outcome}, {_TEXT.line(says)}"
+    if more := sum(map(len, list(alike.values())[most:])):
+        yield f"- … and {count(more, 'more check')}"
 
 
 def _step(line: str) -> str:

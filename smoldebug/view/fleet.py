@@ -15,7 +15,7 @@ from smoldebug.clock import Clock, SystemClock
 from smoldebug.events import ChangeDecided, ChangeProposed, Stamped, to_json
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Card, Json, Section, Verdict
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import inert, one_line
 from smoldebug.view import Asking, OutputFormat
 from smoldebug.view.jsonl import dumps, shown
 from smoldebug.view.phrases import standing
@@ -79,7 +79,7 @@ def open_fleet_view(
 
 def named(cluster: str) -> str:
     """Its name in at most so many columns: the end tells clusters apart, the beginning rarely."""
-    name = one_line(cluster, 300) or "?"
+    name = inert(one_line(cluster, 300)) or "?"
     return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
 
 
@@ -110,7 +110,7 @@ class Turns:
     @contextmanager
     def paused(self, cluster: str) -> Iterator[None]:
         with self._turn:
-            self._turn.wait_for(lambda: self._free() and cluster in self._undecided, CARD)
+            self._turn.wait_for(lambda: self._free() and self._is_shown(cluster), CARD)
             self._turn.wait_for(self._free)
             self._asking = True
             self._hide()
@@ -127,6 +127,9 @@ class Turns:
 
     def _free(self) -> bool:
         return self._closed or not self._asking
+
+    def _is_shown(self, cluster: str) -> bool:
+        return self._closed or cluster in self._undecided
 
     def _tell(self, cluster: str, stamped: Stamped) -> None:
         if isinstance(stamped.event, ChangeProposed):

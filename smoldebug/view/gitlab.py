@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from smoldebug.clock import Clock
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import inert, one_line
 from smoldebug.view.sectioned import SectionedFleet
 
 _MARK = "\x1b[0K"  # text of the world has none: `untrusted.plain` takes escape sequences away
@@ -21,7 +21,7 @@ class GitlabFleet(SectionedFleet):
 
     def _before(self, cluster: str) -> str:
         self._open += 1
-        return f"{self._mark('start', cluster)}{one_line(cluster, 300)}\n"
+        return f"{self._mark('start', cluster)}{inert(one_line(cluster, 300))}\n"
 
     def _after(self, cluster: str) -> str:
         return f"{self._mark('end', cluster)}\n"

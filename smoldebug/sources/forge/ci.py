@@ -93,8 +93,7 @@ def _of_event(event: Any) -> int:
     """That of a comment on a pull request is in `issue`, which then says so."""
     event = event if isinstance(event, dict) else {}
     issue = event.get("issue")
-    about = event.get("pull_request") or (
-        issue if isinstance(issue, dict) and "pull_request" in issue else None
-    )
+    commented = isinstance(issue, dict) and "pull_request" in issue
+    about = issue if commented else event.get("pull_request")
     number = about.get("number") if isinstance(about, dict) else None
     return number if isinstance(number, int) and number > 0 else 0
