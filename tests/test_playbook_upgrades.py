@@ -374,9 +374,7 @@ def test_a_cluster_may_be_asked_for_only_where_there_are_several(file):
 
 
 def test_a_query_is_filled_in_for_a_service(file):
-    query = (
-        'sum(up{job="${{ service.name }}", ns="${{service.namespace}}"}) by (${{ service.kind }})'
-    )
+    query = 'sum(up{a="${{ service.name }}", b="${{service.namespace}}"}) by (${{ service.kind }})'
     check = {"metric": {"query": query, "below": 1}}
     plan = load(file(**goal({"from_release": "shop"}, check)))
     kept = plan.playbook.goal.all[0].metric.query
