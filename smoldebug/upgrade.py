@@ -201,6 +201,7 @@ class Upgrade:
             self.witness.calls(),
             self.witness.evidence,
             self.witness.changed(),
+            every=float(self.plan.playbook.goal.every),
         )
         if self.blamed is not None:
             yield Blamed(self.blamed)
