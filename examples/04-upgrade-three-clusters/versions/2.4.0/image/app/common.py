@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from urllib.request import urlopen
 
 NAME = os.environ["SERVICE"]
-AGAIN = 0.5  # seconds before a call that failed is tried once more
+AGAIN = 0.2  # seconds before a call that failed is tried once more
 
 
 class BadSetting(Exception):
