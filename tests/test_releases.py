@@ -189,6 +189,16 @@ def test_the_inverse_of_an_upgrade_is_a_rollback_and_that_of_a_rollback_goes_for
     assert stage.image == "auth:2"
 
 
+def test_two_upgrades_of_one_release_are_both_taken_back():
+    stage = Stage()
+    stage.execute(stage.upgrade())
+    newer = FakeChart("platform", "1.2.0", templates("1.2.0", "auth:3"))
+    stage.execute(stage.upgrade(newer))
+    assert stage.image == "auth:3"
+    assert stage.take_back()[1]
+    assert (stage.image, stage.executor.applied) == ("auth:1", [])
+
+
 def test_values_are_given_whole_and_read_back():
     stage = Stage()
     _, outcome = stage.execute(stage.upgrade(replicas=3, extra=None))
@@ -385,6 +395,23 @@ def test_drift_that_helm_would_overwrite_is_seen_and_a_servers_defaults_are_not(
     assert "-spec.template.spec.containers[app].image: auth:hotfix" in card.diff
     for unseen in ("progressDeadline", "PullPolicy", "cpu", "injected"):
         assert unseen not in card.diff + card.full_diff
+
+
+def test_nulls_and_what_is_the_servers_to_say_are_no_difference():
+    def conf(version: str, **data: Any) -> Object:
+        item = thing("ConfigMap", "conf", version, data=data, status={})
+        item["metadata"] |= {"creationTimestamp": None, "annotations": None}
+        return item
+
+    stage = Stage(
+        FakeChart("platform", "1.1.0", [conf("1.0.0", a="2", b=None)]),
+        FakeChart("platform", "1.0.0", [conf("1.0.0", a="1")]),
+    )
+    live = stage.cluster.objects[ObjectRef("ConfigMap", "shop", "conf")]
+    live["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "annotations": {"x": "y"}}
+    card = stage.card(stage.upgrade(stage.helm.charts[CHART][-1]))
+    assert card.diff.splitlines() == ["▸ ConfigMap/shop/conf", "-data.a: '1'", "+data.a: '2'"]
+    assert stage.take_back()[1]
 
 
 def test_objects_that_an_upgrade_deletes_are_named_and_those_to_be_kept_are_not():

@@ -274,6 +274,17 @@ def test_a_rollback_is_undone_to_the_revision_it_left():
     assert undo_of(**back).endswith("rollout undo deployment/auth --to-revision=7")
 
 
+def test_a_release_is_undone_by_a_rollback():
+    undo = undo_of(
+        kind=ChangeKind.HELM_UPGRADE,
+        target=ObjectRef("HelmRelease", "shop", "platform"),
+        before={"/revision": 3, "/chart": "platform-2.4.0"},
+        after={"/chart": "platform-2.5.0", "/values": {"password": "correct horse 1"}},
+        from_revision=3,
+    )
+    assert undo == "$ helm --kube-context prod-eu -n shop rollback platform 3"
+
+
 def test_a_change_without_an_inverse_says_why():
     found = told(proposed(no_undo="a restart is over"), SETTLED)["CHANGED"]
     assert found[2:] == ("cannot be taken back: a restart is over",)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from smoldebug.appliers.differences import masked
 from smoldebug.errors import NotFound, SmoldebugError
-from smoldebug.fieldvalues import same
+from smoldebug.fieldvalues import SERVED, same
 from smoldebug.kubectl import field_diff, object_diff
 from smoldebug.pointers import child, diff, projected
 from smoldebug.records import Change, ChangeKind, Json, ObjectRef
@@ -105,12 +105,15 @@ def differences(live: Live, old: Sequence[Object], new: Sequence[Object]) -> Ite
 
 
 def stored(manifest: Object) -> Object:
-    """As a server keeps it: the `stringData` of a Secret among its `data`, no status."""
-    rest = {key: value for key, value in manifest.items() if key not in ("status", "stringData")}
-    if given := manifest.get("stringData"):
+    """As a server keeps it: the `stringData` of a Secret among its `data`, nothing that is null,
+    and nothing that is the server's to say."""
+    whole = _without_nulls(manifest)
+    meta = {key: value for key, value in whole["metadata"].items() if key not in SERVED}
+    rest = {key: value for key, value in whole.items() if key not in ("status", "stringData")}
+    if given := whole.get("stringData"):
         encoded = {key: base64.b64encode(str(given[key]).encode()).decode() for key in given}
-        rest["data"] = {**(manifest.get("data") or {}), **encoded}
-    return rest
+        rest["data"] = {**(whole.get("data") or {}), **encoded}
+    return {**rest, "metadata": meta}
 
 
 def short(found: Sequence[Difference]) -> str:
@@ -178,6 +181,12 @@ def _alike(pointer: str, live: Json, wanted: Json) -> Json:
     if isinstance(live, list) and isinstance(wanted, list) and len(live) == len(wanted):
         return [_alike(pointer, *pair) for pair in zip(live, wanted, strict=True)]
     return live
+
+
+def _without_nulls(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _kept(manifest: Object) -> bool:

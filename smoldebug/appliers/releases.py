@@ -116,8 +116,13 @@ class ReleaseApplier:
         return same and not lacking(self._world.cluster, manifests)
 
     def drift(self, change: Change, note: str) -> str:
-        newest = self._world.helm.history(release_of(change))[-1]
-        if _ours(change, newest, note):
+        """A later revision that makes the same objects is no drift: a later step's undo left it."""
+        release, helm = release_of(change), self._world.helm
+        history = helm.history(release)
+        newest, ours = history[-1], [each for each in history if _ours(change, each, note)]
+        if newest.number <= change.before.get(REVISION, 0) or newest in ours:
+            return ""
+        if ours and helm.objects(release) == helm.objects(release, ours[-1].number):
             return ""
         return f"somebody else has released since: {spoken(newest)}"
 
@@ -227,18 +232,16 @@ def deployed(history: Sequence[Revision]) -> Revision | None:
     return None
 
 
-def _ours(change: Change, newest: Revision, note: str) -> bool:
+def _ours(change: Change, revision: Revision, note: str) -> bool:
     """Helm writes its own words over the description of a revision that fails, and over that of
     a rollback: these are told by their number."""
-    if newest.number <= change.before.get(REVISION, 0):
-        return True  # it made no revision, and nobody else did
-    if newest.description == description(note):
+    if revision.description == description(note):
         return True
-    if newest.number != change.before.get(REVISION, 0) + 1:
+    if revision.number != change.before.get(REVISION, 0) + 1:
         return False
     if change.kind is ROLLBACK:
         return True
-    return newest.status != "deployed" and newest.chart == change.after[CHART]
+    return revision.status != "deployed" and revision.chart == change.after[CHART]
 
 
 def _given(values: Json) -> Json:

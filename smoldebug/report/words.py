@@ -8,11 +8,19 @@ from dataclasses import replace
 from datetime import datetime
 
 from smoldebug.clock import duration
-from smoldebug.kubectl import KUBE_KINDS, in_git, kubectl_command, revisions
+from smoldebug.kubectl import (
+    KUBE_KINDS,
+    helm_command,
+    in_git,
+    kubectl_command,
+    of_release,
+    revisions,
+)
 from smoldebug.ledger import Entry
 from smoldebug.pointers import dotted
 from smoldebug.records import (
     IN_GIT,
+    OF_RELEASE,
     Answer,
     Change,
     ChangeKind,
@@ -194,8 +202,8 @@ def cited(quotes: tuple[Quote, ...]) -> str:
 
 def fields(change: Change) -> str:
     """`spec.replicas 1 → 3`, comma-separated; of long values only that they differ, of a rollback
-    its revisions."""
-    if told := revisions(change) or in_git(change):
+    its revisions, of a release its charts."""
+    if told := of_release(change) or revisions(change) or in_git(change):
         return told
     paths = dict.fromkeys((*change.before, *change.after))
     return ", ".join(_field(change, path) for path in paths)
@@ -230,7 +238,8 @@ def _value(values: Json, path: str) -> str:
 
 
 def summary(change: Change) -> str:
-    touched = fields(change) if change.kind in (*KUBE_KINDS, *IN_GIT) else ""
+    told = change.kind in (*KUBE_KINDS, *IN_GIT, *OF_RELEASE)
+    touched = fields(change) if told else ""
     return f"{change.kind} {change.target}" + (f": {touched}" if touched else "")
 
 
@@ -318,10 +327,14 @@ def goes_with_branch(told: Story, change: Entry) -> bool:
 
 
 def undo_by_hand(told: Story, change: Entry) -> str:
-    """The same with kubectl; "" where that is not to be had, or would undo somebody's edit too."""
+    """The same with kubectl or helm; "" where that is not to be had, or would undo somebody's edit
+    too."""
     made = change.card.change
-    if made.no_undo or made.kind not in KUBE_KINDS or change.state == BLOCKED or told.demo:
+    known = (*KUBE_KINDS, *OF_RELEASE)
+    if made.no_undo or made.kind not in known or change.state == BLOCKED or told.demo:
         return ""
+    if made.kind in OF_RELEASE:
+        return _runnable(helm_command(made.inverse(), change.card.context, told.kubeconfig))
     back = replace(made.inverse(), after=MASKS.fields(made.before))
     return _runnable(kubectl_command(back, change.card.context, told.kubeconfig))
 
