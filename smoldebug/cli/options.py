@@ -51,7 +51,7 @@ BreakGlass = Annotated[
 ]
 Output = Annotated[
     OutputFormat | None,
-    typer.Option("--output", "-o", help="rich on a terminal, else plain; json; jsonl."),
+    typer.Option("--output", "-o", help="rich on a terminal, github or gitlab in their CI, else plain."),
 ]
 
 
