@@ -51,7 +51,7 @@ BreakGlass = Annotated[
 ]
 Output = Annotated[
     OutputFormat | None,
-    typer.Option("--output", "-o", help="rich on a terminal, github or gitlab in their CI, else plain."),
+    typer.Option("--output", "-o", help="rich at a terminal, github or gitlab in CI, else plain."),
 ]
 
 
