@@ -236,6 +236,22 @@ def test_in_a_hurry_only_logs_of_pods_that_changed_are_read():
         assert requests_of(shop) == [("logs", "Pod")]
 
 
+def test_after_a_second_mark_no_haste_makes_it_well():
+    shop = Shop("pay")
+    goal = shop.goal(LOGS, for_=Duration(60))
+    with goal.watch():
+        goal.mark()
+        goal.mark()
+        goal.check()
+        shop.log("pay", NEW)
+        shop.put(pod("pay", ready=False))
+        assert goal.changed.wait(5)
+        assert goal.check(hurry=True).sample is NOT_MET
+        shop.log("pay", NEW, NEW.replace("09", "11"))
+        assert goal.check(hurry=True).sample is NOT_MET
+        assert goal.check(hurry=True).sample is MET
+
+
 # --- which errors are of one kind -------------------------------------------------------------
 
 WORDS = ("connection", "refused", "payments", "upstream", "order", "handler", "cart", "query")

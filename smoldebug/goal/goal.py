@@ -4,11 +4,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from smoldebug.clock import Clock
-from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.errors import UsageError
+from smoldebug.goal.baseline import note
 from smoldebug.goal.check import Check, Setting
 from smoldebug.goal.command import command, python
 from smoldebug.goal.covers_cluster import covers_cluster
@@ -18,14 +19,15 @@ from smoldebug.goal.http import http, tcp
 from smoldebug.goal.logic import all_of, any_of
 from smoldebug.goal.logs import logs
 from smoldebug.goal.manifests import manifests
-from smoldebug.goal.measure import Result, failed, measure, side_by_side
+from smoldebug.goal.measure import Result, measure, side_by_side
 from smoldebug.goal.metric import metric, ratio
 from smoldebug.goal.objects import object_
 from smoldebug.goal.pull_request import pull_request
 from smoldebug.goal.restarts import restarts
 from smoldebug.goal.rollout import rollout
+from smoldebug.goal.rows import Key, Leaf, Rows
 from smoldebug.goal.seen import Seen
-from smoldebug.goal.services import Service, find, namespaces, which, with_example
+from smoldebug.goal.services import namespaces, which
 from smoldebug.goal.window import TOLERANCE, Window
 from smoldebug.goal.workloads import WORKLOADS
 from smoldebug.playbook import models
@@ -41,14 +43,11 @@ from smoldebug.records import (
     Outcome,
     Verdict,
 )
-from smoldebug.signals.words import count
 from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.mirror import Mirror
 from smoldebug.sources.world import World
 
-Key = tuple[ObjectRef | None, int]  # service (None: the goal's own), place of the check
 SOON = 0.5  # seconds until something pending is looked for again; then twice as many each time
-EXAMPLES = 5  # error lines of a service that are told in words
 AGAIN = 1.0  # seconds until what fails in a row of a service is looked at again
 SURE = 3  # samples in a row after which it is believed
 FREE = ("rollout", "restarts", "object")  # cost no request while the goal is watched
@@ -70,20 +69,6 @@ KINDS: dict[str, Callable[[Any, Setting], Check]] = {
     "pull_request": pull_request,
     "logs": logs,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """A single check of the playbook. `per_service`: it is measured for each of them."""
-
-    kind: str
-    block: Any
-    prefix: str
-    per_service: bool
-
-    def check(self, setting: Setting) -> Check:
-        made = KINDS[self.kind](self.block, setting)
-        return replace(made, label=self.prefix + made.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +117,10 @@ class Goal:
         self._goal, self._clock, self._world = goal, clock, world
         self._seen = Seen(world, clock)
         self._setting = Setting(plan, world, clock, self._seen, allow_code, state, red)
-        self._leaves: list[_Leaf] = []
+        self._leaves: list[Leaf] = []
         self._root = self._build(goal)
-        self._own, self._labels = self._first_checks()
-        self._rows: dict[Key, Check] = {}
-        self._services: dict[ObjectRef, Service] = {}
+        self._rows = Rows(self._leaves, self._setting)
         self._latest: dict[Key, Result] = {}
-        self._lost: Result | None = None  # why there are no services, or not the latest ones
-        self._outdated = goal.each_service is not None  # they must be looked up
         self._window = Window(goal.consecutive, float(goal.for_), float(goal.every))
         self._samples = self._waited_for = 0
         self._bad: Counter[Key] = Counter()  # samples in a row that fail with nothing under way
@@ -156,7 +137,7 @@ class Goal:
         """The playbook's own words, else the checks and their window."""
         if self._goal.description:
             return self._goal.description
-        words = [self._root.words(self._labels)]
+        words = [self._root.words(self._rows.labels)]
         if self._goal.each_service is not None:
             words[0] = f"{which(self._goal.each_service)}: {words[0]}"
         if self._goal.consecutive > 1:
@@ -175,7 +156,7 @@ class Goal:
 
     def services(self) -> tuple[ObjectRef, ...]:
         """Of a goal with each_service, as the latest sample knows them."""
-        return tuple(self._services)
+        return tuple(self._rows.services)
 
     # --- samples ----------------------------------------------------------------------------
 
@@ -192,8 +173,8 @@ class Goal:
         touched = self._mirror.take() if self._mirror else frozenset()
         self._seen.forget()
         self._seen.touched = touched if partial else None
-        self._look()
-        checks = dict(self._every_check())
+        self._rows.look()
+        checks = dict(self._rows.checks())
         anew = [key for key in checks if not partial or self._again(key, checks[key], touched)]
         measured = side_by_side(lambda key: measure(checks[key], sample, key[0]), anew)
         known = self._latest | dict(zip(anew, measured, strict=True))
@@ -221,20 +202,19 @@ class Goal:
         come and gone, and a watch may not have heard of it yet."""
         self._window.restart()
         self._full, self._seen.direct = None, True
-        self._outdated = self._goal.each_service is not None
+        self._rows.outdated = True
 
     def mark(self) -> Observation:
         """Take what is now as normal (restarts so far, kinds of errors logged), and say what that
         is. Rollouts have their time from now on."""
         self._seen.forget()
         self._seen.direct, self._seen.touched = True, None
-        self._look()
-        checks = {key: check for key, check in self._every_check() if check.mark is not None}
-        noted = dict(zip(checks, side_by_side(_marked, list(checks.values())), strict=True))
+        self._rows.look()
+        noted = note({key: check for key, check in self._rows.checks() if check.mark is not None})
         self._seen.marks, self._seen.marked = self._seen.marks + 1, self._clock.monotonic()
         self._bad.clear()
         self.restart_window()
-        return _baseline(noted, checks)
+        return noted
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -270,7 +250,7 @@ class Goal:
             return True
         if before.check is not None and before.check.outcome is not Outcome.MET:
             return True
-        return key[0] is not None and self._services[key[0]].touched(touched)
+        return key[0] is not None and self._rows.services[key[0]].touched(touched)
 
     def _unsure(self) -> bool:
         return any(0 < times < SURE for times in self._bad.values())
@@ -287,7 +267,8 @@ class Goal:
         self._bad = Counter({key: times for key, times in self._bad.items() if key in results})
 
     def _verdict(self, began: float) -> Verdict:
-        known = [*([self._lost] if self._lost else []), *self._latest.values()]
+        lost = [self._rows.lost] if self._rows.lost else []
+        known = [*lost, *self._latest.values()]
         results = tuple(result.check for result in known if result.check is not None)
         self.unreachable = bool(known) and all(result.unreachable for result in known)
         outcome = self._outcome()
@@ -313,48 +294,7 @@ class Goal:
         own = known.pop(None)
         found = [self._root.outcome(own | rows) for rows in known.values() or [{}]]
         there = [outcome for outcome in found if outcome is not None]
-        return all_of([*there, *([Outcome.INCONCLUSIVE] if self._lost else [])])
-
-    # --- the rows ---------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        block = self._goal.each_service
-        if block is not None and self._outdated and self._seen.touched is None:
-            self._look_up(block)
-        for service in self._services.values():
-            service.look()
-
-    def _look_up(self, block: EachService) -> None:
-        """Services that stay keep what is known of them; those that went have no row any more."""
-        try:
-            refs = find(block, self._world, self._seen, self._setting.namespaces)
-        except SmoldebugError as error:
-            self._lost = failed(which(block), error)
-            return
-        self._lost, self._outdated = None, False
-        known = self._services
-        self._services = {
-            ref: known.get(ref) or Service(ref, self._seen, self._clock) for ref in refs
-        }
-        rows: dict[Key, Check] = {}
-        for ref, service in self._services.items():
-            rows |= {key: self._rows[key] for key in self._rows if key[0] == ref} or (
-                self._row(service)
-            )
-        self._rows = rows
-
-    def _row(self, service: Service) -> dict[Key, Check]:
-        setting = replace(self._setting, service=service)
-        leaves = [(place, leaf) for place, leaf in enumerate(self._leaves) if leaf.per_service]
-        checks = _distinct([leaf.check(setting) for _, leaf in leaves])
-        return {
-            (service.ref, place): check for (place, _), check in zip(leaves, checks, strict=True)
-        }
-
-    def _every_check(self) -> Iterator[tuple[Key, Check]]:
-        """The goal's own, then row by row."""
-        yield from self._own.items()
-        yield from self._rows.items()
+        return all_of([*there, *([Outcome.INCONCLUSIVE] if self._rows.lost else [])])
 
     def _watched_kinds(self) -> tuple[str, ...]:
         kinds: set[str] = set()
@@ -379,15 +319,6 @@ class Goal:
                 yield leaf.block.namespace
 
     # --- the tree ---------------------------------------------------------------------------
-
-    def _first_checks(self) -> tuple[dict[Key, Check], list[str]]:
-        """Those that belong to no service, and what all of them are called."""
-        setting = with_example(self._setting)
-        made = [leaf.check(setting if leaf.per_service else self._setting) for leaf in self._leaves]
-        places = [place for place, leaf in enumerate(self._leaves) if not leaf.per_service]
-        own = _distinct([made[place] for place in places])
-        keys: list[Key] = [(None, place) for place in places]
-        return dict(zip(keys, own, strict=True)), [check.label for check in _distinct(made)]
 
     def _build(self, goal: models.Goal) -> _Group:
         groups = [
@@ -421,7 +352,7 @@ class Goal:
         if kind not in KINDS:
             raise UsageError(f"not supported yet: {kind} check")
         rows = self._goal.each_service is not None and per_service(block)
-        self._leaves.append(_Leaf(kind, value, prefix, rows))
+        self._leaves.append(Leaf(kind, value, KINDS[kind], prefix, rows))
         return len(self._leaves) - 1
 
 
@@ -429,45 +360,3 @@ def _nothing(block: EachService | None) -> CheckResult:
     name = "each service" if block is None else which(block)
     says = "every check was left out: there is nothing to measure"
     return CheckResult(name, "each_service", Outcome.INCONCLUSIVE, says)
-
-
-def _marked(check: Check) -> Json | SmoldebugError:
-    try:
-        return check.mark() if check.mark else {}
-    except SmoldebugError as error:
-        return error
-
-
-def _baseline(
-    noted: Mapping[Key, Json | SmoldebugError], checks: Mapping[Key, Check]
-) -> Observation:
-    rows: dict[str, dict[str, Json]] = {}
-    gaps = []
-    for key, found in noted.items():
-        name = str(key[0] or "goal")
-        row = rows.setdefault(name, {})
-        if isinstance(found, SmoldebugError):
-            gaps.append(f"{name} {checks[key].label}: {found}")
-        else:
-            row |= found
-    lines = [line for name, row in rows.items() for line in _said(name, row)]
-    return Observation("\n".join(lines) or "nothing to note", rows, "probe", "goal", tuple(gaps))
-
-
-def _said(name: str, row: Mapping[str, Json]) -> Iterator[str]:
-    errors = row.get("errors", [])
-    words = [count(row["restarts"], "restart")] if "restarts" in row else []
-    words += [count(len(errors), "known error shape")] if "errors" in row else []
-    yield f"{name}: {', '.join(words) or 'as it is'}"
-    yield from (f"  known: {line}" for line in errors[:EXAMPLES])
-
-
-def _distinct(checks: list[Check]) -> list[Check]:
-    """Checks with the same label get their subject added."""
-    seen = Counter(check.label for check in checks)
-    return [
-        replace(check, label=f"{check.label} ({check.subject})")
-        if seen[check.label] > 1 and check.subject
-        else check
-        for check in checks
-    ]

@@ -13,8 +13,8 @@ from typing import Any
 from smoldebug.errors import NotFound, SmoldebugError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.reading import container_statuses, dig, ref_of
-from smoldebug.goal.rollout import in_scope, workload
-from smoldebug.goal.services import Service
+from smoldebug.goal.rollout import in_scope
+from smoldebug.goal.services import Service, workload
 from smoldebug.playbook.models import LogsTool
 from smoldebug.playbook.upgrades import LogsCheck
 from smoldebug.records import Json, ObjectRef
@@ -83,13 +83,14 @@ class _Logs:
         self._unread: set[ObjectRef] = set()  # pods whose log could not be read
         self._services: dict[ObjectRef, Service] = {}
         self._new, self._sampled, self._cut = _New(), False, False
+        self._again = False  # it failed, and holds again only if nothing more is logged
 
     def __call__(self, sample: int) -> Measured | None:
         services, seen = self._look(), self._setting.seen
         if self._setting.service is not None and services and services[0].idle:
             return None
         if seen.marks != 1:
-            self._new = _New()
+            self._again, self._new = bool(self._new.kinds), _New()
         judged = seen.marks > 0 or (self._sampled and not self._setting.plan.playbook.steps)
         lines, problem = self._read(services, judged=judged)
         self._sampled = True
@@ -171,7 +172,7 @@ class _Logs:
 
     def _wanted(self, pod: ObjectRef) -> bool:
         touched = self._setting.seen.touched
-        return touched is None or pod in touched or pod in self._unread
+        return touched is None or pod in {*touched, *self._unread} or self._again
 
     def _pods(self, service: Service) -> Iterator[Object]:
         """What the pods of an older revision say while they end is no news."""

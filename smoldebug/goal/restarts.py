@@ -5,7 +5,7 @@ from typing import Any
 
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.reading import container_statuses, dig, label_selector, ref_of
-from smoldebug.goal.rollout import workload
+from smoldebug.goal.services import workload
 from smoldebug.playbook.models import RestartsCheck
 from smoldebug.records import Json, ObjectRef
 from smoldebug.sources.world import Object

@@ -1,13 +1,12 @@
 """rollout: is every replica of a workload new and available?"""
 
-from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.errors import SmoldebugError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.reading import ref_of
-from smoldebug.goal.services import Rollout, Service
+from smoldebug.goal.services import Rollout, Service, workload
 from smoldebug.goal.workloads import WORKLOADS, pending
 from smoldebug.playbook.models import RolloutCheck
 from smoldebug.records import Json, ObjectRef
-from smoldebug.sources.kinds import kind_name
 from smoldebug.sources.world import Object
 
 PATIENCE = 600.0  # seconds; Kubernetes' own progressDeadlineSeconds
@@ -25,18 +24,6 @@ def rollout(check: RolloutCheck, setting: Setting) -> Check:
         label, subject = f"rollout {ref}", str(ref)
     several = _Rollouts(check, setting, ref)
     return Check(label, "rollout", several, subject, several.mark)
-
-
-def workload(target: str, setting: Setting) -> ObjectRef:
-    """A Deployment, StatefulSet or DaemonSet; without a namespace, in the only one in scope.
-
-    Raises UsageError for anything else.
-    """
-    ref = ObjectRef.parse(target)
-    kind = kind_name(ref.kind)
-    if kind not in WORKLOADS:
-        raise UsageError(f"not one of {', '.join(WORKLOADS)}: {target!r}")
-    return ObjectRef(kind, setting.namespace_of(kind, ref.namespace), ref.name)
 
 
 class _Timed:

@@ -102,18 +102,18 @@ def with_example(setting: Setting) -> Setting:
     return replace(setting, service=Service(ref, setting.seen, setting.clock))
 
 
-def find(block: EachService, world: World, seen: Seen, scope: tuple[str, ...]) -> list[ObjectRef]:
+def find(block: EachService, setting: Setting) -> list[ObjectRef]:
     """The workloads, in a fixed order. Raises SmoldebugError where they cannot be known, or where
     there are none."""
     if block.workloads:
-        return list(dict.fromkeys(_listed(each, scope) for each in block.workloads))
+        return list(dict.fromkeys(workload(each, setting) for each in block.workloads))
     if block.from_release:
-        return _of_release(_release(block.from_release, scope), world)
+        return _of_release(_release(block.from_release, setting), setting.world)
     found = [
         ref_of(item, kind)
-        for namespace in scope
+        for namespace in setting.namespaces
         for kind in WORKLOADS
-        for item in seen.list(kind, namespace)
+        for item in setting.seen.list(kind, namespace)
         if holds(block.selector, labels_of(item).get)
     ]
     if not found:
@@ -127,24 +127,21 @@ def namespaces(block: EachService) -> set[str]:
     return {*named, block.from_release.rpartition("/")[0]} - {""}
 
 
-def _listed(target: str, scope: tuple[str, ...]) -> ObjectRef:
-    """Raises UsageError for what is no workload, or in no known namespace."""
+def workload(target: str, setting: Setting) -> ObjectRef:
+    """A Deployment, StatefulSet or DaemonSet; without a namespace, in the only one in scope.
+
+    Raises UsageError for anything else.
+    """
     ref = ObjectRef.parse(target)
-    kind, namespace = kind_name(ref.kind), ref.namespace or _only(scope, target)
+    kind = kind_name(ref.kind)
     if kind not in WORKLOADS:
         raise UsageError(f"not one of {', '.join(WORKLOADS)}: {target!r}")
-    return ObjectRef(kind, namespace, ref.name)
+    return ObjectRef(kind, setting.namespace_of(kind, ref.namespace), ref.name)
 
 
-def _release(text: str, scope: tuple[str, ...]) -> Release:
+def _release(text: str, setting: Setting) -> Release:
     namespace, _, name = text.rpartition("/")
-    return Release(namespace or _only(scope, text), name)
-
-
-def _only(scope: tuple[str, ...], what: str) -> str:
-    if len(scope) != 1 or not scope[0]:
-        raise UsageError(f"the goal does not say in which namespace to look for: {what}")
-    return scope[0]
+    return Release(setting.namespace_of("Deployment", namespace), name)
 
 
 def _of_release(release: Release, world: World) -> list[ObjectRef]:
