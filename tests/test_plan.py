@@ -94,13 +94,18 @@ def test_what_has_no_value_yet_is_said():
     assert "needs --set service=..., shown as if it were: service" in as_text(found, 100)
 
 
-def test_parts_of_later_versions_are_named():
-    found = told("helm-upgrade", version="2.5.0")
-    (line,) = found.sections["NOT YET"]
-    assert line.startswith("this version does not run it, for these parts: matrix, baseline")
-    assert found.sections["CHANGES"] == (
-        "not carried out by this version: helm-upgrade, helm-rollback",
-    )
+def test_what_may_be_done_to_a_release_is_told():
+    found = told("helm-upgrade", version="2.5.0").sections
+    assert found["CHANGES"][0] == "helm-upgrade, helm-rollback: HelmRelease/platform/platform"
+    assert found["ASKS"][0] == "nobody in clusters called *-staging; elsewhere you"
+    assert found["ON FAILURE"][0].startswith("changes are undone, newest first, each is verified")
+    assert "NOT YET" not in found
+
+
+def test_auto_may_be_pinned_to_a_cluster_that_nobody_can_rename(mine: Any):
+    pins = "approval: auto\nallow_auto_when: {uid: [u-1], server: ['10.0.0.1:6443']}\n"
+    nobody, *_ = mine(CHANGING + pins).sections["ASKS"]
+    assert nobody == "nobody in clusters with the id u-1 and at 10.0.0.1:6443; elsewhere you"
 
 
 def test_commands_are_told_with_where_they_run(mine: Any):

@@ -587,6 +587,14 @@ def test_yaml_and_json_say_the_same():
     }
 
 
+def test_what_helm_itself_needs_is_said_not_to_be_covered():
+    plan = load("helm-upgrade", {"version": "2.5.0"})
+    assert (
+        "not covered, what Helm needs: Secrets for its releases, and all that the chart makes"
+        in rbac.notes(plan, rbac.Account("ops", "robot"))
+    )
+
+
 @pytest.mark.parametrize("text", ["smoldebug", "shop/", "Shop/x", "a/b/c", "shop/x\n"])
 def test_an_account_is_a_namespace_and_a_name(text: str):
     with pytest.raises(UsageError, match="NAMESPACE/NAME"):

@@ -25,7 +25,7 @@ from smoldebug.playbook.rules import checks_of
 from smoldebug.playbook.windows import closed, minutes, moment, spoken, zone
 from smoldebug.preview import patches
 from smoldebug.preview.rbac import because, is_for
-from smoldebug.records import IN_GIT, ChangeKind, Json
+from smoldebug.records import IN_GIT, OF_RELEASE, ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.signals.times import span
 from smoldebug.signals.words import count
@@ -307,6 +307,8 @@ def _read_only(playbook: Playbook) -> bool:
 def _fits(kind: ChangeKind, target: str) -> bool:
     if kind in LOCAL:
         return target.startswith(("Process/", "Command/"))
+    if kind in OF_RELEASE:
+        return target.startswith("HelmRelease/")
     return is_for(kind, target)
 
 
@@ -316,7 +318,7 @@ def _kinds_of(playbook: Playbook) -> set[ChangeKind]:
 
 def _idle(playbook: Playbook) -> list[str]:
     """Kinds that are allowed and that nothing comes of."""
-    change, known = playbook.tools.change, {*KUBE_KINDS, *LOCAL}
+    change, known = playbook.tools.change, {*KUBE_KINDS, *LOCAL, *OF_RELEASE}
     unused = [kind for kind in change.allow if kind not in _kinds_of(playbook)] if change else []
     reasons = {
         "not carried out by this version": [kind for kind in unused if kind not in known],
@@ -413,12 +415,18 @@ def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
     return lines
 
 
+_PINNED = {"cluster": "called", "uid": "with the id", "server": "at"}
+
+
 def _asks_for_changes(playbook: Playbook, around: Circumstances) -> list[str]:
     approval, by = _approval(playbook, around)
     if approval == "ask":
         return [f"you, for every change, with its diff and its undo{by}; {UNANSWERED}"]
-    conditions = [" or ".join(names) for names in playbook.allow_auto_when.values()]
-    where = f" in clusters called {', '.join(conditions)}; elsewhere you" if conditions else ""
+    conditions = [
+        f"{_PINNED.get(key, key)} {' or '.join(names)}"
+        for key, names in playbook.allow_auto_when.items()
+    ]
+    where = f" in clusters {' and '.join(conditions)}; elsewhere you" if conditions else ""
     unsafe = ", ".join(_needs_yes(playbook, around))
     asked = [f"you, for what cannot be undone: {unsafe}; {UNANSWERED}"] if unsafe else []
     return [f"nobody{where}", *asked]
@@ -466,12 +474,10 @@ def _failure(playbook: Playbook, around: Circumstances) -> list[str]:
     pairs, in_git = _allowed(playbook), patches.kinds(playbook)
     if not (pairs or in_git) or _approval(playbook, around)[0] == "never":
         return ["a report; there is nothing to undo"]
-    if playbook.on_failure == "rollback":
-        return [f"{playbook.on_failure} (this version cannot do it)"]
     kinds = _without_undo(playbook)
     none = [f"has no undo: {', '.join(kinds)}"] if kinds else []
     lines = [patches.failure(playbook)] if in_git else []
-    if pairs and playbook.on_failure == "undo":
+    if pairs and playbook.on_failure in ("undo", "rollback"):
         lines.append(
             "changes are undone, newest first, each is verified, and the goal is measured again"
         )

@@ -16,7 +16,7 @@ from smoldebug.guard import plural
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Playbook, RunPlan
 from smoldebug.playbook.rules import checks_of
-from smoldebug.records import ChangeKind, Json
+from smoldebug.records import OF_RELEASE, ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.sources import targets
 from smoldebug.sources.http import service_of
@@ -502,6 +502,11 @@ def notes(plan: RunPlan, account: Account) -> list[str]:
         said.append(f"not covered, this version does not run: {parts}")
     if any(CHANGES[kind].sources == _ANYTHING for kind, _ in _Parts(playbook).allowed()):
         said.append("not granted, Secrets: a change that names one nothing else uses is refused")
+    change = playbook.tools.change
+    if change and not {*OF_RELEASE}.isdisjoint(change.allow):
+        said.append(
+            "not covered, what Helm needs: Secrets for its releases, and all that the chart makes"
+        )
     if custom := playbook.tools.custom:
         said.append(f"not covered, what tools of your own request: {', '.join(custom)}")
     return said
