@@ -1,6 +1,8 @@
 """A goal with a row per service: what a rollout does, what answers, what was restarted."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from services import (
     CHECKS,
     Shop,
@@ -563,3 +565,91 @@ def test_a_service_is_what_it_is_called():
     goal.check()
     assert goal.services() == (ObjectRef("Deployment", "shop", "pay"),)
     assert goal.blind_spots() == []
+
+
+# --- odd worlds -------------------------------------------------------------------------------
+
+
+def test_pods_of_another_workload_with_the_same_labels_are_not_its_own():
+    shop = Shop("pay")
+    canary = pod("pay", 7, restartCount=3)
+    canary["metadata"]["ownerReferences"][0]["uid"] = "uid-of-the-canary"
+    shop.put(canary)
+    goal = shop.goal(RESTARTS)
+    goal.mark()
+    canary["status"]["containerStatuses"][0]["restartCount"] = 9
+    shop.put(canary)
+    assert row(goal, "restarts").outcome is MET
+    shop.cluster.refuse("list", "ReplicaSet")
+    assert row(goal, "restarts").outcome is NOT_MET  # then the labels alone decide
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "label"),
+    [
+        (
+            "StatefulSet",
+            {"updateRevision": "b", "currentRevision": "a"},
+            "controller-revision-hash",
+        ),
+        ("DaemonSet", {"desiredNumberScheduled": 2}, "pod-template-generation"),
+    ],
+)
+def test_only_pods_of_the_latest_revision_are_judged(kind, status, label):
+    shop = Shop("pay")
+    item = deployment("pay")
+    item["metadata"]["annotations"] = {"deprecated.daemonset.template.generation": "b"}
+    item |= {"kind": kind, "status": {"observedGeneration": 1, **status}}
+    broken = pod("pay", ready=False, state={"waiting": {"reason": "CrashLoopBackOff"}})
+    broken["metadata"]["ownerReferences"][0]["uid"] = "uid-pay"
+    goal = shop.goal(ROLLOUT, each=EachService(workloads=[f"{kind}/shop/pay"]))
+    for revision, pending in (("a", True), ("b", False)):
+        broken["metadata"]["labels"][label] = revision
+        shop.put(item, broken)
+        (found,) = goal.check().results
+        assert (found.outcome, found.pending) == (NOT_MET, pending)
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+PLACES = (
+    ("Deployment", "spec", "template"),
+    ("Deployment", "spec", "selector"),
+    ("Deployment", "status"),
+    ("Pod", "status"),
+    ("Pod", "status", "containerStatuses"),
+    ("Pod", "status", "containerStatuses", 0, "state"),
+    ("Pod", "status", "containerStatuses", 0, "state", "running"),
+    ("Pod", "status", "conditions"),
+    ("Pod", "spec"),
+    ("Pod", "spec", "containers", 0, "readinessProbe"),
+    ("Pod", "metadata", "ownerReferences"),
+    ("Event", "involvedObject"),
+    ("Event", "message"),
+    ("Service", "spec"),
+    ("Service", "spec", "ports"),
+)
+
+
+@given(st.sampled_from(PLACES), json)
+def test_odd_objects_are_told_and_never_break_it(place, odd):
+    shop = Shop("pay")
+    port = service_of({"name": "http", "port": 80})
+    upgrading(shop, pod("pay", 2, ready=False))
+    objects = {item["kind"]: item for item in shop.cluster.objects.values()}
+    objects |= {"Event": unhealthy("pay", 2, "no"), "Service": port}
+    item = objects[place[0]]
+    inner = item
+    for key in place[1:-1]:
+        inner = inner[key]
+    inner[place[-1]] = odd
+    if place[0] == "Service":  # which is only looked at where no probe tells the port
+        del objects["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    shop.put(objects["Event"], port, item)
+    goal = shop.goal()
+    assert goal.check().results
+    goal.mark()
+    assert goal.check().outcome in (MET, NOT_MET, INCONCLUSIVE)
