@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smoldebug.appliers import ReleaseApplier
 from smoldebug.appliers.manifest_diff import MOST
@@ -19,6 +21,7 @@ from smoldebug.guard.fields import never
 from smoldebug.kubectl import helm_command, summary
 from smoldebug.playbook import models
 from smoldebug.playbook.policy import Policy, PolicyFile, Selection
+from smoldebug.pointers import projected
 from smoldebug.records import OF_RELEASE, Answer, Card, Change, ChangeKind, Decision, ObjectRef
 from smoldebug.sources.fake_helm import FakeChart, FakeHelm
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
@@ -357,6 +360,24 @@ def test_what_helm_refuses_in_its_dry_run_is_not_proposed():
     events, outcome = stage.execute(stage.upgrade())
     assert (events, outcome.state) == ([], "refused")
     assert "templates/auth.yaml:3" in outcome.text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "env", "ports", "port", "x"]), inner, max_size=3)
+    ),
+    max_leaves=15,
+)
+
+
+@given(JSON, JSON)
+def test_any_object_has_all_that_it_sets_itself_and_nothing_that_nobody_sets(live, shape):
+    assert projected(live, live) == live
+    assert projected(live, shape) == projected(projected(live, shape), shape)
+    if isinstance(live, dict) and isinstance(shape, dict):
+        assert set(projected(live, shape)) == live.keys() & shape.keys()
 
 
 # --- the card --------------------------------------------------------------------------------
