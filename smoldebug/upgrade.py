@@ -164,8 +164,7 @@ class Upgrade:
         watch.steady.restart()
 
         def over() -> bool:
-            if watch.verdict is not None:
-                self._samples.append((watch.clock.monotonic() - began, watch.verdict))
+            self._note(watch, began)
             return bool(watch.broken()) or late() is not None or watch.stopped()
 
         if (yield from watch.until(over)):
@@ -174,7 +173,7 @@ class Upgrade:
             return end.STOPPED
         yield PhaseBegan("explaining")
         ending = late() if not watch.broken() else None
-        found = yield from self._blame(watch)
+        found = yield from self._blame(watch, began)
         if found is None:
             return ending or end.unmet(watch.verdict)
         return Ending(ending.status if ending else ExitStatus.NOT_MET, found.reason)
@@ -186,8 +185,16 @@ class Upgrade:
         lasted = f" for {duration(held)}" if held else ""
         return f"{count(checks, 'check')}{rows} held{lasted} after the steps"
 
-    def _blame(self, watch: Watch) -> Generator[AnyEvent, None, Blame | None]:
-        """Evidence first: a rollback removes it."""
+    def _note(self, watch: Watch, began: float) -> None:
+        if watch.verdict is not None:
+            self._samples.append((watch.clock.monotonic() - began, watch.verdict))
+
+    def _blame(self, watch: Watch, began: float) -> Generator[AnyEvent, None, Blame | None]:
+        """Evidence first: a rollback removes it. All is measured once more, since a sample in haste
+        leaves out the services that have not changed."""
+        watch.goal.restart_window()
+        yield from watch.measure()
+        self._note(watch, began)
         results = watch.verdict.results if watch.verdict else ()
         failing = dict.fromkeys(
             ObjectRef.parse(each.service)

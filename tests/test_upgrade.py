@@ -29,6 +29,7 @@ from smoldebug.events import (
 )
 from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
+from smoldebug.goal.steady import Steady
 from smoldebug.guard import Guard
 from smoldebug.journal import Journal
 from smoldebug.model.scripted import ScriptedModel
@@ -36,7 +37,17 @@ from smoldebug.notebook import Notebook
 from smoldebug.past import Past, past
 from smoldebug.playbook import models, upgrades
 from smoldebug.playbook.base import Duration
-from smoldebug.records import Answer, Card, ChangeKind, Decision, Outcome, Usage, Who
+from smoldebug.records import (
+    Answer,
+    Card,
+    ChangeKind,
+    CheckResult,
+    Decision,
+    Outcome,
+    Usage,
+    Verdict,
+    Who,
+)
 from smoldebug.redact import Redactor
 from smoldebug.run import Crew, roll_back, run
 from smoldebug.sources.fake_helm import FakeChart, FakeHelm
@@ -314,6 +325,37 @@ def test_it_is_sure_after_three_samples_and_does_not_wait_for_the_deadline(tmp_p
     stage.play()
     at = {item.event.phase: item.elapsed for item in stage.seen if type(item.event) is PhaseBegan}
     assert at["explaining"] - at["watching"] <= 5
+
+
+def test_everything_is_measured_once_more_before_anybody_is_blamed(tmp_path):
+    stage = Stage(tmp_path, bad=DEADLINE)
+    stage.play()
+    kinds = [type(item.event) for item in stage.seen]
+    explaining = stage.seen.index(
+        next(each for each in stage.seen if each.event == PhaseBegan("explaining"))
+    )
+    assert GoalChecked in kinds[explaining : kinds.index(Blamed)]
+
+
+@pytest.mark.parametrize(("kind", "samples"), [("http", 3), ("rollout", 3), ("logs", 2)])
+def test_a_check_counts_as_broken_once_it_is_sure(kind, samples):
+    """What was logged stays so: one sample more only shows who else fails."""
+    steady = Steady()
+    for number in range(samples):
+        assert steady.broken() == []
+        says = f"sample {number}"
+        row = CheckResult(f"{kind} of web", kind, Outcome.NOT_MET, says, service="Deployment/a/web")
+        steady.add(Verdict(Outcome.NOT_MET, Outcome.NOT_MET, (row,)))
+        steady.add(Verdict(Outcome.NOT_MET, Outcome.NOT_MET, (row,)))  # carried over: no news
+    assert steady.broken() == [0]
+
+
+def test_what_is_still_under_way_is_never_broken():
+    steady = Steady()
+    for number in range(5):
+        row = CheckResult("rollout", "rollout", Outcome.NOT_MET, f"{number} of 9", pending=True)
+        steady.add(Verdict(Outcome.NOT_MET, Outcome.NOT_MET, (row,)))
+    assert steady.broken() == []
 
 
 def test_a_rollout_that_is_under_way_is_waited_for(tmp_path):

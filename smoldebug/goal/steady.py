@@ -6,6 +6,8 @@ from smoldebug.records import CheckResult, Outcome, Verdict
 
 SURE = 2  # samples in a row: one alone may be chance
 BROKEN = 3  # samples in a row that fail without anything under way: waiting does not mend it
+UNSAID = 2  # the same for what never mends: one more, in which others may show why
+NEVER_MENDS = ("logs", "restarts")  # kinds: a line that was logged stays so
 Check = tuple[str, str, int]  # service, label, and which of those that read the same
 
 
@@ -46,7 +48,11 @@ class Steady:
 
     def broken(self) -> list[int]:
         """The checks that waiting does not mend, by their place in the latest verdict."""
-        return [place for place, check in enumerate(self._latest) if self._final[check] >= BROKEN]
+        return [
+            place
+            for place, (check, result) in enumerate(self._latest.items())
+            if self._final[check] >= (UNSAID if result.kind in NEVER_MENDS else BROKEN)
+        ]
 
     def restart(self) -> None:
         """What was so far says nothing about what follows."""
