@@ -44,6 +44,7 @@ from smoldebug.events import Blamed, RunEnded
 from smoldebug.lab.forge.faults import Rule
 from smoldebug.lab.forge.rest import PREFIX
 from smoldebug.playbook.upgrades import Matrix
+from smoldebug.records import Gap, Usage
 from smoldebug.report import fleet
 from smoldebug.report.summary import COMMENT, MOST, comment, marker, summary
 from smoldebug.sources.forge.ci import comment as post
@@ -103,6 +104,24 @@ def test_which_cluster_the_exit_status_is_about(story: str, expected: tuple[int,
 )
 def test_each_cluster_has_one_word(story: str, verdicts: list[str]) -> None:
     assert [cell.verdict for cell in cells(STORIES[story])] == verdicts
+
+
+def test_clusters_that_broke_alike_are_named_together() -> None:
+    names = ("eu", "us", "ap", "sa", "af")
+    broken = [rolled_back(name).cell() for name in names]
+    alike = "payments broke eu, us, ap and 2 more (rolled back)"
+    assert fleet.headline(broken) == alike
+    assert fleet.headline([*broken, good("me").cell()]) == f"{alike}; 1 met"
+    assert fleet.headline(cells(baseline_broken)) == "eu-staging inconclusive; 2 skipped"
+
+
+def test_what_all_clusters_lack_is_said_once() -> None:
+    lacking = [Recording(name).opening() for name in (EU, US)]
+    for each in lacking:
+        gap = Gap("describe: Node", "left out by the playbook")
+        each.add(1.0, RunEnded(ExitStatus.MET, "met", "held", Usage(), gaps=(gap,)))
+    found = {each.heading: each.lines for each in fleet.sections([each.cell() for each in lacking])}
+    assert found["NOT SEEN"] == (f"{EU}, {US}:", "describe: Node: left out by the playbook")
 
 
 # --- GitHub: the log ----------------------------------------------------------------------------

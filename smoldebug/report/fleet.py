@@ -16,6 +16,7 @@ from smoldebug.report.words import copyable, ours
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
 
+FEW = 3  # clusters that a headline names
 LINE = 400  # characters; a command to copy is never cut
 _OF_RUN = ("began", "outcome", "offender", "changes", "evidence", "gaps")
 
@@ -94,13 +95,20 @@ def headline(cells: Sequence[Cell]) -> str:
     worst = speaking(cells)
     if worst is None:
         return f"Goal met in {met} of {len(cells)} clusters"
-    what = f"{worst.cluster} {worst.verdict}"
+    alike = [cell for cell in cells if _same(cell, worst)]
+    where = ", ".join(cell.cluster for cell in alike[:FEW])
+    where += f" and {len(alike) - FEW} more" if alike[FEW:] else ""
+    what = f"{where} {worst.verdict}"
     if worst.offender:
-        service = worst.offender.rpartition("/")[2]
-        what = f"{service} broke {worst.cluster} ({worst.verdict})"
-    others = Counter(cell.verdict for cell in cells if cell is not worst)
+        what = f"{worst.offender.rpartition('/')[2]} broke {where} ({worst.verdict})"
+    others = Counter(cell.verdict for cell in cells if cell not in alike)
     rest = ", ".join(f"{number} {verdict}" for verdict, number in others.items())
     return f"{what}; {rest}" if rest else what
+
+
+def _same(cell: Cell, other: Cell) -> bool:
+    ends = [(each.verdict, each.offender, each.gave_way) for each in (cell, other)]
+    return ends[0] == ends[1]
 
 
 def next_of(cell: Cell) -> list[str]:
@@ -153,8 +161,11 @@ def _blamed(cell: Cell) -> Iterator[str]:
 
 
 def _per_cluster(cells: Sequence[Cell], lines: Callable[[Cell], list[str]]) -> list[str]:
-    told = [(cell, found) for cell in cells if (found := lines(cell))]
-    return _safe([line for cell, found in told for line in (f"{cell.cluster}:", *found)])
+    told: dict[tuple[str, ...], list[str]] = {}  # clusters of which the same is said
+    for cell in cells:
+        told.setdefault(tuple(lines(cell)), []).append(cell.cluster)
+    blocks = [(f"{', '.join(names)}:", *found) for found, names in told.items() if found]
+    return _safe([line for block in blocks for line in block])
 
 
 def _safe(lines: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from smoldebug.cells import Cell
+from smoldebug.clock import duration
 from smoldebug.pull_request import Markdown, bounded
 from smoldebug.records import CheckResult
 from smoldebug.redact import Redactor
@@ -99,10 +100,16 @@ def _section(cell: Cell, most: int) -> str:
 def _blamed(cell: Cell) -> Iterator[str]:
     if (blame := cell.blame) is None:
         return
-    by = f"Broken by {_cell(blame.service)}: " if blame.service else ""
-    yield f"{by}{_TEXT.line(blame.reason)}"
+    if blame.service:
+        after = f"failed first, {duration(blame.at)} after the first step"
+        yield f"Broken by {_cell(blame.service)}: {_TEXT.line(blame.check)} {after}."
+    if blame.reason not in cell.reason:
+        yield _TEXT.line(blame.reason)
+    quotes: dict[str, list[str]] = {}
     for quote in [quote for quote in blame.quotes if quote.verified][:QUOTES]:
-        yield f"{_TEXT.line(quote.evidence, 20)}:\n\n{_TEXT.fence(quote.text, QUOTE)}"
+        quotes.setdefault(quote.evidence, []).append(quote.text)
+    for evidence, texts in quotes.items():
+        yield f"{_TEXT.line(evidence, 20)}:\n\n{_TEXT.fence(chr(10).join(texts), QUOTE)}"
     if cell.explanation:
         yield f"> In a model's words, which nobody checked: {_TEXT.line(cell.explanation, SAID)}"
     if blame.victims:

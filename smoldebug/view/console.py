@@ -92,7 +92,7 @@ class ConsoleView:
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
-        self._verdict_style = "bold"
+        self.verdict_style = "bold"
 
     def show(self, stamped: Stamped) -> None:
         self._pinned.update(stamped)
@@ -131,7 +131,7 @@ class ConsoleView:
     def closing(self, sections: Sequence[Section]) -> None:
         self._stop()
         for section in sections:
-            style = self._verdict_style if section.heading == "VERDICT" else ""
+            style = self.verdict_style if section.heading == "VERDICT" else ""
             for number, line in enumerate(section.lines):
                 self._report_line(section.heading if number == 0 else "", line, style)
                 style = ""
@@ -347,11 +347,11 @@ class ConsoleView:
     def _ended(self, event: RunEnded, stamped: Stamped) -> None:
         self._stop()
         found = next((item for item in Outcome if item.value == event.outcome), None)
-        symbol, self._verdict_style = GOAL[found or Outcome.INCONCLUSIVE]
+        symbol, self.verdict_style = GOAL[found or Outcome.INCONCLUSIVE]
         word = f" {symbol} GOAL {one_line(event.outcome).upper()}"
         spent = ended(event.usage, stamped.elapsed)
         self._print(Text())
-        self._print(Text.assemble((word, self._verdict_style), f"  {spent}"))
+        self._print(Text.assemble((word, self.verdict_style), f"  {spent}"))
         self._print(Text())
 
 

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from smoldebug.cells import Cell
+from smoldebug.cells import Cell, status
 from smoldebug.clock import Clock
 from smoldebug.events import ChangeDecided, ChangeProposed, RunEnded, RunStarted, Stamped
 from smoldebug.playbook.upgrades import Matrix
@@ -38,6 +38,7 @@ class ConsoleFleet(Turns):
 
     def closing(self, cells: Sequence[Cell], sections: Sequence[Section]) -> None:
         self._hide()
+        _, self._report.verdict_style = ending(status(cells))
         self._report.closing(sections)
 
     def close(self) -> None:

@@ -214,7 +214,7 @@ class PlainView:
         try:
             return (os.get_terminal_size(self._err.fileno()).columns or 80) - self._taken
         except OSError:
-            return 80 - self._taken
+            return 80
 
     def _decided(self, event: ChangeDecided, stamped: Stamped) -> Iterator[str]:
         yield f"change  {one_line(f'{event.card} {event.decision}', 300)}"
