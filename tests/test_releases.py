@@ -249,6 +249,26 @@ def test_the_replicas_of_a_workload_are_its_autoscalers():
     ]
 
 
+def test_an_autoscaler_beside_the_release_counts_as_well():
+    stage = Stage()
+    auth = ObjectRef("Deployment", "shop", "auth")
+    stage.cluster.objects[auth]["spec"]["replicas"] = 7
+    assert lacking(stage.cluster, stage.helm.objects(SHOP)) == [auth]
+    target = {"kind": "Deployment", "name": "auth"}
+    stage.cluster.put(thing("HorizontalPodAutoscaler", "keda", spec={"scaleTargetRef": target}))
+    assert lacking(stage.cluster, stage.helm.objects(SHOP)) == []
+
+
+def test_whom_a_webhook_trusts_is_filled_in_by_others():
+    hook = thing("ConfigMap", "hook", clientConfig={"caBundle": "Cg==", "path": "/check"})
+    stage = Stage(old=FakeChart("platform", "1.0.0", templates("1.0.0", "auth:1", hook)))
+    live = stage.cluster.objects[ObjectRef("ConfigMap", "shop", "hook")]
+    live["clientConfig"]["caBundle"] = "LS0t"
+    assert lacking(stage.cluster, stage.helm.objects(SHOP)) == []
+    live["clientConfig"]["path"] = "/else"
+    assert lacking(stage.cluster, stage.helm.objects(SHOP)) != []
+
+
 def test_as_before_already_is_undone_without_another_release():
     stage = Stage()
     stage.helm.fail("upgrade", UnreachableError("connection reset"))

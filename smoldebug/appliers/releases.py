@@ -14,6 +14,7 @@ record alone. Hooks are run again by it and are not taken back: their objects ar
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ REVISION, TO, CHART, DIGEST = "/revision", "/to", "/chart", "/digest"
 PATH, VALUES, TIMEOUT = "/path", "/values", "/timeout"
 SECONDS = 300.0  # Helm's own limit, where a change names none
 REPLICAS = "/spec/replicas"
+AUTOSCALER = "HorizontalPodAutoscaler"
 UPGRADE, ROLLBACK = ChangeKind.HELM_UPGRADE, ChangeKind.HELM_ROLLBACK
 
 
@@ -192,16 +194,29 @@ def effect(world: World, change: Change) -> Effect:
 
 def lacking(cluster: Cluster, manifests: Sequence[Object]) -> list[ObjectRef]:
     """Objects that are not there as their manifests say. How many pods a workload has is its
-    autoscaler's to say, where the release has one. Raises ToolError for what cannot be seen."""
+    autoscaler's to say, where it has one, and whom a webhook trusts is filled in by whoever makes
+    its certificates. Raises ToolError for what cannot be seen."""
     live = manifest_diff.read(cluster, manifest_diff.refs(manifests))
     if live.gaps:
         raise ToolError(live.gaps[0])
-    scaled = {_scaled(each) for each in manifests if each["kind"] == "HorizontalPodAutoscaler"}
-    return [
-        each.ref
-        for each in manifest_diff.differences(live, (), manifests)
-        if each.ref not in scaled or {*each.fields.before, *each.fields.after} != {REPLICAS}
-    ]
+    scaled = _autoscaled(cluster, manifests)
+
+    def differs(each: Difference) -> bool:
+        fields = {*each.fields.before, *each.fields.after}
+        others = {field for field in fields if field.endswith("/caBundle")}
+        others |= {REPLICAS} if each.ref in scaled else set()
+        return each.live is None or bool(fields - others)
+
+    return [each.ref for each in manifest_diff.differences(live, (), manifests) if differs(each)]
+
+
+def _autoscaled(cluster: Cluster, manifests: Sequence[Object]) -> set[ObjectRef]:
+    """The workloads that an autoscaler of the release, or another one beside it, scales."""
+    found = [each for each in manifests if each["kind"] == AUTOSCALER]
+    for namespace in {each["metadata"].get("namespace") for each in manifests} - {None, ""}:
+        with suppress(SmoldebugError):
+            found += cluster.list(AUTOSCALER, str(namespace))
+    return {_scaled(each) for each in found}
 
 
 def description(note: str) -> str:
