@@ -116,6 +116,7 @@ def test_no_wait_takes_one_sample_and_judges_it_alone(server, tmp_path):
         "subject": f"http://127.0.0.1:{server.server_port}/health",
         "route": "direct",
         "pending": False,
+        "service": "",
     }
     assert result.stderr == ""
 
@@ -187,7 +188,7 @@ def test_a_predicate_needs_allow_code(tmp_path):
     [
         (["-p", "no-such-playbook"], "no such playbook"),
         (["--set", "nonsense"], "--set takes NAME=VALUE"),
-        (["-p", "helm-upgrade", "--set", "version=1"], "does not run yet"),
+        (["-p", "helm-upgrade", "--set", "version=1"], "no kubeconfig found"),
     ],
 )
 def test_usage(arguments, says):
