@@ -451,6 +451,14 @@ def test_a_pod_waits_for_a_volume_that_is_not_there_yet(node: Node) -> None:
     assert node.ended("patient")["exitCode"] == 0
 
 
+def test_a_volume_keeps_to_its_folder(node: Node) -> None:
+    config(node, "sly", a="A")
+    items = [{"key": "a", "path": "../../outside"}]
+    node.run(reading("sly", "/etc/app/a", {"configMap": {"name": "sly", "items": items}}))
+    eventually(lambda: any("outside the volume" in e for e in events(node.store, "FailedMount")))
+    assert not [*node.kubelet.folder.rglob("outside")]
+
+
 def test_a_claim_keeps_what_a_pod_wrote(node: Node) -> None:
     node.store.create(CLAIMS, "shop", {"metadata": {"name": "data"}, "spec": {}})
 

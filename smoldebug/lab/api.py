@@ -69,13 +69,12 @@ _RETURNED = ("Pod", "Namespace", "ServiceAccount", "PersistentVolumeClaim", "Res
 
 
 class Api:
-    """Answers requests; raises ApiError. `closing` ends its watches. `requests` counts them by
-    verb; `discovery` is what is about no resource."""
+    """Answers requests; raises ApiError. `closing` ends its watches."""
 
     def __init__(self, store: Store, runtime: Runtime | None, faults: Faults) -> None:
         self.store, self.runtime, self.faults = store, runtime, faults
         self.closing = threading.Event()
-        self.requests: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._counting = threading.Lock()
         self.tokens, self.rbac = Tokens(store), Rbac(store)
         self._verbs: dict[str, Callable[[Target, Request], Answer]] = {
@@ -100,12 +99,18 @@ class Api:
             "token": self._token,
         }
 
+    def requests(self) -> dict[str, int]:
+        """How many requests of each verb there were so far, a watch when it began; `discovery` is
+        what was about no resource."""
+        with self._counting:
+            return dict(self._requests)
+
     def admitted(self, request: Request) -> Request:
         """The request in the name of whom it is for, if that user may. Raises ApiError 403."""
         wanted = attributes_of(request)
         if not wanted.path.startswith("/lab/"):
             with self._counting:
-                self.requests["discovery" if wanted.path else wanted.verb] += 1
+                self._requests["discovery" if wanted.path else wanted.verb] += 1
         request = impersonated(request, self.rbac)
         self.rbac.check(request.user, wanted)
         return request

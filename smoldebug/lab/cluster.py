@@ -196,8 +196,10 @@ class Lab:
             return 400, {"error": str(error), "hint": getattr(error, "hint", "")}
 
     def status(self) -> dict[str, Any]:
-        """What `smoldebug lab status` shows: of the shop's pods, in a bare lab of all."""
-        pods = self.store.scan(PODS, None if self.bare else SHOP)[0]
+        """What `smoldebug lab status` shows: of the shop's pods, in a bare lab of all, but for
+        those that have done their work."""
+        found = self.store.scan(PODS, None if self.bare else SHOP)[0]
+        pods = [pod for pod in found if pod["status"].get("phase") != "Succeeded"]
         return {
             "faults": self.faults.active if self.faults else [],
             "customers_per_second": self.faults.customers.rate if self.faults else 0.0,

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from smoldebug.errors import ToolError
-from smoldebug.lab import volumes
 from smoldebug.lab.environment import ConfigError, environment, expand
 from smoldebug.lab.images import PYTHON, Image, find
 from smoldebug.lab.objects import Recorder
+from smoldebug.lab.paths import Paths
 from smoldebug.lab.podlogs import LogPump
 from smoldebug.lab.probes import Prober, asker
 from smoldebug.lab.quantities import quantity
 from smoldebug.lab.runtime import Usage
 from smoldebug.lab.store import Store, timestamp
-from smoldebug.lab.volumes import MountError, Mounts
+from smoldebug.lab.volumes import MountError, mount
 from smoldebug.sources.process import PIPE, STDOUT, Process, signal_group, spawn
 from smoldebug.sources.world import Object
 
@@ -65,8 +65,7 @@ class Container:
     last_state: Object = field(default_factory=dict)
     usage: Usage | None = None  # None when nothing runs
     logs: list[Path] = field(default_factory=list)  # the previous run's and the present one's
-    _image: Image | None = None
-    _mounts: Mounts = field(default_factory=dict)
+    _paths: Paths = field(default_factory=lambda: Paths(Image(())))
     _probes: dict[str, Prober] = field(default_factory=dict)
     _retry: float = 0.0  # when to start (again), monotonic seconds
     _since: float = 0.0
@@ -145,17 +144,15 @@ class Container:
 
     def _start(self, pod: Object) -> None:
         self._retry = time.monotonic() + _CONFIG_RETRY
-        self._image = find(self.spec["image"], self.node.images)
-        if self._image is None:
+        image, store = find(self.spec["image"], self.node.images), self.node.store
+        if image is None:
             self._image_missing(pod)
             return
         try:
-            self._mounts = volumes.mount(
-                self.node.store, pod, self.spec, self._folder(pod) / "_volumes"
-            )
-            self.env = environment(
-                self.node.store, pod, self.spec, self.node.hosts, self._relocated
-            )
+            mounts = mount(store, pod, self.spec, self._folder(pod) / "_volumes")
+            self._paths = Paths(image, mounts)
+            real = self._paths.in_variable
+            self.env = environment(store, pod, self.spec, self.node.hosts, real)
         except MountError as error:
             self.node.recorder.warning(pod, "FailedMount", str(error))
             return
@@ -165,7 +162,7 @@ class Container:
             return
         if "terminated" in self.last_state:
             self.restarts += 1
-        command = self.spec.get("command") or self._image.command
+        command = self.spec.get("command") or image.command
         self._tell(
             pod, "Pulled", f'Container image "{self.spec["image"]}" already present on machine'
         )
@@ -173,17 +170,10 @@ class Container:
 
     def argv(self, command: Iterable[object]) -> list[str]:
         """A command of the container as it is run on this machine."""
-        argv = [expand(self._relocated(str(part)), self.env) for part in command]
+        argv = [expand(self._paths.in_command(str(part)), self.env) for part in command]
         if argv and Path(argv[0]).name in ("python", "python3"):
             argv[0] = PYTHON
         return argv
-
-    def _relocated(self, text: str) -> str:
-        """The text with the real paths of what is mounted and of what the image holds."""
-        image = self._image or Image(())
-        return volumes.relocated(
-            text, lambda path: volumes.below(self._mounts, path) or image.real(path)
-        )
 
     def _folder(self, pod: Object) -> Path:
         meta = pod["metadata"]
@@ -191,8 +181,8 @@ class Container:
 
     @property
     def workdir(self) -> str:
-        root = (self._image and self._image.root) or self.node.folder
-        return self._relocated(self.spec.get("workingDir") or "") or str(root)
+        wanted = self._paths.in_command(self.spec.get("workingDir") or "")
+        return wanted or str(self._paths.image.root or self.node.folder)
 
     def _image_missing(self, pod: Object) -> None:
         image = self.spec["image"]

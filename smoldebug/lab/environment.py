@@ -25,10 +25,10 @@ def environment(
     pod: Object,
     container: Object,
     hosts: Path,
-    relocate: Callable[[str], str] = str,
+    real_paths: Callable[[str], str] = str,
 ) -> dict[str, str]:
-    """All variables of one container; `hosts` is the file its names are resolved with, `relocate`
-    puts real paths in place of a container's.
+    """All variables of one container; `hosts` is the file its names are resolved with, `real_paths`
+    puts the real ones in place of a container's.
 
     Raises ConfigError for a Secret, ConfigMap or key that is not there.
     """
@@ -45,11 +45,11 @@ def environment(
     env |= dict(service_variables(store, meta["namespace"]))
     for source in container.get("envFrom") or ():
         found = _from_source(store, meta["namespace"], source)
-        env |= {name: relocate(value) for name, value in found.items()}
+        env |= {name: real_paths(value) for name, value in found.items()}
     for variable in container.get("env") or ():
         value = _value(store, pod, variable)
         if value is not None:
-            env[variable["name"]] = expand(relocate(value), env)
+            env[variable["name"]] = expand(real_paths(value), env)
     if not env["PYTHONPATH"].endswith(PYTHONPATH):  # its own modules, and the cluster's names
         env["PYTHONPATH"] += os.pathsep + PYTHONPATH
     return env

@@ -1,8 +1,8 @@
 """Container images of the lab: a name and tag stands for a program on this machine.
 
-Images can be loaded: a folder that stands for the image's file system, and a command. A pod sees
-this machine's files, so that an absolute path that exists in the image is replaced by the real one
-wherever a command, an argument or a variable names it; a relative path begins in the folder.
+Images can be loaded: a folder that stands for the image's file system, and a command. Absolute
+paths that exist there are found where a command or an argument names them, and where a variable
+names a file; relative ones begin in the folder.
 """
 
 import json

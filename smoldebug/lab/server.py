@@ -85,8 +85,8 @@ class Server:
         return self._api.tokens.issue(namespace, service_account)[0]
 
     def requests(self) -> dict[str, int]:
-        """How many requests of each verb were answered so far; a watch counts when it begins."""
-        return dict(self._api.requests)
+        """How many requests of each verb there were so far: see Api."""
+        return self._api.requests()
 
     def kubeconfig(self, token: str = "", name: str = "lab") -> str:
         """The text of a kubeconfig for this server, whose context is called `name`."""

@@ -1,28 +1,23 @@
-"""A pod's volumes, as folders of the lab. A pod sees this machine's files: a path below a mount
-is therefore replaced wherever a command, an argument or a variable names it."""
+"""A pod's volumes, as folders of the lab."""
 
 import base64
-import re
-import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from smoldebug.lab.objects import CLAIMS, CONFIGMAPS, SECRETS
 from smoldebug.lab.store import ApiError, Store
 from smoldebug.sources.world import Object
 
-Mounts = Mapping[str, Path]  # where a container sees it -> where it is
 _KINDS = {"configMap": CONFIGMAPS, "secret": SECRETS}
-_PATH = re.compile(r"(?<![\w./-])/[\w./-]+")
 
 
 class MountError(Exception):
     """A volume cannot be set up: the message of a FailedMount event."""
 
 
-def mount(store: Store, pod: Object, container: Object, folder: Path) -> Mounts:
+def mount(store: Store, pod: Object, container: Object, folder: Path) -> dict[str, Path]:
     """Set up what a container mounts, below its pod's own `folder`: files of ConfigMaps and
-    Secrets as these are now, an empty folder for what the lab has nothing to put into.
+    Secrets as these are now, an empty folder for what the lab has nothing to put into. Returns
+    where each mount really is.
 
     Raises MountError for a ConfigMap, Secret, key or claim that is not there.
     """
@@ -34,40 +29,36 @@ def mount(store: Store, pod: Object, container: Object, folder: Path) -> Mounts:
     return mounts
 
 
-def relocated(text: str, real: Callable[[str], Path | None]) -> str:
-    """The text with each absolute path in it replaced that `real` knows another one for."""
-    return _PATH.sub(lambda found: str(real(found[0]) or found[0]), text)
-
-
-def below(mounts: Mounts, path: str) -> Path | None:
-    """Where a path below a mount really is."""
-    for place in sorted(mounts, key=len, reverse=True):
-        if path == place or path.startswith(f"{place}/"):
-            return mounts[place] / path[len(place) + 1 :]
-    return None
-
-
 def _volume(store: Store, pod: Object, volume: Object, folder: Path) -> Path:
     namespace, place = pod["metadata"]["namespace"], folder / str(volume["name"])
-    if claim := volume.get("persistentVolumeClaim"):
-        place = _claimed(store, namespace, claim["claimName"], folder.parent.parent)
-    files: dict[str, bytes] = {}
     sources = (volume.get("projected") or {}).get("sources") or [volume]
     kinds = [(kind, source[kind]) for source in sources for kind in _KINDS if kind in source]
     try:
-        for kind, source in kinds:
-            files |= _files(store, namespace, kind, source)
-    except MountError as error:
-        raise MountError(
-            f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
-        ) from None
-    if kinds:  # a key that is gone leaves no file
-        shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True, exist_ok=True)
-    for path, content in files.items():
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        (place / path).write_bytes(content)
+        if claim := volume.get("persistentVolumeClaim"):
+            place = _claimed(store, namespace, claim["claimName"], folder.parent.parent)
+        place.mkdir(parents=True, exist_ok=True)
+        if kinds:
+            found = (_files(store, namespace, kind, source) for kind, source in kinds)
+            _write(place, {path: content for files in found for path, content in files.items()})
+    except (MountError, OSError) as error:
+        what = f'MountVolume.SetUp failed for volume "{volume["name"]}"'
+        raise MountError(f"{what} : {error}") from None
     return place
+
+
+def _write(place: Path, files: dict[str, bytes]) -> None:
+    """Make a folder hold these files and no others; another container may be reading them."""
+    for old in [path for path in place.rglob("*") if path.is_file()]:
+        if str(old.relative_to(place)) not in files:
+            old.unlink()
+    for path, content in files.items():
+        whole = place / path
+        if not whole.resolve().is_relative_to(place.resolve()):
+            raise MountError(f"a path outside the volume: {path}")
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        new = whole.with_name(f"..{whole.name}")
+        new.write_bytes(content)
+        new.replace(whole)
 
 
 def _claimed(store: Store, namespace: str, name: str, folder: Path) -> Path:
