@@ -94,12 +94,10 @@ def test_what_has_no_value_yet_is_said():
     assert "needs --set service=..., shown as if it were: service" in as_text(found, 100)
 
 
-def test_what_may_be_done_to_a_release_is_told():
-    found = told("helm-upgrade", version="2.5.0").sections
-    assert found["CHANGES"][0] == "helm-upgrade, helm-rollback: HelmRelease/platform/platform"
-    assert found["ASKS"][0] == "nobody in clusters called *-staging; elsewhere you"
-    assert found["ON FAILURE"][0].startswith("changes are undone, newest first, each is verified")
-    assert "NOT YET" not in found
+def test_parts_of_later_versions_are_named(mine: Any):
+    found = mine("goal: {all: [{rollout: {}}, {sql: {query: select 1}}]}")
+    (line,) = found.sections["NOT YET"]
+    assert line == "this version does not run it, for these parts: goal.all[1].sql"
 
 
 def test_auto_may_be_pinned_to_a_cluster_that_nobody_can_rename(mine: Any):
@@ -289,6 +287,211 @@ tools:
     assert "at most 3 objects in a run" in found["CHANGES"]
     assert [line.partition(",")[0] for line in found["ASKS"][:2]] == ["you", "you"]
     assert "3 objects, 50 files changed" in found["AT MOST"][0]
+
+
+# --- upgrades -------------------------------------------------------------------------------
+
+STEPS = """
+goal: {all: [{rollout: {}}], for: 1m, within: 10m}
+scope: {namespaces: [shop]}
+tools:
+  change: {allow: [helm-upgrade, helm-rollback, set-image], targets: [HelmRelease/shop/web]}
+approval: auto
+steps:
+  - helm_upgrade: {release: web, chart: ./web, values: [eu.yaml], set: {a.b: 1}, timeout: 2m}
+"""
+MATRIX = "matrix: {cluster: [eu, us, ap], parallel: 2, stop_after_failures: 0}\n"
+
+
+@pytest.fixture
+def upgrading(mine: Any, tmp_path: Path) -> Any:
+    (tmp_path / "eu.yaml").write_text("{}")
+    (tmp_path / "new").mkdir()
+    return lambda text="", **more: mine(STEPS + text, **more)
+
+
+def test_the_shipped_upgrade_is_told_from_its_clusters_to_its_rollback():
+    found = told("helm-upgrade", version="2.5.0")
+    assert found.sections == {
+        "CLUSTERS": (
+            "eu-staging, us-staging, ap-staging; one at a time, in this order",
+            "once one has not ended as met, no other is begun; those under way go on",
+            "none is begun after 1h30m; those under way go on",
+        ),
+        "BEFORE": (
+            "releases, charts and files are looked up; if one is missing, nothing is touched",
+            "the goal must hold for 30s, within 2m; else nothing is touched (exit 3)",
+            "noted as normal, right before the first step: kinds of error lines and restarts",
+        ),
+        "STEPS": (
+            (
+                "1. helm-upgrade HelmRelease/platform/platform to "
+                "oci://registry.example.com/charts/platform 2.5.0, with the values it has, at most "
+                "5m; undo: helm-rollback, but for what hooks and CRDs did"
+            ),
+            "what is so already is not changed; each step begins when the one before it has ended",
+        ),
+        "GOAL": (
+            "All services of the release roll out and stay healthy",
+            "for each service of release platform:",
+            "- rollout, complete within 10m",
+            ("- http /health = 200 on the port of a ready pod; services without one are left out"),
+            "- no new errors",
+            "- restarts ≤ 0",
+            "measured by code every 15s, and when an object of a service changes",
+            (
+                "after the steps it must hold once and for 5m, within 25m of the start; what "
+                "waiting does not mend ends it"
+            ),
+        ),
+        "READS": found.sections["READS"],
+        "CHANGES": (
+            "helm-upgrade, helm-rollback: HelmRelease/platform/platform",
+            "by the steps alone: a model changes nothing",
+            "a release with objects in other namespaces than platform is refused",
+            "at most 3 objects in a run, a release counting as one",
+        ),
+        "ASKS": found.sections["ASKS"],
+        "ON FAILURE": (
+            (
+                "pods, warnings and logs are read first; the service that broke it is named, or "
+                "none is"
+            ),
+            (
+                "then that cluster's steps are taken back unasked, newest first, and each is "
+                "verified"
+            ),
+            ("the goal must hold again for 30s, within 5m30s (exit 4); else exit 5: page somebody"),
+            "Ctrl-C or SIGTERM: the step under way is ended, then all are taken back (exit 130)",
+            "clusters that were upgraded before stay upgraded",
+        ),
+        "AT MOST": (
+            (
+                "25m to a verdict, then 10m30s to take it back, in each cluster; waiting for "
+                "answers not counted"
+            ),
+            "1h25m30s for all clusters",
+            "3 objects changed in each cluster",
+        ),
+        "SENT AWAY": ("nothing: code decides, on this machine",),
+    }
+    assert found.sections["READS"][1:3] == (
+        (
+            "HelmRelease/platform/platform, which Helm keeps in Secrets of platform, and all "
+            "objects it has"
+        ),
+        (
+            "to explain a failure, in platform: pods, deployments, statefulsets, daemonsets, "
+            "replicasets, events, services, endpointslices; nothing else, and no Secrets"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (
+            "helm_upgrade: {release: web, chart: ./web, values: [eu.yaml], set: {a.b: 1}}",
+            (
+                "1. helm-upgrade HelmRelease/shop/web to ./web, with the values it has, over them "
+                "eu.yaml, a.b, at most 5m; undo: helm-rollback, but for what hooks and CRDs did"
+            ),
+        ),
+        (
+            "helm_rollback: {release: web, timeout: 1m}",
+            (
+                "1. helm-rollback HelmRelease/shop/web to what was deployed before, at most 1m; "
+                "undo: helm-rollback to where it was"
+            ),
+        ),
+        (
+            "kubectl_apply: {path: new}",
+            (
+                "1. apply-object or create-object, each manifest of new; undo: the fields as they "
+                "were, what is new deleted"
+            ),
+        ),
+        (
+            "set_image: {target: deployment/web, container: app, image: 'shop/web:2'}",
+            (
+                "1. set-image Deployment/shop/web, container app, to shop/web:2; undo: the image "
+                "it had"
+            ),
+        ),
+        (
+            "wait_for_rollout: {within: 1m}",
+            "1. wait until the rollout of every workload in scope is complete, at most 1m",
+        ),
+    ],
+)
+def test_each_kind_of_step_is_a_sentence_with_its_undo(
+    upgrading: Any, mine: Any, step: str, says: str
+):
+    head = STEPS.partition("steps:")[0].replace("set-image]", "set-image, apply-object]")
+    assert mine(f"{head}steps: [{{{step}}}]").sections["STEPS"][0] == says
+
+
+def test_without_a_matrix_or_a_baseline_that_is_said(upgrading: Any):
+    found = upgrading().sections
+    assert found["CLUSTERS"] == ("one: that of --context, else the kubeconfig's current one",)
+    assert "no baseline: the steps begin even where the goal does not hold" in found["BEFORE"]
+    assert found["AT MOST"][0].startswith("10m to a verdict, then 7m to take it back; waiting")
+    assert found["ON FAILURE"][-1].startswith("Ctrl-C")
+
+
+def test_several_clusters_at_a_time_and_what_becomes_of_the_others(upgrading: Any):
+    found = upgrading(f"{MATRIX}on_failure_others: rollback\n").sections
+    assert found["CLUSTERS"] == (
+        "eu, us, ap; 2 at a time, in this order",
+        "all are tried, whatever becomes of one",
+    )
+    assert found["ON FAILURE"][-1].endswith("before are taken back, too, one by one")
+    kept = upgrading(f"{MATRIX}on_failure: report\non_failure_others: rollback\n").sections
+    assert kept["ON FAILURE"][1:] == (
+        "what was changed stays (exit 1); smoldebug undo RUN takes it back",
+        "clusters that were upgraded before stay upgraded",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("", 10 + 7),
+        (MATRIX, 2 * (10 + 7)),
+        (f"{MATRIX}on_failure_others: rollback\n", 2 * (10 + 7) + 2 * 7),
+        (MATRIX.replace("0}", "1}"), 2 * 10 + 7),
+        (MATRIX.replace("0}", "0, wall: 5m}"), 5 + 10 + 7),
+        ("on_failure: report\n", 10),
+        ("baseline: {for: 30s, within: 15m}\n", 17 + 7.5),  # longer than the goal's deadline
+    ],
+)
+def test_the_worst_case_counts_what_the_limits_allow(upgrading: Any, text: str, minutes: float):
+    assert upgrading(text).worst_case.seconds == 60 * minutes
+
+
+def test_without_a_deadline_there_is_no_worst_case(mine: Any, upgrading: Any):
+    found = mine(STEPS.replace(", within: 10m", "") + MATRIX)
+    assert found.worst_case.seconds is None
+    assert found.sections["AT MOST"][0].startswith("no deadline to a verdict, then 7m")
+
+
+def test_whom_auto_asks_is_told_cluster_by_cluster(upgrading: Any):
+    free, asked, *_ = upgrading(f"{MATRIX}allow_auto_when: {{cluster: [e*, ap]}}\n").sections[
+        "ASKS"
+    ]
+    assert free == "nobody in eu, ap"
+    assert asked.startswith("you in us, for every step; 5m without an answer is a no")
+    pinned = upgrading(f"{MATRIX}allow_auto_when: {{uid: [u-1]}}\n").sections["ASKS"][0]
+    assert pinned == "nobody in clusters with the id u-1; elsewhere you"
+    assert upgrading().sections["ASKS"][0] == "nobody"
+
+
+def test_a_model_is_only_told_what_broke(upgrading: Any):
+    (sent,) = upgrading(models=("openai/gpt-oss-20b",)).sections["SENT AWAY"]
+    assert sent == (
+        "to openai/gpt-oss-20b, to explain a failure and nothing else: what broke, and its "
+        "evidence; masked in it: secrets, email, card, iban"
+    )
 
 
 # --- who answers, and what cannot be taken back ---------------------------------------------

@@ -22,8 +22,9 @@ from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCommand, Window
 from smoldebug.playbook.policy import Policy, Selection, personal_data
 from smoldebug.playbook.rules import checks_of
+from smoldebug.playbook.upgraderules import per_service
 from smoldebug.playbook.windows import closed, minutes, moment, spoken, zone
-from smoldebug.preview import patches
+from smoldebug.preview import patches, upgrades
 from smoldebug.preview.rbac import because, is_for
 from smoldebug.records import IN_GIT, OF_RELEASE, ChangeKind, Json
 from smoldebug.signals import first_card
@@ -93,6 +94,7 @@ def plan(read: RunPlan, missing: Iterable[str], around: Circumstances) -> Plan:
     """`missing` are required inputs that samples stand in for."""
     playbook, worst = read.playbook, worst_case(read.playbook, around.policies)
     sections = {
+        **_of_steps(playbook),
         "GOAL": _goal(read),
         "READS": _reads(playbook),
         "CHANGES": _changes(playbook, around),
@@ -152,6 +154,16 @@ def _value(value: Json) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _of_steps(playbook: Playbook) -> dict[str, list[str]]:
+    if not playbook.steps:
+        return {}
+    return {
+        "CLUSTERS": [*upgrades.clusters(playbook)],
+        "BEFORE": [*upgrades.before(playbook)],
+        "STEPS": [*upgrades.steps(playbook)],
+    }
+
+
 # --- goal and reads -------------------------------------------------------------------------
 
 
@@ -162,13 +174,19 @@ def _goal(read: RunPlan) -> list[str]:
     setting = Setting(read, world, clock, Seen(world, clock), red=lambda: ())
     lines = [goal.description] if goal.description else []
     if goal.each_service is not None:
-        lines, setting = [*lines, f"{which(goal.each_service)}:"], with_example(setting)
+        lines, setting = [*lines, f"for {which(goal.each_service)}:"], with_example(setting)
     lines += [f"- {_check(check, setting)}" for check in goal.all]
     lines += [f"- {_any(goal.any, setting)}"] if goal.any else []
     again = f"{goal.consecutive} times in a row" if goal.consecutive > 1 else "once"
     held = f" and for {goal.for_}" if goal.for_ else ""
     until = f", within {goal.within} of the start" if goal.within else ""
-    return [*lines, f"measured by code every {goal.every}; it must hold {again}{held}{until}"]
+    if not read.playbook.steps:
+        return [*lines, f"measured by code every {goal.every}; it must hold {again}{held}{until}"]
+    return [
+        *lines,
+        f"measured by code every {goal.every}, and when an object of a service changes",
+        f"after the steps it must hold {again}{held}{until}; what waiting does not mend ends it",
+    ]
 
 
 def _check(check: Check, setting: Setting) -> str:
@@ -190,8 +208,23 @@ def _check(check: Check, setting: Setting) -> str:
     except UsageError as error:
         later = setting.plan.unsupported
         return f"{kind} ({'this version cannot measure it' if later else error})"
-    told = not made.subject or made.subject in made.label or kind == "findings"
-    return made.label if told else f"{made.label}: {made.subject}"
+    label = f"{made.label}{_details(check)}"
+    row = setting.service is not None and per_service(check)
+    if row or not made.subject or made.subject in made.label or kind == "findings":
+        return label
+    once = " (once, for no service)" if setting.service is not None else ""
+    return f"{label}: {made.subject}{once}"
+
+
+def _details(check: Check) -> str:
+    """What its label leaves out."""
+    if check.rollout and check.rollout.complete_within:
+        return f", complete within {check.rollout.complete_within}"
+    if check.http and check.http.path:
+        skipped = "; services without one are left out" if check.http.skip else ""
+        port = "the port of" if check.http.port == "auto" else f"port {check.http.port} of"
+        return f" on {port} a ready pod{skipped}"
+    return ""
 
 
 def _any(checks: Iterable[Check], setting: Setting) -> str:
@@ -202,8 +235,11 @@ def _reads(playbook: Playbook) -> list[str]:
     tools, spaces = playbook.tools, playbook.scope.namespaces
     where = f"in {', '.join(spaces)}" if spaces else "in every namespace"
     lines = [*patches.reads(playbook)]
-    if playbook.edits and not tools.kubectl:
-        lines += _measured(playbook)
+    if playbook.steps:
+        lines += [*_measured(playbook, "for the goal, "), *upgrades.reads(playbook)]
+        lines.append(f"to explain a failure, {where}: {_kinds(playbook)}")
+    elif playbook.edits and not tools.kubectl:
+        lines += [f"{line}; nothing else" for line in _measured(playbook)]
     elif because(playbook):
         lines.append(f"{where}: {_kinds(playbook)}")
     if tools.logs:
@@ -229,7 +265,7 @@ def _kinds(playbook: Playbook) -> str:
     return f"{', '.join(kubectl.read)}{secrets}"
 
 
-def _measured(playbook: Playbook) -> Iterator[str]:
+def _measured(playbook: Playbook, why: str = "") -> Iterator[str]:
     """What the goal alone asks the cluster for."""
     found: dict[str, list[str]] = {}
     for grant, parts in because(playbook).items():
@@ -237,7 +273,7 @@ def _measured(playbook: Playbook) -> Iterator[str]:
             found.setdefault(grant.namespace, []).append(grant.resource)
     for space, resources in found.items():
         where = f"in {space}" if space else "in every namespace"
-        yield f"{where}: {', '.join(dict.fromkeys(resources))}; nothing else"
+        yield f"{why}{where}: {', '.join(dict.fromkeys(resources))}"
 
 
 def _commands(playbook: Playbook) -> Iterator[str]:
@@ -283,6 +319,11 @@ def _of_cluster(playbook: Playbook) -> list[str]:
     pairs = _allowed(playbook)
     lines = [f"{', '.join(same)}: {', '.join(targets)}" for targets, same in pairs.items()]
     lines += _idle(playbook)
+    if playbook.steps:
+        lines.append("by the steps alone: a model changes nothing")
+    if pairs and _kinds_of(playbook) & {*OF_RELEASE} and playbook.scope.namespaces:
+        here = ", ".join(playbook.scope.namespaces)
+        lines.append(f"a release with objects in other namespaces than {here} is refused")
     lines += [f"only in clusters called {' or '.join(contexts)}"] if contexts and pairs else []
     return lines
 
@@ -359,7 +400,8 @@ def _limits(
     bounds = [(policy.file.limits, policy.source) for policy in policies]
     if kinds - {*IN_GIT}:
         most, by = _least(limits.changes, [(each.changes, source) for each, source in bounds])
-        yield f"at most {count(int(most), 'object')} in a run{by}"
+        release = ", a release counting as one" if kinds & {*OF_RELEASE} else ""
+        yield f"at most {count(int(most), 'object')} in a run{by}{release}"
     if kinds & SCALES:
         factors = [(each.replicas.max_factor, source) for each, source in bounds]
         factor, by = _least(limits.replicas.max_factor, factors)
@@ -408,28 +450,23 @@ def _asks(playbook: Playbook, around: Circumstances) -> list[str]:
     if not _kinds_of(playbook) - {*LOCAL}:
         return lines
     managed, source = _managed(playbook, around)
+    helm = "" if _kinds_of(playbook) <= {*LOCAL, *OF_RELEASE} else "Helm, "
     if managed == "pr":
-        lines.append(f"what Helm, Argo CD, Flux or an operator manages is not changed{source}")
+        lines.append(f"what {helm}Argo CD, Flux or an operator manages is not changed{source}")
     elif managed == "warn":
-        lines.append("what Helm, Argo CD, Flux or an operator manages: you, with a warning")
+        lines.append(f"what {helm}Argo CD, Flux or an operator manages: you, with a warning")
     return lines
-
-
-_PINNED = {"cluster": "called", "uid": "with the id", "server": "at"}
 
 
 def _asks_for_changes(playbook: Playbook, around: Circumstances) -> list[str]:
     approval, by = _approval(playbook, around)
     if approval == "ask":
         return [f"you, for every change, with its diff and its undo{by}; {UNANSWERED}"]
-    conditions = [
-        f"{_PINNED.get(key, key)} {' or '.join(names)}"
-        for key, names in playbook.allow_auto_when.items()
-    ]
-    where = f" in clusters {' and '.join(conditions)}; elsewhere you" if conditions else ""
+    if playbook.steps:
+        return [*upgrades.asks(playbook, UNANSWERED)]
     unsafe = ", ".join(_needs_yes(playbook, around))
     asked = [f"you, for what cannot be undone: {unsafe}; {UNANSWERED}"] if unsafe else []
-    return [f"nobody{where}", *asked]
+    return [f"nobody{upgrades.pinned(playbook)}", *asked]
 
 
 def _over_a_limit(around: Circumstances) -> str:
@@ -474,6 +511,8 @@ def _failure(playbook: Playbook, around: Circumstances) -> list[str]:
     pairs, in_git = _allowed(playbook), patches.kinds(playbook)
     if not (pairs or in_git) or _approval(playbook, around)[0] == "never":
         return ["a report; there is nothing to undo"]
+    if playbook.steps:
+        return [*upgrades.failure(playbook)]
     kinds = _without_undo(playbook)
     none = [f"has no undo: {', '.join(kinds)}"] if kinds else []
     lines = [patches.failure(playbook)] if in_git else []
@@ -491,9 +530,10 @@ def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase
     limits = playbook.limits
     bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
     objects, _ = _least(limits.changes, [(p.file.limits.changes, "") for p in policies])
+    seconds = upgrades.times(playbook).all if playbook.steps else min(bounds, default=None)
     return WorstCase(
-        turns=limits.max_steps,
-        seconds=min(bounds, default=None),
+        turns=0 if playbook.steps else limits.max_steps,
+        seconds=seconds,
         cost=float(limits.cost),
         changes=int(objects) if _allowed(playbook) else 0,
         files=limits.files if patches.kinds(playbook) else 0,
@@ -501,6 +541,9 @@ def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase
 
 
 def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
+    if playbook.steps:
+        each = " in each cluster" if playbook.matrix else ""
+        return [*upgrades.at_most(playbook), f"{count(worst.changes, 'object')} changed{each}"]
     limits, within = playbook.limits, playbook.goal.within
     bounds = [bound for bound in (limits.wall, within) if bound]
     long = f"{min(bounds)}, waiting for answers not counted" if bounds else "no deadline"
@@ -519,11 +562,14 @@ def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
     if asked:
         masked = ", ".join(("secrets", *personal_data(playbook, around.policies)))
         told, when = "the goal, the first card and what tools return", ""
+        if playbook.steps:
+            told, when = "what broke, and its evidence", ", to explain a failure and nothing else"
         if playbook.edits:
             told, when = "the goal and what tools return", ", where the edits do not suffice"
         lines.append(f"to {', then '.join(asked)}{when}: {told}; masked in it: {masked}")
     elif not lines:
-        lines.append("nothing: the built-in expert decides, on this machine")
+        who = "code" if playbook.steps else "the built-in expert"
+        lines.append(f"nothing: {who} decides, on this machine")
     if playbook.secrets:
         lines.append(f"for tools, never sent to a model: {', '.join(playbook.secrets)}")
     return lines
