@@ -807,6 +807,9 @@ class TestKubectl:
         assert kubectl("get", "service", "db", "-o", ports) == "5432 pg db"
         assert kubectl("get", "pdb", "b", "-o", "jsonpath={.spec.maxUnavailable}") == "50%"
         assert kubectl("get", "quota", "q", "-o", "jsonpath={.spec.hard.requests\\.cpu}") == "2"
+        kubectl("create", "job", "once", "--image=web:1", "--", "migrate")
+        command = "jsonpath={.spec.template.spec.containers[0].command[0]} {.spec.backoffLimit}"
+        assert kubectl("get", "job", "once", "-o", command) == "migrate 6"
         kubectl("create", "deployment", "made", "--image=web:1", "--replicas=2", "--port=80")
         assert kubectl("get", "cm", "settings", "-o", "jsonpath={.data.mode}") == "fast"
         assert kubectl("get", "secret", "db", "-o", "jsonpath={.data.password}") == "eA=="

@@ -106,8 +106,16 @@ _DEPLOYMENT_SPEC: Message = {
     2: ("selector", _SELECTOR),
     3: ("template", _TEMPLATE),
 }
+_JOB_SPEC: Message = {
+    1: ("parallelism", "int"),
+    2: ("completions", "int"),
+    3: ("activeDeadlineSeconds", "int"),
+    6: ("template", _TEMPLATE),
+    7: ("backoffLimit", "int"),
+}
 _KINDS: dict[str, Message] = {
     "Deployment": {1: ("metadata", _META), 2: ("spec", _DEPLOYMENT_SPEC)},
+    "Job": {1: ("metadata", _META), 2: ("spec", _JOB_SPEC)},
     "Secret": {
         1: ("metadata", _META),
         2: ("data", _Map("bytes")),
