@@ -49,7 +49,7 @@ validate() {
   build "$version"
   "$smoldebug" validate -p "$here/upgrade.yaml" --set version="$version" \
     --set chart="$SMOLDEBUG_HOME/versions/$version/chart" \
-    --set clusters="$(IFS=,; echo "${clusters[*]}")" "${ask[@]}" --output plain | tee "$said" ||
+    --set clusters="$(IFS=,; echo "${clusters[*]}")" "${ask[@]}" --output plain | tee -i "$said" ||
     status=$?
   [ "$status" -eq "$expected" ] || fail "$version: exit status $status, not $expected"
   for cluster in ${offender:+"${clusters[@]}"}; do
