@@ -76,6 +76,24 @@ def ready(plan: RunPlan, world: World, folder: Path) -> None:
             made.manifests(step.kubectl_apply)
 
 
+def local_chart(plan: RunPlan, chart: str) -> Path | None:
+    """A folder or archive; None for what Helm pulls. A path in the playbook counts from its
+    folder, one that --set has given from where the user stands. Raises UsageError where there is
+    none."""
+    known = plan.playbook.inputs
+    given = any(
+        value == chart and value != known[key].default
+        for key, value in plan.inputs.items()
+        if key in known
+    )
+    path = (Path.cwd() if given else Path(plan.folder)) / Path(chart).expanduser()
+    if "://" not in chart and path.exists():
+        return path.resolve()
+    if chart.startswith((".", "/", "~")) or chart.endswith(".tgz") and "://" not in chart:
+        raise UsageError(f"no such chart: {path}")
+    return None
+
+
 @dataclass
 class _Steps:
     plan: RunPlan
@@ -168,30 +186,13 @@ class _Steps:
     def chart(self, step: HelmUpgrade) -> Chart:
         """On this machine; one that had to be pulled stays in the run's folder, so that a run
         that is taken up again finds the very same."""
-        if (local := self._local(step.chart)) is not None:
+        if (local := local_chart(self.plan, step.chart)) is not None:
             return self.world.helm.fetch(str(local), step.version, self.folder)
         about = hashlib.sha256(f"{step.chart} {step.version}".encode()).hexdigest()[:12]
         kept = self.folder / "charts" / about
         known = sorted(kept.rglob("*.tgz"))
         reference, version = (str(known[0]), "") if known else (step.chart, step.version)
         return self.world.helm.fetch(reference, version, kept)
-
-    def _local(self, chart: str) -> Path | None:
-        """A folder or archive; None for what Helm pulls. A path in the playbook counts from its
-        folder, one that --set has given from where the user stands."""
-        known = self.plan.playbook.inputs
-        given = any(
-            value == chart and value != known[key].default
-            for key, value in self.plan.inputs.items()
-            if key in known
-        )
-        base = Path.cwd() if given else Path(self.plan.folder)
-        path = base / Path(chart).expanduser()
-        if "://" not in chart and path.exists():
-            return path.resolve()
-        if chart.startswith((".", "/", "~")) or chart.endswith(".tgz") and "://" not in chart:
-            raise UsageError(f"no such chart: {path}")
-        return None
 
     def values(self, step: HelmUpgrade, old: Mapping[str, Json]) -> dict[str, Json]:
         """Those it has, then the files in order, then the single ones."""

@@ -20,6 +20,7 @@ from smoldebug.sources.helm import Chart
 MOST_FILES, MOST_BYTES = 10_000, 100 << 20  # of one chart, unpacked
 _DEEPEST = 4  # archives of subcharts inside archives
 _CRD = re.compile(r"(?:charts/[^/]+/)*crds/.+\.(?:ya?ml|json)")
+_TEMPLATE = re.compile(r"(?:charts/[^/]+/)*templates/.+")
 _PACKED = re.compile(r"(?:charts/[^/]+/)*charts/[^/]+\.tgz")
 
 
@@ -34,13 +35,7 @@ def load(path: Path, said: str) -> Chart:
     """The chart in a folder or archive, which `said` names in errors. Raises ToolError where it
     is none, or is larger than any chart."""
     try:
-        if path.is_dir():
-            entries = _folder(path)
-            digest = digest_of(entries)
-        else:
-            packed = _read(path, MOST_BYTES)
-            entries = _unpacked(packed)
-            digest = f"sha256:{hashlib.sha256(packed).hexdigest()}"
+        entries, digest = _opened(path)
         crds = tuple(sorted(set(_crds(entries)) - {""}))
     except _READING as error:
         raise ToolError(f"the chart {said} cannot be read: {_reason(error)}") from None
@@ -51,6 +46,14 @@ def load(path: Path, said: str) -> Chart:
     if not name or not version:
         raise ToolError(f"its Chart.yaml gives no name and version: {said}")
     return Chart(path, name, version, app, digest, crds)
+
+
+def templates(path: Path, said: str) -> list[str]:
+    """The texts of its templates, with those of its subcharts. Raises ToolError, as `load` does."""
+    try:
+        return list(_templates(_opened(path)[0]))
+    except _READING as error:
+        raise ToolError(f"the chart {said} cannot be read: {_reason(error)}") from None
 
 
 def digest_of(entries: Mapping[str, Entry]) -> str:
@@ -64,6 +67,15 @@ def digest_of(entries: Mapping[str, Entry]) -> str:
 
 
 _READING = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
+
+
+def _opened(path: Path) -> tuple[dict[str, Entry], str]:
+    """Its files and their digest."""
+    if path.is_dir():
+        entries = _folder(path)
+        return entries, digest_of(entries)
+    packed = _read(path, MOST_BYTES)
+    return _unpacked(packed), f"sha256:{hashlib.sha256(packed).hexdigest()}"
 
 
 def _reason(error: BaseException) -> str:
@@ -124,16 +136,28 @@ def _unpacked(packed: bytes) -> dict[str, Entry]:
     return entries
 
 
-def _crds(entries: Mapping[str, Entry], depth: int = 0) -> Iterator[str]:
+def _crds(entries: Mapping[str, Entry]) -> Iterator[str]:
     """Names of the CRDs of a chart and its subcharts."""
+    for path, data in _files(entries):
+        if _CRD.fullmatch(path):
+            for each in documents(data.decode("utf-8", "replace"), path):
+                yield _word(each.get("metadata") if isinstance(each, dict) else None, "name")
+
+
+def _templates(entries: Mapping[str, Entry]) -> Iterator[str]:
+    for path, data in _files(entries):
+        if _TEMPLATE.fullmatch(path):
+            yield data.decode("utf-8", "replace")
+
+
+def _files(entries: Mapping[str, Entry], depth: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Those of a chart and of the subcharts that are packed in it; no links."""
     for path, entry in entries.items():
         if entry.link:
             continue
-        if _CRD.fullmatch(path):
-            for each in _documents(entries, path):
-                yield _word(each.get("metadata") if isinstance(each, dict) else None, "name")
-        elif _PACKED.fullmatch(path) and depth < _DEEPEST:
-            yield from _crds(_unpacked(entry.data), depth + 1)
+        yield path, entry.data
+        if _PACKED.fullmatch(path) and depth < _DEEPEST:
+            yield from _files(_unpacked(entry.data), depth + 1)
 
 
 def _documents(entries: Mapping[str, Entry], path: str) -> Iterator[Json]:
