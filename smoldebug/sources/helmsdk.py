@@ -92,6 +92,7 @@ def upgrade(given: Given) -> str:
     options = {"timeout": given.timeout, "wait": "hookOnly", "dry_run": given.dry_run}
     with _config(given) as config, Chart.load(given.chart) as chart:
         if given.install:
+            options["create_namespace"] = given.create_namespace
             done = config.install(chart, given.release, values, **options)
         else:
             options |= {"description": given.description, "max_history": given.history_max}
@@ -169,13 +170,22 @@ VERBS = {
     "upgrade": Verb(
         upgrade,
         ("release", "chart"),
-        (*_CHANGE, "--values", "--reset-values", "--dry-run", "--install", "--description"),
+        (
+            *_CHANGE,
+            "--values",
+            "--reset-values",
+            "--dry-run",
+            "--install",
+            "--create-namespace",
+            "--description",
+        ),
     ),
     "rollback": Verb(rollback, ("release", "revision"), _CHANGE),
 }
 _MEANS: dict[str, dict[str, Any]] = {
     "part": {"choices": ["manifest", "values"]},
     "revision": {"type": int},
+    "--create-namespace": {"action": "store_true"},
     "--destination": {"default": "."},
     "--dry-run": {"choices": ["server"]},
     "--history-max": {"type": int, "default": 10},
