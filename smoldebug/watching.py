@@ -1,6 +1,7 @@
 """The goal of one run, measured and waited for, as a generator of events."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from smoldebug.agent import Signals
 from smoldebug.clock import Clock
@@ -42,12 +43,11 @@ class Watch:
     def measure(self, *, hurry: bool = False) -> Generator[AnyEvent, None, bool]:
         """One sample; `hurry`: only of what has changed or costs nothing. Returns whether the goal
         is met."""
-        before, sample = self.verdict, self.goal.check(hurry=True) if hurry else self.goal.check()
-        self.steady.add(sample)
-        self.verdict = self._shown(sample)
-        if not hurry or before is None or _differs(before, self.verdict):
-            yield GoalChecked(self.turn, self.verdict)
-        return self.verdict.outcome is Outcome.MET
+        seen, news = self._sample(hurry=hurry)
+        self.verdict = seen
+        if news:
+            yield GoalChecked(self.turn, seen)
+        return seen.outcome is Outcome.MET
 
     def go_on(self, patience: float) -> Generator[AnyEvent, None, bool]:
         """Measure while the goal may become met: as long as samples hold or are pending, and up to
@@ -76,10 +76,19 @@ class Watch:
         window, hurry = Window(1, seconds, self.goal.every), False
         while True:
             began = self.clock.monotonic()
-            yield from self.measure(hurry=hurry)
-            took = self.clock.monotonic() - began
-            sample = self.verdict.sample if self.verdict else Outcome.INCONCLUSIVE
-            if window.feed(sample, began, took).outcome is Outcome.MET:
+            seen, news = self._sample(hurry=hurry)
+            progress = window.feed(seen.sample, began, self.clock.monotonic() - began)
+            self.verdict = replace(
+                seen,
+                outcome=progress.outcome,
+                streak=progress.streak,
+                needed=1,
+                held=progress.held,
+                hold_for=seconds,
+            )
+            if news:
+                yield GoalChecked(self.turn, self.verdict)
+            if progress.outcome is Outcome.MET:
                 return True
             if over():
                 return False
@@ -96,6 +105,13 @@ class Watch:
 
     def stopped(self) -> bool:
         return self._signals.stop.is_set() or self._signals.cut.is_set()
+
+    def _sample(self, *, hurry: bool) -> tuple[Verdict, bool]:
+        """One, and whether it is news."""
+        sample = self.goal.check(hurry=True) if hurry else self.goal.check()
+        self.steady.add(sample)
+        seen, before = self._shown(sample), self.verdict
+        return seen, not hurry or before is None or _differs(before, seen)
 
     def _wait(self) -> bool:
         """Returns whether something changed before a sample was due."""

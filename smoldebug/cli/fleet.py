@@ -26,7 +26,7 @@ from smoldebug.run import roll_back, run
 from smoldebug.sources import kubeconfig
 from smoldebug.sources.forge.ci import comment
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import inert, one_line
 from smoldebug.view import OutputFormat, output_format
 from smoldebug.view.fleet import FleetView, open_fleet_view
 from smoldebug.view.github import hand_over
@@ -109,6 +109,7 @@ def drive(
     back where the playbook says so, and no other cluster is begun. Twice: at once.
     """
     plan = load_plan(playbook, inputs, namespace=options.namespace, approval=approval)
+    writable(wanted)
     matrix, clock, signals = clusters(plan.playbook, options), SystemClock(), Signals()
     output = output_format(wanted.output)
     view = open_fleet_view(output, matrix, fleet.document, clock=clock)
@@ -131,31 +132,39 @@ def drive(
 
 
 def write(cells: Sequence[Cell], output: OutputFormat, wanted: Wanted) -> None:
-    """The files and the comment that were asked for. Raises UsageError for one that cannot be
-    written, when the others are."""
+    """The files and the comment that were asked for. One that cannot be written is a warning: what
+    became of the clusters is told by the exit status."""
     whole, short = summary.summary(cells), summary.comment(cells)
-    problems = []
+    report = str(wanted.junit or "")
     for path, text in ((wanted.junit, junit.junit(cells)), (wanted.summary, whole)):
         try:
             if path is not None:
                 path.write_text(text, encoding="utf-8")
         except OSError as error:
-            problems.append(f"cannot write {path}: {error.strerror}")
-    if output is OutputFormat.GITHUB:
-        hand_over(cells, os.environ, summary=whole, short=short, report=str(wanted.junit or ""))
-    if wanted.comment:
-        _comment(short, summary.marker(cells))
-    if problems:
-        raise UsageError("; ".join(problems))
-
-
-def _comment(body: str, marker: str) -> None:
-    """It says something, and decides nothing."""
+            _warn(f"cannot write {path}: {error.strerror}")
     try:
-        done = comment(body, marker, os.environ)
+        if output is OutputFormat.GITHUB:
+            hand_over(cells, os.environ, summary=whole, short=short, report=report)
+        if wanted.comment:
+            _tell(comment(short, summary.marker(cells), os.environ))
     except SmoldebugError as error:
-        done = f"warning: no comment on the pull request: {error}"
-    typer.echo(one_line(done, 500), err=True)
+        _warn(str(error))
+
+
+def _warn(text: str) -> None:
+    _tell(f"warning: {text}")
+
+
+def _tell(text: str) -> None:
+    if text:
+        typer.echo(inert(one_line(text, 500)), err=True)
+
+
+def writable(wanted: Wanted) -> None:
+    """Raises UsageError for a file whose folder is not there: seen before the first cluster."""
+    for path in (wanted.junit, wanted.summary):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UsageError(f"cannot be written: {path}")
 
 
 def clusters(playbook: Playbook, options: Options) -> Matrix:
