@@ -40,6 +40,11 @@ def runs_folder() -> Path:
     return user_state_path("smoldebug") / "runs"
 
 
+def matrix_folder(id: str) -> Path:
+    """Beside the runs: what is kept of several of them together."""
+    return runs_folder().parent / "matrices" / id
+
+
 def new_run_id() -> str:
     """Six hex digits, short enough to type at 3 am, that no run on this machine has."""
     folder = runs_folder()

@@ -3,43 +3,28 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-import typer
-
+from smoldebug import journal
 from smoldebug.agent import Signals
-from smoldebug.cells import Cell, status
+from smoldebug.cells import status
+from smoldebug.cli import reports
 from smoldebug.cli.approval import approver, terminal
 from smoldebug.cli.assemble import Assembled, assemble
 from smoldebug.cli.changing import who
 from smoldebug.cli.drive import interruptible, keep_report, readers_may_leave
 from smoldebug.cli.options import Options, Strictness, load_plan
 from smoldebug.clock import SystemClock
-from smoldebug.errors import SmoldebugError, UsageError
+from smoldebug.errors import UsageError
 from smoldebug.events import Stamped
-from smoldebug.journal import new_run_id
 from smoldebug.matrix import Fleet
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.playbook.upgrades import Matrix
-from smoldebug.report import fleet, junit, summary
+from smoldebug.report import fleet
 from smoldebug.run import roll_back, run
 from smoldebug.sources import kubeconfig
-from smoldebug.sources.forge.ci import comment
 from smoldebug.status import ExitStatus
-from smoldebug.untrusted import inert, one_line
-from smoldebug.view import OutputFormat, output_format
+from smoldebug.view import output_format
 from smoldebug.view.fleet import FleetView, open_fleet_view
-from smoldebug.view.github import hand_over
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is written besides the view."""
-
-    output: OutputFormat | None = None
-    junit: Path | None = None
-    summary: Path | None = None
-    comment: bool = False
 
 
 @dataclass
@@ -100,7 +85,7 @@ def drive(
     inputs: Sequence[str],
     approval: Strictness | None,
     options: Options,
-    wanted: Wanted,
+    wanted: reports.Wanted,
 ) -> ExitStatus:
     """Begin the clusters in order, show what happens, report. Raises UsageError before anything
     has run for what is wrong with the playbook, the options or the kubeconfig.
@@ -109,11 +94,11 @@ def drive(
     back where the playbook says so, and no other cluster is begun. Twice: at once.
     """
     plan = load_plan(playbook, inputs, namespace=options.namespace, approval=approval)
-    writable(wanted)
+    reports.writable(wanted)
     matrix, clock, signals = clusters(plan.playbook, options), SystemClock(), Signals()
     output = output_format(wanted.output)
     view = open_fleet_view(output, matrix, fleet.document, clock=clock)
-    several = replace(options, matrix=new_run_id())
+    several = replace(options, matrix=journal.new_run_id())
     cells = Cells(playbook, inputs, approval, several, signals, view, clock)
     back = plan.playbook.on_failure_others == "rollback"
     runs = Fleet(matrix, cells.begin, clock, signals.stop, others_back=back)
@@ -122,49 +107,15 @@ def drive(
             for cluster, stamped in runs.events():
                 with readers_may_leave(signals):
                     view.show(cluster, stamped)
+        done = runs.cells()
+        kept = reports.keep(done, plan.playbook.report, journal.matrix_folder(several.matrix))
         with readers_may_leave(signals):
-            view.closing(runs.cells(), fleet.sections(runs.cells()))
-        write(runs.cells(), output, wanted)
+            view.closing(done, [*fleet.sections(done), *kept])
+        reports.write(done, output, wanted)
     finally:
         with readers_may_leave(signals):
             view.close()
     return status(runs.cells())
-
-
-def write(cells: Sequence[Cell], output: OutputFormat, wanted: Wanted) -> None:
-    """The files and the comment that were asked for. One that cannot be written is a warning: what
-    became of the clusters is told by the exit status."""
-    whole, short = summary.summary(cells), summary.comment(cells)
-    report = str(wanted.junit or "")
-    for path, text in ((wanted.junit, junit.junit(cells)), (wanted.summary, whole)):
-        try:
-            if path is not None:
-                path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            _warn(f"cannot write {path}: {error.strerror}")
-    try:
-        if output is OutputFormat.GITHUB:
-            hand_over(cells, os.environ, summary=whole, short=short, report=report)
-        if wanted.comment:
-            _tell(comment(short, summary.marker(cells), os.environ))
-    except SmoldebugError as error:
-        _warn(str(error))
-
-
-def _warn(text: str) -> None:
-    _tell(f"warning: {text}")
-
-
-def _tell(text: str) -> None:
-    if text:
-        typer.echo(inert(one_line(text, 500)), err=True)
-
-
-def writable(wanted: Wanted) -> None:
-    """Raises UsageError for a file whose folder is not there: seen before the first cluster."""
-    for path in (wanted.junit, wanted.summary):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise UsageError(f"cannot be written: {path}")
 
 
 def clusters(playbook: Playbook, options: Options) -> Matrix:

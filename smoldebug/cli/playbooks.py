@@ -240,7 +240,7 @@ def rbac(
     plan = load(playbook, assignments(inputs or ()))
     given = needs.Account.parse(service_account) if service_account else None
     account = given or needs.default_account(plan.playbook)
-    roles = needs.roles(plan.playbook, account, read_only=read_only)
+    roles = needs.roles(plan, account, read_only=read_only)
     if output is RoleFormat.JSON:
         _json(needs.as_list(roles))
     else:

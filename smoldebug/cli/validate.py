@@ -73,8 +73,9 @@ def validate(
     The goal must hold before the first step, or that cluster is not touched. With a matrix in the
     playbook the first cluster is the canary: if it breaks, the next ones are not begun.
     """
-    from smoldebug.cli.fleet import Wanted, drive
+    from smoldebug.cli.fleet import drive
     from smoldebug.cli.options import Options
+    from smoldebug.cli.reports import Wanted
 
     options = Options(
         context=context,
