@@ -150,7 +150,7 @@ def test_the_cause_is_the_blame_with_its_verified_quotes():
     found = told(blamed())
     assert found["CAUSE"] == (
         f"{REASON} (health-endpoint-failing) [E3]",
-        "Deployment/platform/payments: rollout failed first, 12s after the first step",
+        "Deployment/platform/payments: first failed “rollout”, 12s after the first step",
         f"E3 “{KEY}”",
     )
     assert found["VICTIMS"] == ("checkout, web: probably only because of payments",)

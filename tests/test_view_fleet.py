@@ -131,7 +131,7 @@ def test_every_line_begins_with_its_cluster() -> None:
         "eu-staging  ended   goal MET: 20 checks of 5 services held for 5m after the steps",
         "us-staging  goal    WAITING: 18 of 20 checks met · catalog rollout complete: 1 of 2",
         "us-staging  goal    NOT MET: 17 of 20 checks met · checkout http /health = 200: answered",
-        "us-staging  broke   Deployment/platform/payments: rollout complete failed first, 34s",
+        "us-staging  broke   Deployment/platform/payments: first failed “rollout complete”, 34s",
         "us-staging          E3 “ConfigError: cannot parse config key 'ledger.mode'",
         "us-staging          probably only because of it: checkout",
         "us-staging  undo    taking back what was changed: payments: the new image",
@@ -419,7 +419,9 @@ def test_a_single_run_says_phases_and_who_broke_it(output: OutputFormat) -> None
     for stamped in canary_fails()[0].events:
         view.show(stamped)
     assert "\nphase   steps: carrying out the steps\n" in err.getvalue()
-    assert "\nbroke   Deployment/platform/payments: rollout complete failed first" in err.getvalue()
+    assert (
+        "\nbroke   Deployment/platform/payments: first failed “rollout complete”" in err.getvalue()
+    )
 
 
 def test_the_terminal_of_a_single_run_says_what_it_waits_for() -> None:

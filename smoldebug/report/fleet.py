@@ -150,8 +150,10 @@ def _facts(cell: Cell) -> Iterator[str]:
 def _blamed(cell: Cell) -> Iterator[str]:
     if (blame := cell.blame) is None:
         return
-    after = f"failed first, {duration(blame.at)} after the first step"
-    first = f"{blame.service}: {blame.check} {after}" if blame.service else blame.reason
+    after = f"{duration(blame.at)} after the first step"
+    first = (
+        f"{blame.service}: first failed “{blame.check}”, {after}" if blame.service else blame.reason
+    )
     yield f"{cell.cluster}: {first}"
     for quote in blame.quotes:
         if quote.verified:

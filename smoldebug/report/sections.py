@@ -142,7 +142,7 @@ def _blamed(told: Story, blame: Blame) -> list[str]:
     lines = [f"{blame.reason}{about} {cited(blame.quotes)}".rstrip()]
     if blame.service:
         after = f"{duration(blame.at)} after the first step"
-        lines.append(f"{blame.service}: {blame.check} failed first, {after}")
+        lines.append(f"{blame.service}: first failed “{blame.check}”, {after}")
     quotes = verified(blame.quotes)
     lines += [f"{quote.evidence} “{one_line(quote.text, 160)}”" for quote in quotes]
     if told.explanation:

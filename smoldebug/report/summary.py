@@ -101,8 +101,9 @@ def _blamed(cell: Cell) -> Iterator[str]:
     if (blame := cell.blame) is None:
         return
     if blame.service:
-        after = f"failed first, {duration(blame.at)} after the first step"
-        yield f"Broken by {_cell(blame.service)}: {_TEXT.line(blame.check)} {after}."
+        after = f"{duration(blame.at)} after the first step"
+        first = f"first failed “{_TEXT.line(blame.check)}”, {after}"
+        yield f"Broken by {_cell(blame.service)}: {first}."
     if blame.reason not in cell.reason:
         yield _TEXT.line(blame.reason)
     quotes: dict[str, list[str]] = {}

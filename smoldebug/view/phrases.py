@@ -164,8 +164,12 @@ def blamed(event: Blamed) -> list[str]:
     blame = event.blame
     if event.explanation:  # the blame was shown before
         return [one_line(f"explained, not checked by code: {event.explanation}", WHOLE)]
-    after = f"failed first, {duration(blame.at)} after the first step"
-    who = f"{blame.service}: {blame.check} {after}" if blame.service else "no single service"
+    after = f"{duration(blame.at)} after the first step"
+    who = (
+        f"{blame.service}: first failed “{blame.check}”, {after}"
+        if blame.service
+        else "no single service"
+    )
     lines = [who, blame.reason]
     lines += [f"{quote.evidence} “{quote.text}”" for quote in blame.quotes if quote.verified]
     if blame.victims:
