@@ -311,6 +311,17 @@ def test_a_rollback_that_fails_is_told():
     assert "cannot patch Deployment auth" in events[-1].detail
 
 
+@pytest.mark.parametrize("leaves", ["failed", "pending-rollback"])
+def test_an_undo_that_failed_can_be_tried_again(leaves):
+    stage = Stage()
+    stage.execute(stage.upgrade())
+    stage.helm.fail("rollback", AccessDenied("cannot patch deployments"), leaves)
+    assert not stage.take_back()[1]
+    stage.helm.recover("rollback")
+    assert stage.take_back()[1]
+    assert (stage.image, stage.statuses[-1]) == ("auth:1", "deployed")
+
+
 def test_a_release_of_somebody_else_blocks_the_undo_and_is_named():
     stage = Stage()
     stage.execute(stage.upgrade())

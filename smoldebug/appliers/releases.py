@@ -118,13 +118,16 @@ class ReleaseApplier:
         return same and not lacking(self._world.cluster, manifests)
 
     def drift(self, change: Change, note: str) -> str:
-        """A later revision that makes the same objects is no drift: a later step's undo left it."""
+        """A later revision that makes the same objects is no drift, since a later step's undo left
+        it; nor is one that makes those to go back to: an undo that failed or was cut off."""
         release, helm = release_of(change), self._world.helm
         history = helm.history(release)
         newest, ours = history[-1], [each for each in history if _ours(change, each, note)]
         if newest.number <= change.before.get(REVISION, 0) or newest in ours:
             return ""
-        if ours and helm.objects(release) == helm.objects(release, ours[-1].number):
+        alike = [change.inverse().revision, *(each.number for each in ours[-1:])]
+        made = helm.objects(release)
+        if any(made == helm.objects(release, number) for number in alike):
             return ""
         return f"somebody else has released since: {spoken(newest)}"
 
