@@ -167,13 +167,21 @@ class Upgrade:
             self._note(watch, began)
             return bool(watch.broken()) or late() is not None or watch.stopped()
 
-        if (yield from watch.until(over)):
-            return Ending(ExitStatus.MET, self._proven(watch))
-        if watch.stopped():
-            return end.STOPPED
+        ending, failed = None, False
+        while ending is None and not failed:
+            if (yield from watch.until(over)):
+                return Ending(ExitStatus.MET, self._proven(watch))
+            if watch.stopped():
+                return end.STOPPED
+            ending = late()
+            # All of it once more: a sample in haste leaves out services that have not changed, and
+            # what holds by now was not broken for good
+            watch.goal.restart_window()
+            yield from watch.measure()
+            self._note(watch, began)
+            failed = _fails(watch)
         yield PhaseBegan("explaining")
-        ending = late() if not watch.broken() else None
-        found = yield from self._blame(watch, began)
+        found = yield from self._blame(watch)
         if found is None:
             return ending or end.unmet(watch.verdict)
         return Ending(ending.status if ending else ExitStatus.NOT_MET, found.reason)
@@ -189,12 +197,8 @@ class Upgrade:
         if watch.verdict is not None:
             self._samples.append((watch.clock.monotonic() - began, watch.verdict))
 
-    def _blame(self, watch: Watch, began: float) -> Generator[AnyEvent, None, Blame | None]:
-        """Evidence first: a rollback removes it. All is measured once more, since a sample in haste
-        leaves out the services that have not changed."""
-        watch.goal.restart_window()
-        yield from watch.measure()
-        self._note(watch, began)
+    def _blame(self, watch: Watch) -> Generator[AnyEvent, None, Blame | None]:
+        """Evidence first: a rollback removes it."""
         results = watch.verdict.results if watch.verdict else ()
         failing = dict.fromkeys(
             ObjectRef.parse(each.service)
@@ -254,6 +258,11 @@ class Upgrade:
 
         with watch.goal.watch():
             return (yield from watch.hold(lasting, over))
+
+
+def _fails(watch: Watch) -> bool:
+    results = watch.verdict.results if watch.verdict else ()
+    return any(each.outcome is Outcome.NOT_MET and not each.pending for each in results)
 
 
 def _silently(events: Generator[AnyEvent, None, T]) -> T:

@@ -266,34 +266,35 @@ def test_pods_that_may_not_be_created_say_so():
     assert (found.says, found.pending) == ("pods cannot be created: exceeded quota: small", True)
 
 
-def test_a_readiness_probe_may_fail_as_long_as_it_says_it_may():
-    """3 times at 1 s, and 1 s for an answer; the old pod, still ready, took 2 s to start."""
+def test_a_pod_that_does_not_answer_its_probe_may_only_be_slow():
+    """Kubernetes never gives a readiness probe up."""
     shop = Shop("pay")
     goal = shop.goal()
     upgrading(shop, pod("pay", 2, ready=False))
     assert row(goal, "rollout").pending
-    shop.clock.sleep(3.5)
+    shop.clock.sleep(59)
     assert row(goal, "rollout").pending
     shop.clock.sleep(1)
     found = row(goal, "rollout")
-    says = "pay-2-x: readiness probe failing: not ready 4.5s after its start"
+    says = "pay-2-x: readiness probe failing: not ready 1m after its start"
     assert (found.says, found.pending) == (says, False)
 
 
 def test_what_the_kubelet_said_of_the_probe_is_quoted_and_its_times_count():
+    """The old pod, still ready, took 2 s to start: three times that is no start any more."""
     shop = Shop("pay")
     new = pod("pay", 2, ready=False)
     upgrading(shop, new)
     words = "HTTP probe failed with statuscode: 503"
-    shop.put(unhealthy("pay", 2, words, at="2026-01-01T00:00:03Z"))
+    shop.put(unhealthy("pay", 2, words, at="2026-01-01T00:00:05Z"))
     assert row(shop.goal(), "rollout").pending
-    shop.put(unhealthy("pay", 2, words, at="2026-01-01T00:00:04Z"))
+    shop.put(unhealthy("pay", 2, words, at="2026-01-01T00:00:06Z"))
     found = row(shop.goal(), "rollout")
     assert found.says == f"pay-2-x: readiness probe failing: {words}"
     assert not found.pending
 
 
-def test_a_new_pod_may_take_twice_as_long_to_start_as_one_that_is_ready_did():
+def test_a_new_pod_may_take_three_times_as_long_to_start_as_one_that_is_ready_did():
     shop = Shop("pay")
     slow = pod("pay")
     slow["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:01:00Z"
@@ -301,7 +302,7 @@ def test_a_new_pod_may_take_twice_as_long_to_start_as_one_that_is_ready_did():
     goal = shop.goal()
     upgrading(shop, pod("pay", 2, ready=False))
     goal.check()
-    shop.clock.sleep(119)
+    shop.clock.sleep(179)
     assert row(goal, "rollout").pending
     shop.clock.sleep(1)
     assert not row(goal, "rollout").pending

@@ -21,7 +21,11 @@ STUCK = (  # reasons for which a container waits, and that do not go away by the
 )
 ONCE = "ErrImagePull"  # may be a hiccup of the registry; so may not a second one
 PROBE = {"initialDelaySeconds": 0, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 1}
-SLOWER = 2  # times as long as a pod that is ready took, a new one may take before it is given up
+# Kubernetes never gives up a readiness probe: what does not listen yet may only be slow, and so may
+# what says that it is not ready. How long pods of the workload took to get ready tells how slow.
+SLOWER = 3  # times as long as a pod that is ready took; all of a release may start at once
+ANSWERED = "HTTP probe failed with statuscode"  # the program itself says no
+AT_LEAST, UNANSWERED = 5.0, 60.0  # seconds until such a no counts; and silence
 LONG = 160  # characters of a message
 
 Key = tuple[str, str, str]  # uid of the pod, its container, what is wrong
@@ -39,18 +43,18 @@ class Stuck:
         """`payments-7d9: readiness probe failing: HTTP probe failed ...`, "" where waiting may
         help. `ready` are the workload's pods: what is ready tells how long a start takes."""
         before, self._since = self._since, {}
-        quickest = min(filter(None, map(_start_took, ready)), default=0.0)
+        usual = max(map(_start_took, ready), default=0.0)
         told = list(events)
         found = ""
         for pod in pods:  # all of them: each is remembered
-            why = self._pod(pod, (before, now, quickest), told)
+            why = self._pod(pod, (before, now, usual), told)
             found = found or (f"{_name(pod)}: {why}" if why else "")
         return found
 
     def _pod(
         self, pod: Object, past: tuple[dict[Key, float], float, float], events: list[Object]
     ) -> str:
-        before, now, quickest = past
+        before, now, usual = past
         uid = dig(pod, "metadata", "uid", default="") or _name(pod)
         if dig(pod, "status", "phase", default="") == "Failed":
             return f"failed: {_words(dig(pod, 'status', default={})) or 'no reason given'}"
@@ -64,7 +68,7 @@ class Stuck:
             if reason in STUCK or (reason == ONCE and key in before):
                 found = found or f"{name} {_waiting(status)}"
             elif not reason:
-                found = found or self._run(pod, status, (now - self._since[key], quickest), events)
+                found = found or self._run(pod, status, (now - self._since[key], usual), events)
         return found
 
     def _run(
@@ -82,15 +86,16 @@ class Stuck:
         started = when(dig(status, "state", "running", "startedAt", default=""))
         if not probe or starting or started is None or dig(status, "ready", default=False):
             return ""
-        known, quickest = times
+        known, usual = times
         event = _unhealthy(pod, name, events)
         last = _last(event)
         lasted = max(known, (last - started).total_seconds() if last else 0.0)
         startup: Object = dig(_is(pod, "containers", name), "startupProbe", default={})
-        patience = _allowed(probe) + (_allowed(startup) if startup else 0.0)
-        if lasted < max(patience, SLOWER * quickest):
-            return ""
         said = dig(event, "message", default="").partition("probe failed: ")[2]
+        patience = _allowed(probe) + (_allowed(startup) if startup else 0.0)
+        least = AT_LEAST if said.startswith(ANSWERED) else UNANSWERED
+        if lasted < max(patience, SLOWER * usual, least):
+            return ""
         quoted = one_line(said, LONG) or f"not ready {duration(lasted)} after its start"
         return f"readiness probe failing: {quoted}"
 
