@@ -100,8 +100,10 @@ class Watch:
         return [results[place] for place in self.steady.broken()]
 
     def pause(self) -> float:
-        """Seconds until the next sample is due."""
-        return min(self.goal.due_in(), max(0.05, self._time_left()))
+        """Seconds until the next sample is due, or until time is up: what is taken back after that
+        is watched at the goal's own pace."""
+        due, left = self.goal.due_in(), self._time_left()
+        return min(due, max(0.05, left)) if left > 0 else due
 
     def stopped(self) -> bool:
         return self._signals.stop.is_set() or self._signals.cut.is_set()

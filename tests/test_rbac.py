@@ -24,7 +24,7 @@ from smoldebug.cli.assemble import assemble
 from smoldebug.cli.options import Options
 from smoldebug.clock import FakeClock
 from smoldebug.errors import UsageError
-from smoldebug.events import AnyEvent
+from smoldebug.events import AnyEvent, PhaseBegan, UndoBegan
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.lab.api import Api
 from smoldebug.lab.apierror import ApiError
@@ -90,7 +90,7 @@ class Cluster:
     def grant(self, plan: RunPlan, *, read_only: bool = False, without: str = "") -> None:
         """Bind what is printed to the account it is for, but for one verb on one resource."""
         account = rbac.default_account(plan.playbook)
-        for role in rbac.roles(plan.playbook, account, read_only=read_only):
+        for role in rbac.roles(plan, account, read_only=read_only):
             for document in role.documents():
                 self.add(_lacking(document, without))
 
@@ -229,9 +229,13 @@ def replaced(plan: RunPlan, **blocks: Any) -> RunPlan:
 
 
 def written(folder: Path, text: str) -> RunPlan:
+    return loose(exactly(folder, text))
+
+
+def exactly(folder: Path, text: str) -> RunPlan:
     path = folder / "mine.yaml"
     path.write_text(f"apiVersion: smoldebug.dev/v1\nname: mine\n{text}", encoding="utf-8")
-    return loose(load(str(path)))
+    return load(str(path))
 
 
 def readings(plan: RunPlan) -> list[Call]:
@@ -341,7 +345,7 @@ tools:
     cluster.play(plan, calls)
     assert cluster.api.refused == []
     assert cluster.unused(plan) == [LATER]
-    (role,) = rbac.roles(plan.playbook, rbac.default_account(plan.playbook))
+    (role,) = rbac.roles(plan, rbac.default_account(plan.playbook))
     assert (role.namespace, role.account) == ("", rbac.Account("default"))
     assert "secrets" not in {what for rule in role.rules for what in rule.resources}
 
@@ -443,7 +447,7 @@ tools: {change: {allow: [rollback], targets: [Deployment/shop/*]}}
 
 
 def test_what_speaks_to_no_cluster_needs_no_role():
-    assert rbac.roles(load("local-server").playbook, rbac.Account("shop")) == []
+    assert rbac.roles(load("local-server"), rbac.Account("shop")) == []
 
 
 @pytest.mark.parametrize(
@@ -461,6 +465,156 @@ def test_without_one_verb_the_run_says_which_is_missing(cluster: Cluster, missin
     told = cluster.play(plan, [call])
     assert {f"{one.verb} {one.resource}" for one in cluster.api.refused} == {missing}
     assert any(missing in str(event) for event in told)
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+SERVICES = """
+goal:
+  each_service: {list: [Deployment/shop/web]}
+  all: [{rollout: {}}, {http: {path: /health, port: 1}}, {logs: {}}, {restarts: {}}]
+  every: 1m
+  within: 2m
+scope: {namespaces: [shop]}
+tools:
+  kubectl: {read: [pods, deployments, events]}
+  change: {allow: [set-image], targets: [Deployment/shop/web], values: ["*"]}
+approval: auto
+steps: [{set_image: {target: deployment/web, image: "web:2"}}]
+on_failure: rollback
+"""
+
+
+@pytest.fixture
+def rolled_out(cluster: Cluster) -> Cluster:
+    """With a service that is rolled out, whatever changes, and does not answer."""
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
+    cluster.add({**deployment("web"), "status": {"observedGeneration": 99, **counts}})
+    cluster.add(pod("web-1", "web"))
+    return cluster
+
+
+def test_steps_request_what_they_watch_change_and_explain(rolled_out: Cluster, tmp_path: Path):
+    plan = exactly(tmp_path, SERVICES)
+    rolled_out.grant(plan)
+    told = rolled_out.play(plan, [])
+    assert {event.phase for event in told if isinstance(event, PhaseBegan)} == {
+        "steps",
+        "watching",
+        "explaining",
+        "rolling back",
+    }
+    assert rolled_out.api.refused == []
+    assert rolled_out.unused(plan) == []
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "list events",
+        "get pods/log",
+        "get pods/proxy",
+        "list deployments",
+        "patch deployments",
+    ],
+)
+def test_without_one_verb_the_steps_say_which_is_missing(
+    rolled_out: Cluster, tmp_path: Path, missing: str
+):
+    plan = exactly(tmp_path, SERVICES)
+    rolled_out.grant(plan, without=missing)
+    told = rolled_out.play(plan, [])
+    assert {f"{one.verb} {one.resource}" for one in rolled_out.api.refused} == {missing}
+    assert any(missing in str(event) for event in told)
+
+
+def test_where_nothing_may_be_watched_steps_are_carried_out_all_the_same(
+    rolled_out: Cluster, tmp_path: Path
+):
+    plan = exactly(tmp_path, SERVICES)
+    rolled_out.grant(plan, without="watch pods")
+    told = rolled_out.play(plan, [])
+    assert {f"{one.verb} {one.resource}" for one in rolled_out.api.refused} == {"watch pods"}
+    assert any(isinstance(event, UndoBegan) for event in told)
+
+
+RELEASE = """
+goal: {each_service: {from_release: web}, all: [{rollout: {}}]}
+scope: {namespaces: [shop]}
+tools: {change: {allow: [helm-upgrade, helm-rollback], targets: [HelmRelease/shop/web]}}
+steps: [{helm_upgrade: {release: web, chart: CHART}}]
+"""
+TEMPLATES = {
+    "Chart.yaml": "name: web\nversion: 1.0.0\n",
+    "templates/web.yaml": "kind: Deployment\n---\nkind: Service  # and a comment\n",
+    "templates/_help.tpl": '{{ define "x" }}\nkind: "ConfigMap"\n{{ end }}',
+    "templates/hook.yaml": "metadata: {annotations: {helm.sh/hook: test}}\nkind: Job\n",
+    "templates/roles.yaml": "kind: RoleBinding\nroleRef:\n  kind: ClusterRole\n",
+    "charts/db/templates/db.yaml": "apiVersion: x.io/v1\nkind: Database\n",
+    "README.md": "kind: Ingress\n",
+}
+
+
+def releasing(folder: Path, templates: dict[str, str], chart: str = "./web") -> RunPlan:
+    for name, text in templates.items():
+        path = folder / "web" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return exactly(folder, RELEASE.replace("CHART", chart))
+
+
+def granted(plan: RunPlan, **how: Any) -> dict[str, set[str]]:
+    """Verbs by resource, of the namespace."""
+    found: dict[str, set[str]] = {}
+    for role in rbac.roles(plan, rbac.Account("ops"), **how):
+        for rule in role.rules if role.namespace else ():
+            for what in rule.resources:
+                found.setdefault(what, set()).update(rule.verbs)
+    return found
+
+
+def test_a_release_is_kept_in_secrets_and_makes_what_its_templates_name(tmp_path: Path):
+    plan = releasing(tmp_path, TEMPLATES)
+    verbs, makes = granted(plan), {"create", "delete", "get", "patch"}
+    assert verbs["secrets"] == {"get", "list", "create", "update", "delete"}
+    assert verbs["configmaps"] == verbs["databases"] == makes
+    assert verbs["jobs"] == makes | {"list", "watch"}  # a hook is waited for
+    assert verbs["deployments"] == makes | {"list", "watch"}  # and a rollout
+    assert "ingresses" not in verbs
+    assert "clusterroles" not in verbs
+    reads = granted(plan, read_only=True)
+    assert {verb for found in reads.values() for verb in found} == {"get", "list", "watch"}
+    said = rbac.notes(plan, rbac.Account("ops"))[2:]
+    assert said == [
+        "Helm keeps releases in Secrets: who may do that may read every Secret of shop",
+        (
+            "chart ./web, by its templates, and what ran before it: ConfigMap, Database, Deployment, "
+            "Job, RoleBinding, Service"
+        ),
+        "roles of a chart can grant no more than the account itself has",
+    ]
+
+
+def test_what_a_chart_makes_that_cannot_be_told_is_said(tmp_path: Path):
+    computed = {"templates/any.yaml": "kind: {{ .Values.kind }}\n"}
+    said = rbac.notes(releasing(tmp_path, TEMPLATES | computed), rbac.Account("ops"))
+    assert "not covered, templates of it whose kind is computed" in said
+    *_, why, how = rbac.notes(releasing(tmp_path, {}, "oci://x.example/web"), rbac.Account("ops"))
+    assert why.startswith("not covered, what chart oci://x.example/web makes: it is not on this")
+    assert how == (
+        "kubectl -n shop create rolebinding smoldebug-chart --clusterrole=admin "
+        "--serviceaccount=ops:smoldebug"
+    )
+
+
+def test_a_playbook_that_only_rolls_a_release_back_names_no_chart(tmp_path: Path):
+    text = RELEASE.replace(
+        "helm_upgrade: {release: web, chart: CHART}", "helm_rollback: {release: web}"
+    )
+    plan = exactly(tmp_path, text.replace("helm-upgrade, ", ""))
+    assert "create" in granted(plan)["secrets"]
+    *_, said = rbac.notes(plan, rbac.Account("ops"))
+    assert said.startswith("not covered, the objects of the releases")
 
 
 # --- read-only ------------------------------------------------------------------------------
@@ -577,7 +731,7 @@ tools: {change: {allow: [scale], targets: [Deployment/ops/web, Deployment/*/web]
 def test_yaml_and_json_say_the_same():
     plan = load("triage-502", {"service": "checkout"})
     account = rbac.Account("ops", "robot")
-    roles = rbac.roles(plan.playbook, account)
+    roles = rbac.roles(plan, account)
     text = rbac.as_yaml(roles, rbac.notes(plan, account))
     assert [*yaml.safe_load_all(text)] == rbac.as_list(roles)["items"]
     assert "# first card, tools.kubectl\n- apiGroups: ['']\n  resources: [nodes]" in text
@@ -585,14 +739,6 @@ def test_yaml_and_json_say_the_same():
     assert {json.dumps(one["subjects"]) for one in bindings} == {
         '[{"kind": "ServiceAccount", "namespace": "ops", "name": "robot"}]'
     }
-
-
-def test_what_helm_itself_needs_is_said_not_to_be_covered():
-    plan = load("helm-upgrade", {"version": "2.5.0"})
-    assert (
-        "not covered, what Helm needs: Secrets for its releases, and all that the chart makes"
-        in rbac.notes(plan, rbac.Account("ops", "robot"))
-    )
 
 
 @pytest.mark.parametrize("text", ["smoldebug", "shop/", "Shop/x", "a/b/c", "shop/x\n"])

@@ -21,10 +21,10 @@ def account(
     shop: Namespace, folder: Path, *, book: str = "triage", without: str = ""
 ) -> Iterator[str]:
     """A kubeconfig of an account that has the role printed for a playbook, but for one verb."""
-    playbook = load(book, {"namespace": shop.name}).playbook
+    plan = load(book, {"namespace": shop.name})
     who = rbac.Account(shop.name)
     shop.kubectl("create", "serviceaccount", who.name)
-    printed = rbac.as_list(rbac.roles(playbook, who))
+    printed = rbac.as_list(rbac.roles(plan, who))
     for document in printed["items"]:
         for rule in document.get("rules", ()):
             rule["verbs"] = [verb for verb in rule["verbs"] if verb != without]

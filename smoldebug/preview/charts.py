@@ -25,7 +25,7 @@ class Made:
     unseen: str = ""
 
 
-def made(plan: RunPlan) -> Mapping[tuple[str, str], Made]:
+def made_by(plan: RunPlan) -> Mapping[tuple[str, str], Made]:
     """By (namespace of the release, chart) of each step that upgrades one."""
     upgrades = [step.helm_upgrade for step in plan.playbook.steps if step.helm_upgrade]
     return {(each.namespace, each.chart): _made(plan, each.chart) for each in upgrades}

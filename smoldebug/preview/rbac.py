@@ -12,10 +12,13 @@ from typing import TypeVar
 import yaml
 
 from smoldebug.errors import UsageError
+from smoldebug.goal.services import namespaces
 from smoldebug.guard import plural
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.playbook.models import Check, Playbook, RunPlan
 from smoldebug.playbook.rules import checks_of
+from smoldebug.playbook.upgraderules import per_service
+from smoldebug.preview.charts import Made, made_by
 from smoldebug.records import OF_RELEASE, ChangeKind, Json
 from smoldebug.signals import first_card
 from smoldebug.sources import targets
@@ -27,8 +30,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 API = "rbac.authorization.k8s.io"
-READS = ("get", "list")
+READS = ("get", "list", "watch")
 ROLLED_OUT = ("Deployment", "StatefulSet", "DaemonSet")
+LOOKED_AT = (*ROLLED_OUT, "ReplicaSet", "Pod", "Event")  # of a rollout that is waited for
 LOGGED = (*targets.BARE, "ReplicaSet")  # whose pods' logs may be asked for
 
 _ACCOUNT = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
@@ -107,14 +111,15 @@ CHANGES: Mapping[ChangeKind, Requests] = {
     ChangeKind.DEBUG_CONTAINER: Requests(("Pod",), sub="ephemeralcontainers"),
 }
 
+Charts = Mapping[tuple[str, str], Made]  # by (namespace of the release, chart)
 Because = dict[Grant, list[str]]  # the parts that need it, in their order
 
 
-def because(playbook: Playbook, *, read_only: bool = False) -> Because:
-    """Every grant the playbook needs and what for; none is implied by another. `read_only` leaves
-    out what changes something."""
+def because(playbook: Playbook, made: Charts | None = None, *, read_only: bool = False) -> Because:
+    """Every grant the playbook needs and what for; none is implied by another. `made` is what its
+    charts would make; `read_only` leaves out what changes something."""
     found: Because = {}
-    for part, grant in _Parts(playbook).grants():
+    for part, grant in _Parts(playbook, made).grants():
         if not read_only or grant.verb in READS or grant.resource == "pods/exec":
             found.setdefault(grant, []).append(part)
     return without_implied(found)
@@ -140,8 +145,8 @@ def _wider(grant: Grant) -> Iterator[Grant]:
 
 
 class _Parts:
-    def __init__(self, playbook: Playbook) -> None:
-        self._playbook, self._tools = playbook, playbook.tools
+    def __init__(self, playbook: Playbook, made: Charts | None = None) -> None:
+        self._playbook, self._tools, self._charts = playbook, playbook.tools, made or {}
         self._spaces = playbook.scope.namespaces or [""]
         read = playbook.tools.kubectl.read if playbook.tools.kubectl else []
         everything = [kind.plural for kind in KINDS if kind.plural != "secrets"]
@@ -150,7 +155,7 @@ class _Parts:
 
     def grants(self) -> Iterator[tuple[str, Grant]]:
         reached = [*self.goal(), *self.metrics()]
-        if not (reached or self._tools.logs or self._tools.kubectl):
+        if not (reached or self._tools.logs or self._tools.kubectl or self._playbook.steps):
             return  # it speaks to no cluster
         for part, needs in PARTS.items():
             yield from ((part, grant) for grant in needs(self))
@@ -175,6 +180,66 @@ class _Parts:
                 yield from self._rollout(check.rollout.target)
             if check.restarts:
                 yield from self._restarts(check.restarts.target)
+            if check.logs and check.logs.target:
+                yield from _on_target(check.logs.target, self._spaces, "get")
+            yield from self._looked_at(check)
+        yield from self._services()
+
+    def _services(self) -> Iterator[Grant]:
+        """Which ones each_service means, and the port that a check of their HTTP takes."""
+        block = self._playbook.goal.each_service
+        if block and block.from_release:
+            space = block.from_release.rpartition("/")[0] or self._spaces[0]
+            yield from _on("Secret", space, "get", "list")  # where Helm keeps it
+        paths = [check.http for check in self._checks if check.http and check.http.path]
+        for space in self._rows_in() if block and paths else ():
+            yield from _on("Service", space, "list")
+            yield from _on("Pod", space, "get", sub="proxy")
+            yield Grant(space, "", "namespaces", "get", space)  # is it down, or the cluster?
+
+    def _looked_at(self, check: Check) -> Iterator[Grant]:
+        """Pods and what makes them, where a check waits for them; with steps they are watched."""
+        steps, row = bool(self._playbook.steps), self._is_row(check)
+        waits = steps and (check.rollout or check.restarts)
+        if not (row or waits or check.logs):
+            return
+        target = getattr(check.rollout or check.restarts or check.logs, "target", "")
+        spaces = _spaces_of(target, self._spaces) if target else self._spaces
+        spaces = self._rows_in() if row else spaces
+        for space in spaces:
+            yield from (grant for kind in LOOKED_AT for grant in _on(kind, space, "list"))
+            if check.logs:
+                yield from _on("Pod", space, "get", sub="log")
+
+    def watches(self) -> Iterator[Grant]:
+        """While steps are carried out: what the goal waits for is not asked for again and again."""
+        if not self._playbook.steps:
+            return
+        kinds = {kind_name(check.object.kind) for check in self._checks if check.object}
+        rows = [check for check in self._checks if self._is_row(check)]
+        parts = [check.rollout or check.restarts or check.logs for check in self._checks]
+        if rows or any(parts) or any(step.wait_for_rollout for step in self._playbook.steps):
+            kinds |= {*LOOKED_AT}
+        if any(check.http for check in rows):
+            kinds.add("Service")
+        for space in self._watched_in():
+            yield from (grant for kind in kinds for grant in _on(kind, space, "list", "watch"))
+
+    def _is_row(self, check: Check) -> bool:
+        return self._playbook.goal.each_service is not None and per_service(check)
+
+    def _rows_in(self) -> list[str]:
+        """Namespaces of the services."""
+        block = self._playbook.goal.each_service
+        named = sorted(namespaces(block)) if block else []
+        return named or self._spaces
+
+    def _watched_in(self) -> list[str]:
+        parts = [check.rollout or check.restarts or check.logs for check in self._checks]
+        targets = [part.target for part in parts if part]
+        named = [each.split("/")[1] for each in targets if each.count("/") == 2]
+        named += [check.object.namespace for check in self._checks if check.object]
+        return sorted({*self._spaces, *self._rows_in(), *filter(None, named)})
 
     def _objects(self, check: Check) -> Iterator[Grant]:
         if wanted := check.object:
@@ -202,15 +267,22 @@ class _Parts:
             yield from _on("Pod", space, "list")
 
     def first_card(self) -> Iterator[Grant]:
-        if not self._playbook.edits:  # a run that begins with edits looks at none
+        if not (self._playbook.edits or self._playbook.steps):  # a run with these looks at none
             yield from self._reading(first_card.KINDS, "list")
 
+    def evidence(self) -> Iterator[Grant]:
+        """Of a failure after steps, read before they are taken back."""
+        if self._playbook.steps:
+            yield from self._reading(first_card.KINDS, "list")
+            for space in self._spaces if "pods" in self._readable else ():
+                yield from _on("Pod", space, "get", sub="log")
+
     def kubectl(self) -> Iterator[Grant]:
-        if self._tools.kubectl:
-            yield from self._reading(self._readable, *READS)
+        if self._tools.kubectl and not self._playbook.steps:
+            yield from self._reading(self._readable, "get", "list")
 
     def logs(self) -> Iterator[Grant]:
-        if self._tools.logs and "pods" in self._readable:
+        if self._tools.logs and "pods" in self._readable and not self._playbook.steps:
             yield from self._reading(LOGGED, "get")
             yield from self._reading(["Pod"], "list")
             for space in self._spaces:
@@ -222,11 +294,13 @@ class _Parts:
             yield from (grant for grant in _routes(url) if grant.resource == "services/proxy")
 
     def http(self) -> Iterator[Grant]:
-        for pattern in self._tools.http.allow if self._tools.http else ():
+        tool = None if self._playbook.steps else self._tools.http
+        for pattern in tool.allow if tool else ():
             yield from _routes(pattern)
 
     def shell(self) -> Iterator[Grant]:
-        commands = self._tools.shell.allow.values() if self._tools.shell else ()
+        tool = None if self._playbook.steps else self._tools.shell
+        commands = tool.allow.values() if tool else ()
         if any(command.in_pod for command in commands):
             for space in self._spaces:  # servers before 1.35 ask for get alone
                 yield from _on("Pod", space, "create", "get", sub="exec")
@@ -246,6 +320,23 @@ class _Parts:
             yield from self._beside(target, _meant(needs.sources, target))
             if needs.disrupts and target.partition("/")[0] in PODS:
                 yield from self._beside(target, ["PodDisruptionBudget"])
+
+    def releases(self) -> Iterator[Grant]:
+        """Helm keeps each revision in a Secret, whose name nobody knows beforehand."""
+        change = self._tools.change
+        kinds = [kind for kind in change.allow if kind in OF_RELEASE] if change else []
+        if self._playbook.scope.cluster == "read-only" or not kinds:
+            return
+        for target in change.targets if change else ():
+            for space in _spaces_of(target, self._spaces) if _of_release(target) else ():
+                yield from _on("Secret", space, "get", "list", "create", "update", "delete")
+
+    def charts(self) -> Iterator[Grant]:
+        for (space, _), made in self._charts.items():
+            for kind in made.kinds:
+                yield from _on(kind, space, "get", "create", "patch", "delete")
+            for kind in made.hooks:
+                yield from _on(kind, space, "list", "watch")
 
     def _beside(self, target: str, kinds: Iterable[str]) -> Iterator[Grant]:
         for kind in kinds:
@@ -277,7 +368,9 @@ PARTS: Mapping[str, Callable[[_Parts], Iterable[Grant]]] = {  # in the order of 
     "cluster's id": _Parts.cluster,
     "namespaces": _Parts.namespaces,
     "goal": _Parts.goal,
+    "watches": _Parts.watches,
     "first card": _Parts.first_card,
+    "explanation": _Parts.evidence,
     "tools.kubectl": _Parts.kubectl,
     "tools.logs": _Parts.logs,
     "tools.metrics": _Parts.metrics,
@@ -285,6 +378,8 @@ PARTS: Mapping[str, Callable[[_Parts], Iterable[Grant]]] = {  # in the order of 
     "tools.shell": _Parts.shell,
     "proposals": _Parts.proposals,
     "changes": _Parts.changes,
+    "Helm's releases": _Parts.releases,
+    "chart": _Parts.charts,
 }
 
 
@@ -310,6 +405,10 @@ def _spaces_of(target: str, spaces: list[str]) -> list[str]:
     if not between or between == ["*"]:
         return spaces
     return between if spaces == [""] or between[0] in spaces else []
+
+
+def _of_release(target: str) -> bool:
+    return target.partition("/")[0] == "HelmRelease"
 
 
 def is_for(kind: ChangeKind, target: str) -> bool:
@@ -452,15 +551,15 @@ class Role:
         return {"apiVersion": f"{API}/v1", "kind": kind, "metadata": metadata, **content}
 
 
-def roles(playbook: Playbook, account: Account, *, read_only: bool = False) -> list[Role]:
+def roles(plan: RunPlan, account: Account, *, read_only: bool = False) -> list[Role]:
     """What must be there for the playbook to run; nothing where it speaks to no cluster.
 
     Their name says whose they are: another account's roles stay beside them.
     """
-    found = because(playbook, read_only=read_only)
+    found = because(plan.playbook, made_by(plan), read_only=read_only)
     return [
         Role(
-            f"{account.name}-{playbook.name}-{account.namespace}",
+            f"{account.name}-{plan.playbook.name}-{account.namespace}",
             namespace,
             tuple(rules(found, namespace)),
             account,
@@ -502,14 +601,33 @@ def notes(plan: RunPlan, account: Account) -> list[str]:
         said.append(f"not covered, this version does not run: {parts}")
     if any(CHANGES[kind].sources == _ANYTHING for kind, _ in _Parts(playbook).allowed()):
         said.append("not granted, Secrets: a change that names one nothing else uses is refused")
-    change = playbook.tools.change
-    if change and not {*OF_RELEASE}.isdisjoint(change.allow):
-        said.append(
-            "not covered, what Helm needs: Secrets for its releases, and all that the chart makes"
-        )
+    said += _of_helm(playbook, account, made_by(plan))
     if custom := playbook.tools.custom:
         said.append(f"not covered, what tools of your own request: {', '.join(custom)}")
     return said
+
+
+def _of_helm(playbook: Playbook, account: Account, made: Charts) -> Iterator[str]:
+    spaces = {grant.namespace for grant in _Parts(playbook).releases()}
+    if spaces:
+        where = ", ".join(filter(None, sorted(spaces))) or "all namespaces"
+        yield f"Helm keeps releases in Secrets: who may do that may read every Secret of {where}"
+        if not made:
+            yield "not covered, the objects of the releases: their playbook does not name a chart"
+    for (space, chart), found in made.items():
+        if found.unseen:
+            yield f"not covered, what chart {chart} makes: {found.unseen}; unless you know better:"
+            yield (
+                f"kubectl -n {space} create rolebinding {account.name}-chart --clusterrole=admin "
+                f"--serviceaccount={account.namespace}:{account.name}"
+            )
+            continue
+        kinds = ", ".join(sorted(found.kinds)) or "no kind"
+        yield f"chart {chart}, by its templates, and what ran before it: {kinds}"
+        if found.more:
+            yield "not covered, templates of it whose kind is computed"
+        if found.kinds & {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}:
+            yield "roles of a chart can grant no more than the account itself has"
 
 
 def _document(role: Role, document: dict[str, Json]) -> str:
