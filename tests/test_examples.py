@@ -70,3 +70,18 @@ def test_the_checks_of_its_repository_fail_for_a_bad_manifest_and_for_no_other(p
     assert done.returncode == (1 if path else 0)
     assert says in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "differs"),
+    [
+        ("2.5.1", "chart/settings/payments.yaml"),
+        ("2.5.2", "image/app/auth.py"),
+        ("2.5.3", "image/app/catalog.py"),
+    ],
+)
+def test_a_bad_version_of_the_chart_is_one_file_away_from_a_good_one(version, differs):
+    versions = shipped("examples") / "04-upgrade-three-clusters/versions"
+    found = [path for path in (versions / version).rglob("*.*") if path.suffix != ".pyc"]
+    assert [path.relative_to(versions / version).as_posix() for path in found] == [differs]
+    assert any((versions / good / differs).is_file() for good in ("2.4.0", "2.5.0"))
