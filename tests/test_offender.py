@@ -268,6 +268,20 @@ def test_a_crash_from_before_the_steps_is_no_sign():
     assert found.reason.startswith(f"payments: {HEALTH}: 502 in 0.01 s")
 
 
+def test_an_old_pod_that_the_rollout_ends_is_no_crash_of_the_new_image():
+    """An old kubelet shows how it ended for some seconds, here by SIGKILL."""
+    old = pod("payments-1-a", "payments", ready=False)
+    old["metadata"]["deletionTimestamp"] = at(20)
+    old["status"]["containerStatuses"][0]["state"] = {"terminated": crashed(137)}
+    log = "ERROR KeyError: 'popularity'\n" * 3
+    new = pod("payments-2-x", "payments")
+    logs = {"shop/payments-2-x/web": log, "shop/payments-1-a/web": ""}
+    scene = Scene(old, new, *upgraded("payments"), logs=logs)
+    found = scene.blamed((row("payments", "logs", "1 new error shape"),))
+    assert "137" not in found.reason
+    assert "KeyError: 'popularity'" in found.reason
+
+
 @pytest.mark.parametrize(
     ("reason", "said", "fault"),
     [

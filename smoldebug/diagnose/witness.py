@@ -140,7 +140,8 @@ class Witness:
         return next((item for item in known if ref(item) == service), None)
 
     def _pods(self, workload: Object) -> list[Object]:
-        """Those that are not ready or were restarted first."""
+        """Those that are not ready or were restarted first. One that is being ended, as a rollout
+        does with the old ones, says nothing of the new; unless there is no other."""
         selector = selector_text(spec(workload).get("selector") or {})
         here = meta(workload).get("namespace")
         found = [
@@ -150,7 +151,8 @@ class Witness:
             and meta(pod).get("namespace") == here
             and holds(selector, (meta(pod).get("labels") or {}).get)
         ]
-        return unready_first(found)
+        staying = [pod for pod in found if not meta(pod).get("deletionTimestamp")]
+        return unready_first(staying or found)
 
     def _most_telling(self, services: Sequence[ObjectRef]) -> list[ObjectRef]:
         red = {fact.ref for fact in what_is_red(self._objects, self.clock.now())}
