@@ -1,9 +1,13 @@
 """YAML as kubectl and Helm read it, which is with go-yaml: `yes`, `on` and `y` are booleans and
-0644 is octal, as in YAML 1.1; `12:30` and dates are text, as in YAML 1.2.
+0644 is octal, as in YAML 1.1; `12:30` and dates are text, as in YAML 1.2. Of keys that are there
+twice the last one counts, those of a `<<` too, which stands in its place among the others. A guard
+that read it otherwise would judge another object than the one that is sent.
 
 Any text is safe to read: depth, and what aliases expand to, are bounded.
 """
 
+import base64
+import binascii
 import json
 import math
 import re
@@ -37,6 +41,9 @@ FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _MAY_MEAN_MORE = frozenset("yYnNtTfFoO~+-.0123456789")
 _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_MEANING = tuple(f"{_TAG}{kind}" for kind in ("bool", "int", "float", "null"))  # even in quotes
+_MERGE = object()  # a `<<` that is a key and is not in quotes
 
 
 @lru_cache(4096)
@@ -99,8 +106,7 @@ class _Builder:
     def feed(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent():
-                value = read(event.value) if event.implicit[0] else event.value
-                self._add(value, event.anchor, 1)
+                self._add(self._scalar(event), event.anchor, 1)
             case yaml.AliasEvent():
                 if event.anchor not in self._anchors:
                     raise yaml.YAMLError(f"*{event.anchor} stands for nothing")
@@ -118,26 +124,42 @@ class _Builder:
                 inner, self._size = self._size - before, before
                 self._add(_map(nodes) if mapping else nodes, anchor, inner + 1)
 
+    def _scalar(self, event: yaml.ScalarEvent) -> Json:
+        if event.value == "<<" and (event.implicit[0] or event.tag == f"{_TAG}merge"):
+            key = self._open and self._open[-1][2] and len(self._nodes) % 2 == 0
+            return _MERGE if key else event.value
+        if event.implicit[0] or event.tag in _MEANING:
+            return read(event.value)
+        return _binary(event.value) if event.tag == f"{_TAG}binary" else event.value
+
     def _add(self, value: Json, anchor: str | None, size: int) -> None:
         self._size += size
         if self._size > MOST_NODES:
             raise yaml.YAMLError(f"more than {MOST_NODES} values")
         if anchor is not None:
-            self._anchors[anchor] = value, size
+            self._anchors[anchor] = "<<" if value is _MERGE else value, size
         self._nodes.append(value)
 
 
 def _map(nodes: list[Json]) -> dict[str, Json]:
-    """Keys are text in JSON, and `<<` lays maps below the others."""
-    merged: dict[str, Json] = {}
-    own: dict[str, Json] = {}
+    """Keys are text in JSON; of the maps that a `<<` lays into it the first one counts most."""
+    made: dict[str, Json] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=True):
-        if key == "<<":
-            for each in value if isinstance(value, list) else [value]:
-                merged = {**each, **merged} if isinstance(each, dict) else merged
-        else:
-            own[_key(key)] = value
-    return {**merged, **own}
+        if key is not _MERGE:
+            made[_key(key)] = value
+            continue
+        for each in reversed(value) if isinstance(value, list) else [value]:
+            if not isinstance(each, dict):
+                raise yaml.YAMLError("what is merged must be a map")
+            made.update(each)
+    return made
+
+
+def _binary(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode("utf-8", "replace")
+    except binascii.Error as error:
+        raise yaml.YAMLError(f"no base64: {error}") from None
 
 
 def _key(key: Json) -> str:

@@ -229,24 +229,31 @@ def _revision(row: _Row) -> Revision:
 
 
 def _objects(manifest: str, release: Release) -> Iterator[Object]:
-    """The objects of a manifest, lists taken apart, each with its namespace where it has one."""
+    """The objects of a manifest, lists taken apart, each with its namespace where its kind has
+    one. Where Helm would see an object, one is seen here: who guards must not overlook any."""
     for document in documents(manifest, f"the manifest of {release.name}"):
         for item in _items(document):
-            meta = item["metadata"]
-            if item["kind"] not in CLUSTER_SCOPED and not meta.get("namespace"):
-                meta = {**meta, "namespace": release.namespace}
+            meta = {**item["metadata"]}
+            meta["name"] = str(meta.get("name") or meta.get("generateName") or "")
+            if item["kind"] in CLUSTER_SCOPED:
+                meta.pop("namespace", None)
+            else:
+                meta["namespace"] = str(meta.get("namespace") or release.namespace)
             yield {**item, "metadata": meta}
 
 
-def _items(document: Json) -> Iterator[Object]:
+def _items(document: Json, kind: str = "") -> Iterator[Object]:
+    """To Kubernetes a list is what has `items`, and `kind` is that of items which say none."""
     if not isinstance(document, dict):
         return
-    kind, items, meta = (document.get(key) for key in ("kind", "items", "metadata"))
-    if str(kind).endswith("List") and isinstance(items, list):
+    if kind and not document.get("kind") and not document.get("apiVersion"):
+        document = {**document, "kind": kind}
+    own, items = str(document.get("kind") or ""), document.get("items")
+    if isinstance(items, list):
         for item in items:
-            yield from _items(item)
-    elif isinstance(kind, str) and isinstance(meta, dict) and isinstance(meta.get("name"), str):
-        yield document
+            yield from _items(item, own.removesuffix("List"))
+    elif own and isinstance(document.get("metadata"), dict):
+        yield {**document, "kind": own}
 
 
 def _ref(item: Mapping[str, Any]) -> ObjectRef:
