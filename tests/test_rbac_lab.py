@@ -1,7 +1,10 @@
-"""Shipped playbooks repair a broken lab under exactly the role that `playbooks rbac` prints."""
+"""Shipped playbooks repair a broken lab under exactly the role that `playbooks rbac` prints, and
+a release is upgraded and taken back under exactly that of its playbook."""
 
 import http.client
 import json
+import os
+import shlex
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +15,15 @@ import pytest
 import yaml
 from commands import environment, smoldebug
 from labkit import eventually, service_account_kubeconfig
+from realhelm import each_helm
+from test_lab_helm import Release, lab, release
 
 from smoldebug.lab import control
 from smoldebug.lab.catalog import resource
 from smoldebug.shipped import shipped
 from smoldebug.sources.kinds import find
+
+__all__ = ["lab", "release"]  # fixtures hold here too
 
 TRIAGE = ("triage", "--set", "namespace=shop")
 SURGE = ("triage-502", "--set", "service=checkout", "--set", "window=3s")
@@ -107,3 +114,113 @@ def test_triage_502_stops_the_bleeding(shop: Shop):
     control.fix(shop.lab)
     assert (status, [change["state"] for change in document["changes"]]) == (0, ["verified"])
     assert hidden(document) == []
+
+
+# --- Helm -----------------------------------------------------------------------------------
+
+UPGRADE = """\
+apiVersion: smoldebug.dev/v1
+name: upgrade
+inputs: {values: {default: ok.yaml}}
+baseline: {}
+goal:
+  each_service: {from_release: shop}
+  all: [{rollout: {}}, {http: {path: /}}, {logs: {}}, {restarts: {}}]
+  every: 1s
+  for: 1s
+  within: 20s
+scope: {namespaces: [NAMESPACE]}
+tools: {change: {allow: [helm-upgrade, helm-rollback], targets: [HelmRelease/NAMESPACE/shop]}}
+approval: auto
+steps: [{helm_upgrade: {release: shop, chart: ./chart, values: ["${{ inputs.values }}"]}}]
+on_failure: rollback
+"""
+
+
+def lacking(rules: list[dict[str, Any]], verb: str, what: str) -> Iterator[dict[str, Any]]:
+    for rule in rules:
+        for each in rule["resources"]:
+            verbs = [kept for kept in rule["verbs"] if (kept, each) != (verb, what)]
+            if verbs:
+                yield {**rule, "resources": [each], "verbs": verbs}
+
+
+class Upgrader:
+    """An account that may do what is printed for a playbook, but for one verb on one resource."""
+
+    def __init__(self, release: Release, without: str = "") -> None:
+        self.release, self.folder = release, release.folder
+        space, bin_ = release.namespace, release.folder / "bin"
+        (self.folder / "upgrade.yaml").write_text(UPGRADE.replace("NAMESPACE", space))
+        (self.folder / "ok.yaml").write_text("greeting: two\n")
+        (self.folder / "bad.yaml").write_text("status: 503\n")
+        bin_.mkdir()
+        (bin_ / "helm").write_text(f'#!/bin/sh\nexec {shlex.join(release.argv)} "$@"\n')
+        (bin_ / "helm").chmod(0o755)
+        admin = self.folder / "admin"
+        admin.write_bytes(release.lab.kubeconfig.read_bytes())
+        limited = service_account_kubeconfig(admin, space, "upgrader")
+        path = f"{bin_}{os.pathsep}{os.environ['PATH']}"
+        self.env = environment(self.folder, KUBECONFIG=str(limited), PATH=path)
+        printed = self.smoldebug(
+            "playbooks", "rbac", "./upgrade.yaml", "--service-account", f"{space}/upgrader"
+        )[1]
+        verb, _, what = without.partition(" ")
+        for document in printed["items"]:
+            if "rules" in document:
+                document["rules"] = [*lacking(document["rules"], verb, what)]
+            where = f"namespaces/{space}/" if "namespace" in document["metadata"] else ""
+            kind = document["kind"].lower() + "s"
+            made = release.ask("POST", f"/apis/{document['apiVersion']}/{where}{kind}", document)
+            assert made["kind"] == document["kind"], made
+
+    def validate(self, values: str = "ok.yaml") -> tuple[int, dict[str, Any]]:
+        return self.smoldebug("validate", "-p", "./upgrade.yaml", "--set", f"values={values}")
+
+    def smoldebug(self, *words: str) -> tuple[int, dict[str, Any]]:
+        done = smoldebug(*words, "-o", "json", cwd=self.folder, env=self.env)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.code or 0, json.loads(done.stdout)
+
+
+@pytest.fixture
+def installed(release: Release) -> Release:
+    assert release.upgrade("--install").code == 0
+    eventually(lambda: release.ready() == [1, 1, 1])
+    return release
+
+
+def greeting(release: Release) -> str:
+    return str(release.get("api/v1 configmaps/files")["data"]["greeting"])
+
+
+@pytest.mark.helm
+@each_helm
+def test_a_release_is_upgraded_and_taken_back(installed: Release):
+    account = Upgrader(installed)
+    status, document = account.validate()
+    assert status == 0, document
+    assert greeting(installed) == "two"
+    status, document = account.validate("bad.yaml")
+    assert status == 4, document
+    assert "needs: " not in json.dumps(document)
+    assert greeting(installed) == "two"
+
+
+@pytest.mark.helm
+@each_helm
+@pytest.mark.parametrize(
+    ("missing", "status"),
+    [
+        ("get pods/proxy", {3}),  # the baseline cannot be measured
+        ("list secrets", {8}),  # nor looked for
+        ("create secrets", {1}),  # the step does nothing
+        ("patch configmaps", {4, 5}),  # a part is done, which not every Helm can take back then
+    ],
+)
+def test_a_verb_that_is_missing_is_named(installed: Release, missing: str, status: set[int]):
+    account = Upgrader(installed, missing)
+    ended, document = account.validate()
+    assert missing in json.dumps(document)
+    assert ended in status
+    assert greeting(installed) == "one"
