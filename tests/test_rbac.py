@@ -588,8 +588,8 @@ def test_a_release_is_kept_in_secrets_and_makes_what_its_templates_name(tmp_path
     assert said == [
         "Helm keeps releases in Secrets: who may do that may read every Secret of shop",
         (
-            "chart ./web, by its templates, and what ran before it: ConfigMap, Database, Deployment, "
-            "Job, RoleBinding, Service"
+            "chart ./web, by its templates, and what ran before it: ConfigMap, Database, "
+            "Deployment, Job, RoleBinding, Service"
         ),
         "roles of a chart can grant no more than the account itself has",
     ]
