@@ -4,10 +4,14 @@
 files, charts and values say is the playbook's own: nothing of it comes from a model.
 """
 
+import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from smoldebug.appliers.releases import (
     CHART,
@@ -36,7 +40,23 @@ from smoldebug.sources.helm import PENDING, Chart, Object, Release, Revision
 from smoldebug.sources.world import World
 from smoldebug.untrusted import one_line
 
+T = TypeVar("T")
 _FIRST = ("Namespace", "CustomResourceDefinition")  # other objects need these
+
+
+class Material:
+    """What steps are made of: charts, values, manifests. Each is read once, so every cluster of a
+    matrix gets what the first one got, whatever becomes of the files meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock, self._known = threading.Lock(), dict[tuple[str, ...], object]()
+
+    def once(self, what: tuple[str, ...], read: Callable[[], T]) -> T:
+        with self._lock:
+            if what not in self._known:
+                self._known[what] = read()
+            known: T = copy.deepcopy(self._known[what])  # type: ignore[assignment]
+            return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +70,23 @@ class WaitFor:
 Item = str | WaitFor | Change  # a str says why there is nothing to change
 
 
-def changes(step: Step, plan: RunPlan, world: World, folder: Path) -> Iterator[Item]:
+def changes(
+    step: Step, plan: RunPlan, world: World, folder: Path, material: Material | None = None
+) -> Iterator[Item]:
     """The changes of one step, each from the world as the one before has left it.
 
     A chart is fetched once, into `folder`. Raises UsageError or ToolError for a step that cannot
     be made.
     """
-    made = _Steps(plan, world, folder)
+    made = _Steps(plan, world, folder, material or Material())
     for item in made.of(step):
         yield replace(item, given=True) if isinstance(item, Change) else item
 
 
-def ready(plan: RunPlan, world: World, folder: Path) -> None:
+def ready(plan: RunPlan, world: World, folder: Path, material: Material | None = None) -> None:
     """See before the first step that each can be made: releases and charts are there, files hold
     what they should. Raises what `changes` would."""
-    made = _Steps(plan, world, folder)
+    made = _Steps(plan, world, folder, material or Material())
     for step in plan.playbook.steps:
         if upgrade := step.helm_upgrade:
             made.history(upgrade)
@@ -99,6 +121,7 @@ class _Steps:
     plan: RunPlan
     world: World
     folder: Path
+    material: Material
     namespace: str = field(init=False)  # of what names none
 
     def __post_init__(self) -> None:
@@ -184,21 +207,31 @@ class _Steps:
         return found
 
     def chart(self, step: HelmUpgrade) -> Chart:
-        """On this machine; one that had to be pulled stays in the run's folder, so that a run
-        that is taken up again finds the very same."""
-        if (local := local_chart(self.plan, step.chart)) is not None:
-            return self.world.helm.fetch(str(local), step.version, self.folder)
+        """A copy in the run's folder, so that a run that is taken up again finds the very same;
+        in a matrix it is one of the first cluster's."""
+        local = local_chart(self.plan, step.chart)
+        reference = str(local or step.chart)
         about = hashlib.sha256(f"{step.chart} {step.version}".encode()).hexdigest()[:12]
-        kept = self.folder / "charts" / about
-        known = sorted(kept.rglob("*.tgz"))
-        reference, version = (str(known[0]), "") if known else (step.chart, step.version)
-        return self.world.helm.fetch(reference, version, kept)
+        mine, fetch = self.folder / "charts" / about, self.world.helm.fetch
+        if known := sorted(mine.glob("[!.]*")):
+            return fetch(str(known[0]), "", mine)
+        first = self.material.once(
+            ("chart", reference, step.version), lambda: fetch(reference, step.version, mine)
+        )
+        if first.path.is_relative_to(mine):
+            return first
+        found = fetch(str(first.path), "", mine)
+        if found.digest != first.digest:
+            raise ToolError(f"the chart that another cluster got has changed since: {first.path}")
+        return found
 
     def values(self, step: HelmUpgrade, old: Mapping[str, Json]) -> dict[str, Json]:
         """Those it has, then the files in order, then the single ones."""
         result = dict(old)
         for name in step.values:
-            result = values.merged(result, values.read(name, _bytes(self._beside(name))))
+            file = self._beside(name)
+            data = self.material.once(("file", str(file)), partial(_bytes, file))
+            result = values.merged(result, values.read(name, data))
         for path, value in step.set.items():
             result = values.with_set(result, path, value)
         return result
@@ -217,6 +250,9 @@ class _Steps:
             yield applied(self.world.cluster, each, why) or same
 
     def manifests(self, step: KubectlApply) -> list[Object]:
+        return self.material.once(("manifests", step.path), partial(self._manifests, step))
+
+    def _manifests(self, step: KubectlApply) -> list[Object]:
         """As `kubectl apply` takes them: of a folder with a kustomization what that builds, of
         another one the files directly in it; what others need first."""
         path, tree = self._beside(step.path), FolderTree(Path(self.plan.folder))
@@ -262,9 +298,11 @@ class _Steps:
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts:
             raise UsageError(f"only files beside the playbook: {one_line(path)}")
-        found = Path(self.plan.folder, path)
-        if not found.exists():
+        folder = Path(self.plan.folder)
+        if not (found := folder / path).exists():
             raise UsageError(f"no such file: {found}")
+        if not found.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"only files beside the playbook: {one_line(path)} leads out of it")
         return found
 
 

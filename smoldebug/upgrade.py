@@ -41,7 +41,7 @@ from smoldebug.records import Blame, ObjectRef, Outcome, Verdict
 from smoldebug.signals.words import count
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
-from smoldebug.steps import WaitFor, changes, ready
+from smoldebug.steps import Material, WaitFor, changes, ready
 from smoldebug.watching import Watch
 
 T = TypeVar("T")
@@ -55,12 +55,14 @@ Late = Callable[[], Ending | None]
 
 @dataclass
 class Upgrade:
-    """The steps of one run. `folder` is the run's own: charts are kept there."""
+    """The steps of one run. `folder` is the run's own: charts are kept there. Runs of one matrix
+    share their `material`."""
 
     plan: RunPlan
     world: World
     folder: Path
     witness: Witness
+    material: Material = field(default_factory=Material)
     blamed: Blame | None = None
     _samples: list[tuple[float, Verdict]] = field(default_factory=list)
 
@@ -72,7 +74,7 @@ class Upgrade:
         begun = bool(agent.executor.applied)
         if begun and not approved:
             return CUT_OFF
-        ready(self.plan, self.world, self.folder)
+        ready(self.plan, self.world, self.folder, self.material)
         with watch.goal.watch():
             if (baseline := self.plan.playbook.baseline) and not begun:
                 yield PhaseBegan("baseline")
@@ -140,7 +142,7 @@ class Upgrade:
 
     def _steps(self, agent: Agent, watch: Watch) -> Generator[AnyEvent, None, Ending | None]:
         for step in self.plan.playbook.steps:
-            for item in changes(step, self.plan, self.world, self.folder):
+            for item in changes(step, self.plan, self.world, self.folder, self.material):
                 if watch.stopped():
                     return end.STOPPED
                 if isinstance(item, str):

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -420,20 +421,23 @@ def packed(files: Mapping[str, str | bytes], name: str = "platform") -> bytes:
 
 
 def fetched(path: Path, version: str = "") -> Chart:
-    return helm(Spoken()).fetch(str(path), version, path.parent / "pulled")
+    """From a folder that is empty each time."""
+    into = path.parent / "pulled"
+    shutil.rmtree(into, ignore_errors=True)
+    return helm(Spoken()).fetch(str(path), version, into)
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path: Path):
+def test_of_a_folder_a_copy_is_taken(tmp_path: Path):
     chart = fetched(laid(tmp_path / "platform", FILES), "2.5.0")
     assert (chart.name, chart.version, chart.app_version) == ("platform", "2.5.0", "7")
-    assert (chart.path, chart.crds) == (tmp_path / "platform", CRDS)
+    assert (chart.path, chart.crds) == (tmp_path / "pulled" / "chart", CRDS)
     copy = laid(tmp_path / "copy", dict(reversed(FILES.items())))
     assert fetched(copy).digest == chart.digest
     laid(copy, {"charts/kid/notes": ""})
     assert fetched(copy).digest != chart.digest
 
 
-def test_an_archive_is_taken_as_it_is_with_the_archives_in_it(tmp_path: Path):
+def test_of_an_archive_a_copy_is_taken_with_the_archives_in_it(tmp_path: Path):
     within = {f.removeprefix("charts/kid/"): t for f, t in FILES.items() if "charts/kid" in f}
     outer = {name: text for name, text in FILES.items() if "charts/kid" not in name}
     data = packed(outer | {"charts/kid-1.0.0.tgz": packed(within, "kid")})

@@ -1,8 +1,9 @@
 """Runs a playbook's steps over its clusters in front of an operator: cells, view, reports."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from smoldebug import journal
 from smoldebug.agent import Signals
@@ -23,38 +24,32 @@ from smoldebug.report import fleet
 from smoldebug.run import roll_back, run
 from smoldebug.sources import kubeconfig
 from smoldebug.status import ExitStatus
+from smoldebug.steps import Material
 from smoldebug.view import output_format
 from smoldebug.view.fleet import FleetView, open_fleet_view
 
 
 @dataclass
 class Cells:
-    """Opens the run of each cluster."""
+    """Opens the run of each cluster, from plans that were all loaded before the first one began:
+    the playbook that the canary got is the one that the others get."""
 
-    playbook: str
-    inputs: Sequence[str]
-    approval: Strictness | None
+    plans: Mapping[str, RunPlan]  # by cluster
     options: Options
     signals: Signals
     view: FleetView
     clock: SystemClock
     key: bytes = field(default_factory=lambda: os.urandom(16))  # one mask for a secret everywhere
+    material: Material = field(default_factory=Material)
 
     def begin(self, cluster: str) -> "Run":
-        plan, read = self.plan(cluster), terminal(self.signals.stop)
+        plan, read = self.plans[cluster], terminal(self.signals.stop)
         approve = approver(self.view.of(cluster), yes=self.options.yes, read=read)
         options = replace(self.options, context=cluster)
         made = assemble(plan, options, approve, self.signals, self.clock, key=self.key)
+        if made.crew.upgrade:
+            made.crew.upgrade.material = self.material
         return Run(plan, made)
-
-    def plan(self, cluster: str) -> RunPlan:
-        return load_plan(
-            self.playbook,
-            self.inputs,
-            namespace=self.options.namespace,
-            approval=self.approval,
-            matrix={"cluster": cluster},
-        )
 
 
 @dataclass
@@ -93,13 +88,15 @@ def drive(
     Ctrl-C or SIGTERM once: what is under way (a Helm operation) is finished, the steps are taken
     back where the playbook says so, and no other cluster is begun. Twice: at once.
     """
-    plan = load_plan(playbook, inputs, namespace=options.namespace, approval=approval)
+    load = partial(load_plan, playbook, inputs, namespace=options.namespace, approval=approval)
+    plan = load()
     reports.writable(wanted)
     matrix, clock, signals = clusters(plan.playbook, options), SystemClock(), Signals()
+    plans = {cluster: load(matrix={"cluster": cluster}) for cluster in matrix.cluster}
     output = output_format(wanted.output)
     view = open_fleet_view(output, matrix, fleet.document, clock=clock)
     several = replace(options, matrix=journal.new_run_id())
-    cells = Cells(playbook, inputs, approval, several, signals, view, clock)
+    cells = Cells(plans, several, signals, view, clock)
     back = plan.playbook.on_failure_others == "rollback"
     runs = Fleet(matrix, cells.begin, clock, signals.stop, others_back=back)
     try:

@@ -98,7 +98,8 @@ class Helm(Protocol):
         ...
 
     def fetch(self, chart: str, version: str, folder: Path) -> Chart:
-        """The chart on this machine: a folder or archive as it is, else pulled into `folder`."""
+        """A copy of the chart below `folder`, which Helm is given from there on: of a folder or
+        archive of this machine, or pulled. What lies there already is taken as it is."""
         ...
 
     def rehearse(self, upgrade: Upgrade) -> Rendered:

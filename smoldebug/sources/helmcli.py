@@ -120,24 +120,22 @@ class HelmCli:
 
     def fetch(self, chart: str, version: str, folder: Path) -> Chart:
         if os.path.exists(chart):  # noqa: PTH110 False too for what no file can be called
-            found = helmcharts.load(Path(chart).absolute(), chart)
-            if version not in ("", found.version):
-                raise ToolError(f"{chart} is version {found.version}, and not: {version}")
-            return found
+            path = Path(chart).absolute()
+            if path.is_relative_to(folder.absolute()):
+                return helmcharts.load(path, chart, version)
+            return helmcharts.copied(path, chart, version, folder)
         if not _REMOTE.fullmatch(chart):
             raise ToolError(
                 f"no such chart: {chart}", hint="a folder, an archive, repo/name or oci://..."
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        into = Path(tempfile.mkdtemp(prefix="chart-", dir=folder.absolute()))  # for one archive
-        options = {"destination": into} | ({"version": version} if version else {})
-        self._run(
-            ["pull", *_options(options), "--", chart], PULL, f"the chart {chart} {version}".strip()
-        )
-        archives = list(into.glob("*.tgz"))
-        if len(archives) != 1:
-            raise ToolError(f"Helm has pulled no chart, and told no error: {chart}")
-        return helmcharts.load(archives[0], chart)
+        with tempfile.TemporaryDirectory(prefix="smoldebug-") as into:
+            options = {"destination": into} | ({"version": version} if version else {})
+            about = f"the chart {chart} {version}".strip()
+            self._run(["pull", *_options(options), "--", chart], PULL, about)
+            archives = list(Path(into).glob("*.tgz"))
+            if len(archives) != 1:
+                raise ToolError(f"Helm has pulled no chart, and told no error: {chart}")
+            return helmcharts.copied(archives[0], chart, "", folder)
 
     def rehearse(self, upgrade: Upgrade) -> Rendered:
         major, minor = map(int, self.version.split(".")[:2])
