@@ -402,6 +402,22 @@ def test_a_question_waits_until_its_card_is_shown() -> None:
     assert "change  C1 helm-upgrade" in asked[0]
 
 
+@pytest.mark.parametrize("output", [OutputFormat.PLAIN, OutputFormat.RICH, OutputFormat.GITHUB])
+def test_the_card_above_a_question_is_the_one_that_is_asked_about(output: OutputFormat) -> None:
+    screen = Terminal()
+    view, _, err = opened(output, [EU, US, AP], 3, screen)
+    seen = screen if output is OutputFormat.RICH else err
+    for cluster in (EU, US, AP):
+        for stamped in upgrade(cluster):
+            view.show(cluster, stamped)
+    for cluster in (US, EU, AP):
+        with view.of(cluster).paused():
+            card = OWN.sub("", seen.getvalue()).rpartition("on " + cluster)
+            assert card[1]
+            assert "helm-upgrade" not in card[2]
+    view.close()
+
+
 def test_a_view_that_is_closed_lets_nobody_wait() -> None:
     view, _, _ = opened(OutputFormat.PLAIN, [EU])
     view.close()

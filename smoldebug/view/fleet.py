@@ -1,6 +1,8 @@
 """Views of a matrix: what happens in several clusters, in one place, each line with its cluster.
 
 While one cluster is asked about a change, the others go on, and what they do is shown afterwards.
+A card is shown when its turn has come: nothing of another cluster stands between it and its
+question.
 """
 
 import sys
@@ -12,7 +14,7 @@ from typing import Protocol, TextIO
 
 from smoldebug.cells import Cell
 from smoldebug.clock import Clock, SystemClock
-from smoldebug.events import ChangeDecided, ChangeProposed, Stamped, to_json
+from smoldebug.events import ChangeProposed, Stamped, to_json
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Card, Json, Section, Verdict
 from smoldebug.untrusted import inert, one_line
@@ -35,7 +37,7 @@ class FleetView(Protocol):
 
     def of(self, cluster: str) -> Asking:
         """For the prompt of that cluster's run, from whatever thread it is in: `paused` waits until
-        its card is on the screen and nobody else is being asked."""
+        nobody else is being asked, and its card is the last thing on the screen."""
         ...
 
     def closing(self, cells: Sequence[Cell], sections: Sequence[Section]) -> None:
@@ -89,7 +91,7 @@ class Turns:
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._asking = self._closed = False
-        self._undecided: set[str] = set()  # clusters whose card is shown
+        self._cards: dict[str, Stamped] = {}  # of clusters whose turn has not come
         self._held: list[tuple[str, Stamped]] = []
 
     def show(self, cluster: str, stamped: Stamped) -> None:
@@ -110,10 +112,11 @@ class Turns:
     @contextmanager
     def paused(self, cluster: str) -> Iterator[None]:
         with self._turn:
-            self._turn.wait_for(lambda: self._free() and self._is_shown(cluster), CARD)
+            self._turn.wait_for(lambda: self._free() and self._is_known(cluster), CARD)
             self._turn.wait_for(self._free)
             self._asking = True
             self._hide()
+            self._show_card(cluster)
         try:
             yield
         finally:
@@ -128,16 +131,21 @@ class Turns:
     def _free(self) -> bool:
         return self._closed or not self._asking
 
-    def _is_shown(self, cluster: str) -> bool:
-        return self._closed or cluster in self._undecided
+    def _is_known(self, cluster: str) -> bool:
+        return self._closed or cluster in self._cards
 
     def _tell(self, cluster: str, stamped: Stamped) -> None:
+        self._show_card(cluster)
         if isinstance(stamped.event, ChangeProposed):
-            self._undecided.add(cluster)
-        elif isinstance(stamped.event, ChangeDecided):
-            self._undecided.discard(cluster)
-        self._shown(cluster, stamped)
+            self._cards[cluster] = stamped
+        else:
+            self._shown(cluster, stamped)
         self._turn.notify_all()
+
+    def _show_card(self, cluster: str) -> None:
+        """Right before its question, or what was decided without one."""
+        if card := self._cards.pop(cluster, None):
+            self._shown(cluster, card)
 
     # --- what each does in its own way ----------------------------------------------------------
 
@@ -211,21 +219,24 @@ class JsonlFleet(Turns):
     def __init__(self, clusters: Sequence[str], stdout: TextIO, stderr: TextIO) -> None:
         super().__init__()
         self._out = stdout
-        self._cards = {}
+        self._views = {}
         for cluster in clusters:
             prefix = f"{named(cluster)}  "
             stream: TextIO = Prefixed(encodable(stderr), prefix)  # type: ignore[assignment]
-            self._cards[cluster] = CardsOnly(stream, stream, len(prefix))
+            self._views[cluster] = CardsOnly(stream, stream, len(prefix))
 
     def closing(self, cells: Sequence[Cell], sections: Sequence[Section]) -> None:
         """Nothing: what is on stdout holds it."""
 
     def asking(self, cluster: str) -> Asking:
-        return self._cards[cluster]
+        return self._views[cluster]
+
+    def _tell(self, cluster: str, stamped: Stamped) -> None:
+        self._write(cluster, stamped)
+        super()._tell(cluster, stamped)
 
     def _shown(self, cluster: str, stamped: Stamped) -> None:
-        self._cards[cluster].show(stamped)
-        self._write(cluster, stamped)
+        self._views[cluster].show(stamped)
 
     def _write(self, cluster: str, stamped: Stamped) -> None:
         self._out.write(dumps({"cluster": cluster, **shown(to_json(stamped))}) + "\n")

@@ -34,7 +34,7 @@ class ConsoleFleet(Turns):
         }
         self._report = ConsoleView(stdout, clock)
         self._live: Live | None = None
-        self._cards: set[str] = set()  # clusters whose card is shown and not decided
+        self._undecided: set[str] = set()  # clusters whose card is shown
 
     def closing(self, cells: Sequence[Cell], sections: Sequence[Section]) -> None:
         self._hide()
@@ -51,15 +51,15 @@ class ConsoleFleet(Turns):
     def _shown(self, cluster: str, stamped: Stamped) -> None:
         self._rows.update(cluster, stamped)
         if isinstance(stamped.event, ChangeProposed):
-            self._cards.add(cluster)
+            self._undecided.add(cluster)
             self._hide()  # the rows would push the card's head off a small screen
         elif isinstance(stamped.event, ChangeDecided):
-            self._cards.discard(cluster)
+            self._undecided.discard(cluster)
         self._views[cluster].show(stamped)
         self._draw()
 
     def _draw(self) -> None:
-        if self._live is None and not self._cards and not self._closed:
+        if self._live is None and not self._undecided and not self._closed:
             self._live = Live(
                 get_renderable=lambda: self._rows,
                 console=self._console,
