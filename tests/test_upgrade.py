@@ -398,6 +398,19 @@ def test_a_goal_that_does_not_hold_again_after_the_rollback_is_no_success(tmp_pa
     assert stage.clock.elapsed >= AGAIN
 
 
+def test_a_cluster_that_goes_away_after_the_rollback_ends_the_run_and_nothing_escapes(tmp_path):
+    stage = Stage(tmp_path, bad=DEADLINE)
+
+    def leave(event: AnyEvent) -> None:
+        if isinstance(event, ChangeSettled) and event.state == "undone":
+            for verb in ("get", "list"):
+                stage.cluster.refuse(verb, "*", UnreachableError("connection refused"))
+
+    ended = stage.play(at=leave)
+    assert ended.status is ExitStatus.UNDO_FAILED
+    assert "connection refused" in ended.reason
+
+
 def test_a_rollback_that_fails_says_so(tmp_path):
     stage = Stage(tmp_path, bad=DEADLINE)
     stage.helm.fail("rollback", ToolError("no space left"))
