@@ -86,9 +86,10 @@ def test_show_needs_no_inputs(playbooks: Call):
     assert "# needs --set service=..., shown as if it were: service" in shown
 
 
-def test_show_says_what_would_not_run(playbooks: Call):
-    shown = playbooks("show", "helm-upgrade", "--set", "version=1.2").stdout
-    assert "# not supported yet: matrix (" in shown
+def test_show_says_what_would_not_run(folder: Path, playbooks: Call):
+    (folder / "later.yaml").write_text(MINIMAL.replace("all: [", "all: [{sql: {query: x}}, "))
+    shown = playbooks("show", "./later.yaml").stdout
+    assert "# not supported yet: goal.all[0].sql (later.yaml:4:" in shown
 
 
 def test_show_of_a_broken_playbook_says_what_is_wrong(folder: Path, playbooks: Call):

@@ -118,7 +118,7 @@ def describe(hint: Any) -> str:
 
 
 def _describe(option: Hint) -> str:
-    if words := allowed(option):
+    if words := [word for word in allowed(option) if word]:
         return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
     if is_block(option):
         return f"a block ({', '.join(fields_of(option))})"

@@ -63,7 +63,7 @@ class HttpCheck(Model, frozen=True, kw_only=True):
     ] = ""
     port: Annotated[
         int | str,
-        doc("Beside path: a port or its name; auto: that of the readiness probe, else of HTTP."),
+        doc("Beside path: a port, its name, or auto: the readiness probe's, else an HTTP port."),
     ] = "auto"
     skip: Annotated[
         Literal["", "no-http-port"], doc("Beside path: leave out services without such a port.")
@@ -145,7 +145,9 @@ class RestartsCheck(Model, frozen=True, kw_only=True):
             "Deployment/shop/checkout",
         ),
     ] = ""
-    at_most: Annotated[int, Meta(ge=0), doc("New restarts allowed since the run began.")] = 0
+    at_most: Annotated[
+        int, Meta(ge=0), doc("New restarts allowed since the run, or its steps, began.")
+    ] = 0
 
 
 class CommandCheck(Model, frozen=True, kw_only=True):
@@ -220,7 +222,7 @@ class Goal(Model, frozen=True, kw_only=True):
     ] = None
     each_service: Annotated[
         EachService | None,
-        doc("Measure each check once per workload, so that what fails has a name."),
+        doc("Measure checks without a target once per workload, so that what fails has a name."),
     ] = None
 
 
@@ -368,7 +370,9 @@ class Limits(Model, frozen=True, kw_only=True):
     max_steps: Annotated[int, Meta(ge=1), doc("Turns of the loop.")] = 25
     cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
     wall: Annotated[Duration | None, doc("Longest run, waiting for approval excluded.")] = None
-    changes: Annotated[int, Meta(ge=0), doc("Objects that may be changed.")] = 3
+    changes: Annotated[
+        int, Meta(ge=0), doc("Objects that may be changed; a Helm release is one.")
+    ] = 3
     rate: Annotated[Rate | None, doc("Most changes in a time, over all runs.")] = None
     replicas: Annotated[ReplicaLimits, doc("How far scaling may go, up or down.")] = ReplicaLimits()
     max_factor: Annotated[
@@ -412,8 +416,8 @@ class Playbook(Model, frozen=True, kw_only=True):
     allow_auto_when: Annotated[
         dict[str, list[str]],
         doc(
-            "approval: auto holds only where these match: `cluster` names contexts, `uid` is that "
-            "of kube-system, `server` the API server's address.",
+            "approval: auto holds only where all of these match: `cluster` names contexts, `uid` "
+            "is that of kube-system, `server` the API server's address; `*` stands for anything.",
             {"cluster": ["*-staging"]},
         ),
     ] = {}
@@ -422,10 +426,12 @@ class Playbook(Model, frozen=True, kw_only=True):
     ] = []
     limits: Annotated[Limits, doc("Where it stops.")] = Limits()
     on_failure: Annotated[
-        Literal["undo", "rollback", "keep-branch", "report"], doc("When the goal is not met.")
+        Literal["undo", "rollback", "keep-branch", "report"],
+        doc("When the goal is not met: undo (or rollback) takes back what was changed."),
     ] = "undo"
     report: Annotated[
-        tuple[ReportFormat, ...], doc("What is written at the end.", ["terminal", "markdown"])
+        tuple[ReportFormat, ...],
+        doc("For readers: the command line says what is written.", ["terminal", "markdown"]),
     ] = ("terminal",)
     secrets: Annotated[dict[str, Secret], doc("For tools, never for a model.")] = {}
     redact: Annotated[
@@ -439,15 +445,16 @@ class Playbook(Model, frozen=True, kw_only=True):
     edits: Annotated[
         list[Edit], doc("Edits of manifests that code makes, before anybody else is asked.")
     ] = []
-    matrix: Annotated[Matrix | None, doc("One run per cluster.")] = None
+    matrix: Annotated[Matrix | None, doc("`validate` runs once per cluster.")] = None
     baseline: Annotated[
         Baseline | None, doc("The goal must hold before the first step, else nothing is touched.")
     ] = None
     steps: Annotated[
-        list[Step], doc("Fixed actions, in order; a model is only asked to explain a failure.")
+        list[Step], doc("Fixed actions, in order, for `validate`; a model only explains a failure.")
     ] = []
     on_failure_others: Annotated[
-        Literal["keep", "rollback"], doc("Clusters of the matrix that were upgraded already.")
+        Literal["keep", "rollback"],
+        doc("What becomes of clusters that were upgraded already when another one breaks."),
     ] = "keep"
     on_managed: Annotated[Literal["pr", "warn", "allow"], doc("Helm, Argo CD or Flux objects.")] = (
         "warn"

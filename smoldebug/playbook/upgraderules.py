@@ -30,7 +30,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _RELEASE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,51}[a-z0-9])?")  # as Helm takes it
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
-_NEEDS = {  # of each action: the kind of change that it is
+KINDS_OF = {  # of each action: the kind of change that it is
     "helm_upgrade": ChangeKind.HELM_UPGRADE,
     "helm_rollback": ChangeKind.HELM_ROLLBACK,
     "kubectl_apply": ChangeKind.APPLY_OBJECT,
@@ -238,7 +238,7 @@ def _report_needs(playbook: Playbook, action: str, block: Model, report: Report)
         report(f"{action}.target", "needs its namespace, unless scope.namespaces is one")
     if not single and getattr(block, "namespace", "there") == "":
         report(action, "needs namespace, unless scope.namespaces is one")
-    kind = _NEEDS.get(action)
+    kind = KINDS_OF.get(action)
     allowed = playbook.tools.change.allow if playbook.tools.change else []
     if kind is not None and kind not in allowed:
         report(action, f"needs {kind} in tools.change.allow")

@@ -19,10 +19,10 @@ class Matrix(Model, frozen=True, kw_only=True):
     ]
     parallel: Annotated[int, Meta(ge=1), doc("Clusters worked on at a time.")] = 1
     stop_after_failures: Annotated[
-        int, Meta(ge=0), doc("So many that fail, and no other is begun; 0: all are.")
+        int, Meta(ge=0), doc("Once so many have not ended as met, no other is begun; 0: all are.")
     ] = 1
     wall: Annotated[
-        Duration | None, doc("Longest time for all of them; those not begun then are skipped.")
+        Duration | None, doc("No cluster is begun after so long; those under way go on.")
     ] = None
 
 
@@ -59,14 +59,14 @@ class LogsCheck(Model, frozen=True, kw_only=True):
     """New kinds of error lines, compared with what was logged before the steps."""
 
     no_new_errors: Annotated[
-        bool, doc("Fails with an error of a shape that the baseline does not have.")
+        bool, doc("An error line of a kind that was not logged before the steps fails it.")
     ] = True
     target: Annotated[
         str,
-        doc("Kind/namespace/name, or Kind/name in the only namespace; empty: each service."),
+        doc("Kind/namespace/name, or Kind/name; empty: each service, or all workloads in scope."),
     ] = ""
     ignore: Annotated[
-        list[str], doc("Lines that hold one of these words are no errors.", ["deprecated"])
+        list[str], doc("Lines with one of these words in them do not count.", ["deprecated"])
     ] = []
 
 
@@ -90,22 +90,25 @@ class HelmUpgrade(Model, frozen=True, kw_only=True):
         list[str], doc("Values files beside the playbook, later ones win.", ["staging.yaml"])
     ] = []
     set: Annotated[
-        dict[str, Json], doc("Values by dotted path, as they are.", {"payments.replicas": 3})
+        dict[str, Json],
+        doc("Single values by dotted path, over those of the files.", {"payments.replicas": 3}),
     ] = {}
-    timeout: Annotated[Duration, doc("Longest time for Helm itself, hooks included.")] = Duration(
-        300
-    )
+    timeout: Annotated[
+        Duration, doc("Longest time for Helm and its hooks; rollouts are the goal's.")
+    ] = Duration(300)
 
 
 class HelmRollback(Model, frozen=True, kw_only=True):
     release: Annotated[str, doc("Its name.", "platform")]
     namespace: Annotated[str, doc("Where it is; empty: the scope's only namespace.")] = ""
     revision: Annotated[
-        int, Meta(ge=0), doc("Which to go back to; 0: the last one that was deployed before.")
+        int,
+        Meta(ge=0),
+        doc("Which to go back to; 0: the last one that was deployed before the newest."),
     ] = 0
-    timeout: Annotated[Duration, doc("Longest time for Helm itself, hooks included.")] = Duration(
-        300
-    )
+    timeout: Annotated[
+        Duration, doc("Longest time for Helm and its hooks; rollouts are the goal's.")
+    ] = Duration(300)
 
 
 class KubectlApply(Model, frozen=True, kw_only=True):
@@ -127,7 +130,7 @@ class SetImage(Model, frozen=True, kw_only=True):
 class WaitForRollout(Model, frozen=True, kw_only=True):
     target: Annotated[
         str,
-        doc("Kind/namespace/name, or Kind/name; empty: every workload in scope."),
+        doc("Kind/namespace/name, or Kind/name; empty: every workload in scope.", "Deployment/web"),
     ] = ""
     within: Annotated[Duration, doc("Longest wait.")] = Duration(600)
 
@@ -135,7 +138,9 @@ class WaitForRollout(Model, frozen=True, kw_only=True):
 class Step(Model, frozen=True, kw_only=True):
     """Exactly one of these."""
 
-    helm_upgrade: Annotated[HelmUpgrade | None, doc("Upgrade a Helm release.")] = None
+    helm_upgrade: Annotated[
+        HelmUpgrade | None, doc("Upgrade a Helm release; it keeps its values.")
+    ] = None
     helm_rollback: Annotated[HelmRollback | None, doc("Roll a Helm release back.")] = None
     kubectl_apply: Annotated[KubectlApply | None, doc("Apply manifests.")] = None
     set_image: Annotated[SetImage | None, doc("Run another image.")] = None

@@ -150,7 +150,8 @@ def _of(option: Hint) -> Json:
         return _block(option)
     if element := element_of(option):
         return _wrapped(option, _of(options(element)[0]))
-    return allowed(option)[0] if allowed(option) else _SAMPLES[option]
+    words = [word for word in allowed(option) if word]
+    return words[0] if words else _SAMPLES[option]
 
 
 def _block(block: type[Model]) -> Json:

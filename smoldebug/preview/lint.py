@@ -10,6 +10,7 @@ from smoldebug.playbook.load import Draft, draft
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.playbook.rules import checks_of
 from smoldebug.playbook.tree import At, Problem, place
+from smoldebug.preview.lint_upgrades import upgrades
 from smoldebug.records import Json
 
 Warn = Callable[[str, str], None]  # (dotted path, what is doubtful)
@@ -59,19 +60,22 @@ def _warnings(read: Draft, plan: RunPlan, path: Path) -> list[Problem]:
     _goal(plan.playbook, warn)
     _changes(plan.playbook, warn)
     _patches(plan.playbook, warn)
+    upgrades(plan.playbook, warn)
     return found
 
 
 def _goal(playbook: Playbook, warn: Warn) -> None:
     goal = playbook.goal
     checks = list(checks_of([*goal.all, *goal.any]))
-    if all(check.restarts for check in checks):
+    if all(check.restarts for check in checks) and not playbook.steps:
         warn("goal", "new restarts are counted from the start: this holds before anything is done")
     once = goal.consecutive == 1 and not goal.for_
     if once and any(check.http or check.tcp or check.metric or check.ratio for check in checks):
         warn("goal", "one lucky sample meets it: consecutive: 3 or for: 30s asks for more")
     if goal.within is None and playbook.limits.wall is None:
-        warn("goal", "has no deadline (within): only limits.max_steps ends a run that fails")
+        ends = "nothing ends a run whose goal neither holds nor fails for good"
+        ends = ends if playbook.steps else "only limits.max_steps ends a run that fails"
+        warn("goal", f"has no deadline (within): {ends}")
     if goal.within and goal.every > goal.within:
         warn("goal.every", f"{goal.every} is longer than within: it is measured once")
     if goal.within and playbook.limits.wall and playbook.limits.wall < goal.within:
