@@ -15,7 +15,14 @@ import msgspec
 
 from smoldebug.appliers import Applier, masked
 from smoldebug.clock import Clock
-from smoldebug.errors import AccessDenied, ChangeRefused, Conflict, NotFound, SmoldebugError
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeFailed,
+    ChangeRefused,
+    Conflict,
+    NotFound,
+    SmoldebugError,
+)
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
@@ -42,6 +49,7 @@ LASTS = timedelta(hours=1)  # how long a yes given beforehand counts; after that
 AGAIN = 2  # times that a change is asked for anew because what it replaces has moved
 CHANGED = ("verified", "unknown")  # states of an outcome after which the world may be different
 LATE = (0.2, 0.4, 0.8, 1.6)  # seconds between looks for a change whose answer was lost
+LOOKING = 8.0  # seconds after which no look is repeated: a world that hangs keeps each waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +327,9 @@ class Executor:
             if not self._appears(change, note):
                 self._count(card, decision)
                 yield self._settled(card, "unknown", str(error))
-                return Outcome("unknown", f"OUTCOME UNKNOWN: {error}", card)
+                failed = isinstance(error, ChangeFailed)
+                what = "FAILED, and may be half done" if failed else "OUTCOME UNKNOWN"
+                return Outcome("unknown", f"{what}: {error}", card)
             detail = f"no answer, but it took: {error}"
         self._count(card, decision)
         if not self._holds(change, note):
@@ -381,9 +391,12 @@ class Executor:
 
     def _appears(self, change: Change, note: str) -> bool:
         """Read back, also late: a server whose answer was lost may still be at it."""
+        until = self._clock.monotonic() + LOOKING
         for pause in () if change.kind in LOCAL else LATE:  # a command is over when it is
             if self._holds(change, note):
                 return True
+            if self._clock.monotonic() >= until:
+                return False
             self._clock.sleep(pause)
         return self._holds(change, note)
 

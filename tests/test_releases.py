@@ -91,7 +91,10 @@ class Stage:
         )
         self.asked: list[Card] = []
         self.guard = Guard(book, context="eu")
-        self.executor = Executor(
+        self.executor = self.made_executor()
+
+    def made_executor(self) -> Executor:
+        return Executor(
             self.guard,
             dict.fromkeys(OF_RELEASE, self.applier),
             self._asked,
@@ -301,6 +304,42 @@ def test_a_failure_that_left_a_revision_counts_as_changed_and_is_taken_back(leav
     assert (stage.image, stage.statuses[-1]) == ("auth:1", "deployed")
 
 
+def test_a_revision_that_failed_is_told_apart_from_one_that_nobody_knows_of():
+    stage = Stage()
+    stage.helm.fail("upgrade", ToolError("a hook failed"), "failed")
+    assert stage.execute(stage.upgrade())[1].text.startswith("FAILED, and may be half done: rev")
+    stage = Stage()
+    stage.helm.fail("upgrade", ToolError("cut off"), "pending-upgrade")
+    assert stage.execute(stage.upgrade())[1].text.startswith("OUTCOME UNKNOWN: revision 2 is pend")
+
+
+def test_helm_is_not_asked_while_the_cluster_does_not_answer():
+    stage = Stage()
+    stage.execute(stage.upgrade())
+    stage.cluster.refuse("get", "Namespace", UnreachableError("no answer in time"))
+    asked = len(stage.helm.requests)
+    events, clean = stage.take_back()
+    assert (clean, events[-1].state, events[-1].detail) == (
+        False, "undo failed", "no answer in time",
+    )  # fmt: skip
+    assert len(stage.helm.requests) == asked
+
+
+def test_a_cluster_that_hangs_is_not_looked_at_again_and_again():
+    class Hanging(ReleaseApplier):
+        def holds(self, change: Change, note: str) -> bool:
+            stage.clock.sleep(10)
+            raise UnreachableError("no answer in time")
+
+    stage = Stage()
+    stage.applier = Hanging(stage.world)
+    stage.executor = stage.made_executor()
+    stage.helm.fail("upgrade", UnreachableError("Helm was stopped after 75 s"), "pending-upgrade")
+    change, began = stage.upgrade(), stage.clock.monotonic()
+    assert stage.execute(change)[1].state == "unknown"
+    assert stage.clock.monotonic() - began == 10
+
+
 def test_a_rollback_that_fails_is_told():
     stage = Stage()
     stage.execute(stage.upgrade())
@@ -426,7 +465,7 @@ def test_a_card_shows_each_edit_once_and_the_odd_ones_first():
         "+metadata.labels.helm.sh/chart: platform-1.1.0",
         "-spec.template.spec.containers[app].image: auth:1",
         "+spec.template.spec.containers[app].image: auth:2",
-        "▸ Service/shop/auth, the same in 1 more",
+        "▸ Service/shop/auth, the same in 1 more: web",
         "-metadata.labels.helm.sh/chart: platform-1.0.0",
         "+metadata.labels.helm.sh/chart: platform-1.1.0",
     ]
@@ -505,6 +544,22 @@ def test_secrets_are_masked_on_a_card_and_in_its_command():
     assert card.command == "# no helm command: a value in it is masked here"
 
 
+def test_containers_that_are_called_as_their_workloads_get_one_edit():
+    def chart(version: str) -> FakeChart:
+        made = [deployment(name, f"shop:{version}") for name in ("auth", "cart", "web")]
+        for each in made:
+            each["spec"]["template"]["spec"]["containers"][0]["name"] = each["metadata"]["name"]
+        return FakeChart("platform", f"1.{version}.0", made)
+
+    stage = Stage(chart("1"), chart("0"))
+    card = stage.card(stage.upgrade(stage.helm.charts[CHART][-1]))
+    assert card.diff.splitlines() == [
+        "▸ Deployment/shop/auth, the same in 2 more: cart, web",
+        "-spec.template.spec.containers[auth].image: shop:0",
+        "+spec.template.spec.containers[auth].image: shop:1",
+    ]
+
+
 def test_a_long_diff_is_cut_on_the_card_and_whole_behind_it():
     many = [deployment(f"s{n}", f"s{n}:2") for n in range(30)]
     old = [deployment(f"s{n}", f"s{n}:1") for n in range(30)]
@@ -512,7 +567,7 @@ def test_a_long_diff_is_cut_on_the_card_and_whole_behind_it():
     card = stage.card(stage.upgrade(stage.helm.charts[CHART][-1]))
     lines = card.diff.splitlines()
     assert len(lines) == MOST + 1
-    assert lines[-1] == "… and 50 more lines, 16 more objects (d shows all)"
+    assert lines[-1] == "… and 50 more lines, 16 more edits"
     assert "s29:2" in card.full_diff
 
 

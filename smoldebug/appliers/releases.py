@@ -13,7 +13,8 @@ Undo is a rollback to the revision that was deployed, proven by the live objects
 record alone. Hooks are run again by it and are not taken back: their objects are in no revision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,12 +24,31 @@ from smoldebug.appliers import manifest_diff
 from smoldebug.appliers.differences import masked
 from smoldebug.appliers.manifest_diff import Difference
 from smoldebug.appliers.protocol import Preview
-from smoldebug.errors import ChangeRefused, Conflict, SmoldebugError, ToolError, UnreachableError
+from smoldebug.errors import (
+    AccessDenied,
+    ChangeFailed,
+    ChangeRefused,
+    Conflict,
+    NotFound,
+    SmoldebugError,
+    ToolError,
+    UnreachableError,
+)
 from smoldebug.kubectl import helm_command
 from smoldebug.managed import built_in, managed_by
 from smoldebug.records import Change, ChangeKind, Json, Managed, ObjectRef, Surroundings
 from smoldebug.redact import Redactor
-from smoldebug.sources.helm import PENDING, Chart, Hook, Object, Release, Revision, Upgrade
+from smoldebug.sources.helm import (
+    PENDING,
+    Chart,
+    Hook,
+    Object,
+    Release,
+    Rendered,
+    Revision,
+    Upgrade,
+)
+from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import Cluster, World
 from smoldebug.untrusted import one_line
 
@@ -36,6 +56,9 @@ REVISION, TO, CHART, DIGEST = "/revision", "/to", "/chart", "/digest"
 PATH, VALUES, TIMEOUT = "/path", "/values", "/timeout"
 SECONDS = 300.0  # Helm's own limit, where a change names none
 REPLICAS = "/spec/replicas"
+RUNS = {"pre-upgrade", "post-upgrade", "pre-rollback", "post-rollback"}  # its undo's are run too
+POLICY = "helm.sh/hook-delete-policy"  # an annotation
+DELETING = {"before-hook-creation", "hook-succeeded", "hook-failed"}
 AUTOSCALER = "HorizontalPodAutoscaler"
 UPGRADE, ROLLBACK = ChangeKind.HELM_UPGRADE, ChangeKind.HELM_ROLLBACK
 
@@ -45,9 +68,21 @@ class Effect:
     """What a change of a release would do, as far as could be seen."""
 
     differences: tuple[Difference, ...]
+    unseen: tuple[Difference, ...] = ()  # may not be read: how their manifests differ
     hooks: tuple[Hook, ...] = ()
+    run: tuple["Ran", ...] = ()
     crds: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A hook that would run, as the revision before had it. `deletes`: Helm deletes an object of
+    that name, which is there."""
+
+    before: Object | None
+    hook: Hook
+    deletes: bool
 
 
 class ReleaseApplier:
@@ -61,13 +96,15 @@ class ReleaseApplier:
         self._newest(change)
         made = effect(self._world, change)
         self._seen = change, made
-        found = made.differences
+        found, ran = (*made.differences, *made.unseen), made.run
+        becomes = [(each.live, each.wanted) for each in found if each.wanted is not None]
+        deleted = [each.ref for each in found if each.wanted is None]
         return Surroundings(
             managed=_managed(found),
             gaps=made.gaps,
-            objects=tuple(each.ref for each in found),
-            deleted=tuple(each.ref for each in found if each.wanted is None),
-            becomes=tuple((each.live, each.wanted) for each in found if each.wanted is not None),
+            objects=(*(each.ref for each in found), *(each.hook.ref for each in ran)),
+            deleted=(*deleted, *(each.hook.ref for each in ran if each.deletes)),
+            becomes=(*becomes, *((each.before, each.hook.object) for each in ran)),
         )
 
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
@@ -98,12 +135,12 @@ class ReleaseApplier:
                 helm.rollback(release, change.revision, _timeout(change))
         except SmoldebugError as error:
             raise self._how_it_ended(error, release, old) from error
-        return f"revision {old.number}→{helm.history(release)[-1].number}"
+        return f"revision {old.number}→{self._history(release)[-1].number}"
 
     def holds(self, change: Change, note: str) -> bool:
         """Of a rollback Helm's record is no proof: each object must be there as it was then."""
         release, helm = release_of(change), self._world.helm
-        newest = helm.history(release)[-1]
+        newest = self._history(release)[-1]
         if newest.status != "deployed":
             return False
         if change.kind is UPGRADE:
@@ -121,7 +158,7 @@ class ReleaseApplier:
         """A later revision that makes the same objects is no drift, since a later step's undo left
         it; nor is one that makes those to go back to: an undo that failed or was cut off."""
         release, helm = release_of(change), self._world.helm
-        history = helm.history(release)
+        history = self._history(release)
         newest, ours = history[-1], [each for each in history if _ours(change, each, note)]
         if newest.number <= change.before.get(REVISION, 0) or newest in ours:
             return ""
@@ -133,8 +170,14 @@ class ReleaseApplier:
 
     # --- helpers ----------------------------------------------------------------------------
 
+    def _history(self, release: Release) -> Sequence[Revision]:
+        """A server that hangs is found out here: Helm itself would wait for it for long."""
+        with suppress(NotFound, AccessDenied):
+            self._world.cluster.get(ObjectRef("Namespace", "", release.namespace))
+        return self._world.helm.history(release)
+
     def _newest(self, change: Change) -> Revision:
-        newest = self._world.helm.history(release_of(change))[-1]
+        newest = self._history(release_of(change))[-1]
         expected = change.before.get(REVISION)  # an undo's has none: drift has looked
         if expected and newest.number != expected:
             raise Conflict(
@@ -149,12 +192,13 @@ class ReleaseApplier:
     ) -> SmoldebugError:
         """Nothing happened where Helm made no revision; where it did, nobody knows how far."""
         try:
-            newest = self._world.helm.history(release)[-1]
+            newest = self._history(release)[-1]
         except SmoldebugError:
             return ToolError(str(error))
         if newest.number == old.number and newest.status == old.status:
             return ChangeRefused(str(error))
-        return ToolError(f"revision {newest.number} is {newest.status}: {error}")
+        said = f"revision {newest.number} is {newest.status}: {error}"
+        return ChangeFailed(said) if newest.status == "failed" else ToolError(said)
 
 
 # --- a change as Helm wants it --------------------------------------------------------------
@@ -181,18 +225,39 @@ def upgrade_of(world: World, change: Change) -> Upgrade:
 def effect(world: World, change: Change) -> Effect:
     """What it would create, change and delete, by a dry run or an earlier revision."""
     release, helm = release_of(change), world.helm
-    old = helm.objects(release)
-    hooks: tuple[Hook, ...] = ()
-    crds: tuple[str, ...] = ()
+    old, crds = helm.objects(release), ()
     if change.kind is UPGRADE:
         upgrade = upgrade_of(world, change)
-        rendered = helm.rehearse(upgrade)
-        new, hooks, crds = rendered.objects, rendered.hooks, upgrade.chart.crds
+        rendered, crds = helm.rehearse(upgrade), upgrade.chart.crds
     else:
-        new = helm.objects(release, change.revision)
-    live = manifest_diff.read(world.cluster, manifest_diff.refs(old, new))
-    found = tuple(manifest_diff.differences(live, old, new))
-    return Effect(found, hooks, crds, live.gaps)
+        back = change.revision
+        rendered = Rendered(helm.objects(release, back), helm.hooks(release, back))
+    new = rendered.objects
+    hooks = [each for each in rendered.hooks if RUNS & {*each.events}]
+    refs = [*manifest_diff.refs(old, new), *(each.ref for each in hooks)]
+    live = manifest_diff.read(world.cluster, refs)
+    before = {each.ref: each.object for each in helm.hooks(release)} if hooks else {}
+    return Effect(
+        tuple(manifest_diff.differences(live, old, new)),
+        tuple(manifest_diff.unseen(live, old, new)),
+        rendered.hooks,
+        tuple(Ran(before.get(each.ref), each, _replaced(each, live)) for each in hooks),
+        crds,
+        (*live.gaps, *_twice(new)),
+    )
+
+
+def _replaced(hook: Hook, live: manifest_diff.Live) -> bool:
+    """Whether Helm deletes what is called as a hook is: it does so unless told otherwise."""
+    notes = hook.object.get("metadata", {}).get("annotations") or {}
+    policy = {word.strip() for word in str(notes.get(POLICY) or "").split(",")} - {""}
+    return live.found.get(hook.ref) is not None and (not policy or bool(policy & DELETING))
+
+
+def _twice(manifests: Sequence[Object]) -> Iterator[str]:
+    """Which one of two is sent last is Helm's to say, so one of them would not be judged."""
+    found = Counter(map(ref_of, manifests))
+    return (f"{ref} is in the chart {n} times" for ref, n in found.items() if n > 1)
 
 
 def lacking(cluster: Cluster, manifests: Sequence[Object]) -> list[ObjectRef]:
