@@ -21,6 +21,7 @@ from smoldebug.sources.world import Cluster, Object
 
 AT_A_TIME = 8  # requests for live objects
 MOST = 40  # lines of a short diff
+NAMES = 9  # of objects that get the same edit
 KEEP = ("helm.sh/resource-policy", "keep")  # an annotation: it stays when it leaves the manifest
 _MARK = {"created": "+ ", "deleted": "- ", "changed": "▸ "}
 
@@ -100,8 +101,16 @@ def differences(live: Live, old: Sequence[Object], new: Sequence[Object]) -> Ite
         if one.fields.before or one.fields.after:
             yield one
     for ref, manifest in before.items():
-        if ref not in after and (found := live.found.get(ref)) and not _kept(manifest):
+        if ref not in after and (found := live.found.get(ref)) and not _kept(found):
             yield Difference(ref, projected(found, manifest), None, found)
+
+
+def unseen(live: Live, old: Sequence[Object], new: Sequence[Object]) -> Iterator[Difference]:
+    """How the manifests themselves differ, of what may not be read."""
+    before, after = ({ref_of(each): stored(each) for each in some} for some in (old, new))
+    for ref in dict.fromkeys((*after, *before)):
+        if ref not in live.found and before.get(ref) != after.get(ref):
+            yield Difference(ref, before.get(ref), after.get(ref), None)
 
 
 def stored(manifest: Object) -> Object:
@@ -117,18 +126,18 @@ def stored(manifest: Object) -> Object:
 
 
 def short(found: Sequence[Difference]) -> str:
-    """Each different edit once, with how many other objects get the same, the rarest first; what
-    is created or deleted by name. Secrets masked."""
+    """Each different edit once, with which other objects get the same, the rarest first; what is
+    created or deleted by name. Secrets masked."""
     masks = Redactor()
-    alike: dict[str, list[Difference]] = {}
+    alike: dict[str, list[tuple[Difference, str]]] = {}
     for each in found:
         edit = field_diff(_shown(each.fields, masks)) if each.what == "changed" else ""
-        alike.setdefault(f"{_MARK[each.what]}{edit or each.ref}", []).append(each)
-    blocks = [
-        _block(group, edit)
-        for edit, group in sorted(alike.items(), key=lambda item: _rank(item[1]))
-    ]
-    return _capped(blocks)
+        # A container is mostly called as its workload is
+        same = edit.replace(f"[{each.ref.name}]", "[]")
+        alike.setdefault(f"{_MARK[each.what]}{same or each.ref}", []).append((each, edit))
+    groups = [([each for each, _ in group], group[0][1]) for group in alike.values()]
+    groups.sort(key=lambda item: _rank(item[0]))
+    return _capped([_block(group, edit) for group, edit in groups])
 
 
 def whole(found: Sequence[Difference]) -> str:
@@ -157,8 +166,16 @@ def _block(group: list[Difference], edit: str) -> list[str]:
     first = group[0]
     if first.what != "changed":
         return [f"{_MARK[first.what]}{first.ref} ({first.what})"]
-    more = f", the same in {len(group) - 1} more" if len(group) > 1 else ""
-    return [f"{_MARK['changed']}{first.ref}{more}", *edit.removeprefix("▸ ").split("\n")]
+    return [f"{_MARK['changed']}{first.ref}{_others(group)}", *edit.split("\n")]
+
+
+def _others(group: list[Difference]) -> str:
+    first, *rest = (each.ref for each in group)
+    if not rest:
+        return ""
+    names = [ref.name if ref.kind == first.kind else f"{ref.kind}/{ref.name}" for ref in rest]
+    told = ", ".join([*names[:NAMES], *(["…"] if names[NAMES:] else [])])
+    return f", the same in {len(rest)} more: {told}"
 
 
 def _capped(blocks: list[list[str]]) -> str:
@@ -166,7 +183,7 @@ def _capped(blocks: list[list[str]]) -> str:
     if len(lines) <= MOST:
         return "\n".join(lines)
     left = len(blocks) - sum(block[0] in lines[:MOST] for block in blocks)
-    more = f"… and {len(lines) - MOST} more lines, {left} more objects (d shows all)"
+    more = f"… and {len(lines) - MOST} more lines, {left} more edits"
     return "\n".join([*lines[:MOST], more])
 
 
@@ -189,6 +206,6 @@ def _without_nulls(value: Json) -> Json:
     return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
-def _kept(manifest: Object) -> bool:
-    annotations = manifest["metadata"].get("annotations") or {}
+def _kept(live: Object) -> bool:
+    annotations = live["metadata"].get("annotations") or {}
     return bool(annotations.get(KEEP[0]) == KEEP[1])

@@ -225,7 +225,8 @@ def upgrade_of(world: World, change: Change) -> Upgrade:
 def effect(world: World, change: Change) -> Effect:
     """What it would create, change and delete, by a dry run or an earlier revision."""
     release, helm = release_of(change), world.helm
-    old, crds = helm.objects(release), ()
+    old = helm.objects(release)
+    crds: tuple[str, ...] = ()
     if change.kind is UPGRADE:
         upgrade = upgrade_of(world, change)
         rendered, crds = helm.rehearse(upgrade), upgrade.chart.crds

@@ -7,7 +7,7 @@ from typing import Any
 from smoldebug.errors import AccessDenied
 from smoldebug.playbook.models import Playbook
 from smoldebug.records import Json, ObjectRef
-from smoldebug.sources.helm import Chart, Helm, Release, Rendered, Revision, Upgrade
+from smoldebug.sources.helm import Chart, Helm, Hook, Release, Rendered, Revision, Upgrade
 from smoldebug.sources.kinds import find
 from smoldebug.sources.world import Cluster, Completed, Listed, Object, Reply, WatchStream
 
@@ -124,6 +124,9 @@ class ScopedHelm:
 
     def objects(self, release: Release, revision: int = 0) -> tuple[Object, ...]:
         return self._seen(release).objects(release, revision)
+
+    def hooks(self, release: Release, revision: int = 0) -> tuple[Hook, ...]:
+        return self._seen(release).hooks(release, revision)
 
     def values(self, release: Release, revision: int = 0) -> dict[str, Json]:
         return self._seen(release).values(release, revision)

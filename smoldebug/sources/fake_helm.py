@@ -59,6 +59,7 @@ class _Kept:
     revision: Revision
     objects: tuple[Object, ...]
     values: dict[str, Json]
+    hooks: tuple[Hook, ...] = ()
 
 
 class FakeHelm:
@@ -108,6 +109,10 @@ class FakeHelm:
         self._receive("objects", release, revision=revision)
         return copy.deepcopy(self._at(release, revision).objects)
 
+    def hooks(self, release: Release, revision: int = 0) -> tuple[Hook, ...]:
+        self._receive("hooks", release, revision=revision)
+        return self._at(release, revision).hooks
+
     def values(self, release: Release, revision: int = 0) -> dict[str, Json]:
         self._receive("values", release, revision=revision)
         return copy.deepcopy(self._at(release, revision).values)
@@ -144,7 +149,7 @@ class FakeHelm:
 
     def rollback(self, release: Release, revision: int, timeout: float) -> None:
         old = self._at(release, revision)
-        chart = FakeChart("", old.revision.chart, old.objects)
+        chart = FakeChart("", old.revision.chart, old.objects, old.hooks)
         said = f"Rollback to {old.revision.number}", {"revision": revision, "timeout": timeout}
         self._carry_out("rollback", release, chart, old.values, said)
 
@@ -182,7 +187,7 @@ class FakeHelm:
                 self._put(old.objects if old else (), objects)
             if status == "deployed":
                 kept[:] = [replace(each, revision=_over(each.revision)) for each in kept]
-            kept.append(_Kept(made, objects, copy.deepcopy(dict(values))))
+            kept.append(_Kept(made, objects, copy.deepcopy(dict(values)), chart.hooks))
 
     def _put(self, old: Sequence[Object], new: Sequence[Object]) -> None:
         for each in new:

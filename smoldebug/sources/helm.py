@@ -55,6 +55,7 @@ class Hook:
 
     ref: ObjectRef
     events: tuple[str, ...]  # pre-upgrade, post-upgrade, pre-rollback ...
+    object: Object = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Helm(Protocol):
     def objects(self, release: Release, revision: int = 0) -> tuple[Object, ...]:
         """What a revision (0: the newest) was rendered to, without hooks; each with its
         namespace where its kind has one."""
+        ...
+
+    def hooks(self, release: Release, revision: int = 0) -> tuple[Hook, ...]:
+        """Those that a revision was rendered to."""
         ...
 
     def values(self, release: Release, revision: int = 0) -> dict[str, Json]:

@@ -36,6 +36,7 @@ READ, PULL = 60.0, 300.0  # seconds
 GRACE = 15.0  # seconds beyond Helm's own limit, so that Helm says itself what it waited for
 OLDEST, NEWEST = 3, 4  # major versions
 DRY_RUN_SERVER = (3, 13)  # from there on a plain dry run answers `lookup` with nothing
+HOOK = "helm.sh/hook"  # an annotation
 KEPT, MOST = 10, 256  # revisions: Helm's own limit; as many as `history` tells
 
 _RELEASE = re.compile(
@@ -114,6 +115,10 @@ class HelmCli:
         said = self._about("get manifest", release, _at(revision))
         return tuple(_objects(said, release))
 
+    def hooks(self, release: Release, revision: int = 0) -> tuple[Hook, ...]:
+        said = self._about("get hooks", release, _at(revision))
+        return tuple(Hook(_ref(item), _events(item), item) for item in _objects(said, release))
+
     def values(self, release: Release, revision: int = 0) -> dict[str, Json]:
         said = self._about("get values", release, {"output": "json"} | _at(revision))
         return _decoded(said, dict[str, Any] | None) or {}
@@ -145,7 +150,7 @@ class HelmCli:
         return Rendered(
             tuple(_objects(done.manifest, release)),
             tuple(
-                Hook(_ref(item), tuple(hook.events))
+                Hook(_ref(item), tuple(hook.events), item)
                 for hook in done.hooks or []
                 for item in _objects(hook.manifest, release)
             ),
@@ -252,6 +257,12 @@ def _items(document: Json, kind: str = "") -> Iterator[Object]:
             yield from _items(item, own.removesuffix("List"))
     elif own and isinstance(document.get("metadata"), dict):
         yield {**document, "kind": own}
+
+
+def _events(item: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = item["metadata"].get("annotations")
+    words = str(notes.get(HOOK) or "") if isinstance(notes, dict) else ""
+    return tuple(word.strip() for word in words.split(","))
 
 
 def _ref(item: Mapping[str, Any]) -> ObjectRef:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from smoldebug.errors import ToolError
+from smoldebug.sources.goyaml import documents, written
+
 if TYPE_CHECKING:
     from helm_python import Config
 
@@ -32,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         sys.stdout.write(given.run(given))
-    except (HelmError, OSError, ValueError) as error:  # files that are not there, or no JSON
+    except (
+        HelmError,
+        ToolError,
+        OSError,
+        ValueError,
+    ) as error:  # files that are not there, or no JSON
         sys.stderr.write(f"Error: {error}\n")
         return 1
     return 0
@@ -72,6 +80,9 @@ def get(given: Given) -> str:
     with _config(given) as config:
         if given.part == "values":
             return json.dumps(config.get_values(given.release, revision=given.revision))
+        if given.part == "hooks":
+            found = config.get_all(given.release, revision=given.revision)["hooks"] or []
+            return "".join(f"---\n{each['manifest']}\n" for each in found)
         return str(config.status(given.release, revision=given.revision)["manifest"])
 
 
@@ -110,13 +121,18 @@ def upgrade(given: Given) -> str:
 def _hooks(files: dict[str, str]) -> Iterator[dict[str, Any]]:
     """A dry run tells nothing of hooks, so they are looked for in what the chart renders to."""
     for path, text in files.items():
-        if path.endswith("NOTES.txt") or HOOK not in text:
+        if path.endswith("NOTES.txt"):
             continue
-        for document in yaml.load_all(text, Loader=_LOADER):
-            meta = (document or {}).get("metadata") or {}
-            if events := (meta.get("annotations") or {}).get(HOOK):
-                manifest = json.dumps(document, default=str)
+        for document in documents(text, path):
+            if events := _annotation(document, HOOK):
+                manifest = written(document)
                 yield {"manifest": manifest, "events": [each.strip() for each in events.split(",")]}
+
+
+def _annotation(found: Any, name: str) -> str:
+    for key in ("metadata", "annotations", name):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(found or "")
 
 
 def rollback(given: Given) -> str:
@@ -183,7 +199,7 @@ VERBS = {
     "rollback": Verb(rollback, ("release", "revision"), _CHANGE),
 }
 _MEANS: dict[str, dict[str, Any]] = {
-    "part": {"choices": ["manifest", "values"]},
+    "part": {"choices": ["manifest", "values", "hooks"]},
     "revision": {"type": int},
     "--create-namespace": {"action": "store_true"},
     "--destination": {"default": "."},
