@@ -53,7 +53,11 @@ def field_diff(change: Change) -> str:
     lines: list[str] = []
     for path in dict.fromkeys((*change.before, *change.after)):
         before, after = _as_yaml(path, change.before), _as_yaml(path, change.after)
-        lines += _changed(before, after)[1:]  # where the first part is, the path says
+        found = _changed(before, after)[1:]  # where the first part is, the path says
+        same = before[:1] == after[:1]
+        if found and same and found[0] != f" {before[0]}":  # too far above the first part
+            lines.append(f" {before[0]}")
+        lines += found
     return "\n".join(lines)
 
 

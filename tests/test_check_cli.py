@@ -79,7 +79,7 @@ def test_met(server, tmp_path):
     assert heading.startswith("MET · ●●● 3/3 · 3 samples in 0.")
     assert heading.endswith("it works")
     assert row.startswith(" ✓  met  http /health = 200  200 in ")
-    assert "NOT MET YET  ●○○ 1/3" in result.stderr
+    assert "HOLDS NOW  ●○○ 1/3" in result.stderr
 
 
 def test_it_waits_until_the_goal_is_met(server, tmp_path):

@@ -51,7 +51,8 @@ def test_a_long_value_shows_what_differs_with_its_surroundings():
     diff = field_diff(change({"/env": env}, {"/env": new})).splitlines()
     assert [line for line in diff if line[0] in "+-"] == ["-  value: old", "+  value: new"]
     assert " - name: V4" in diff
-    assert len(diff) == 6
+    assert diff[0] == " env:"
+    assert len(diff) == 7
 
 
 def test_a_file_in_a_config_map_shows_line_by_line():

@@ -16,6 +16,9 @@ from recorded_upgrade import (
     BEGAN,
     BLAME,
     EU,
+    HTTP,
+    LOGS,
+    ROLLOUT,
     US,
     Recording,
     all_good,
@@ -44,7 +47,7 @@ from smoldebug.events import (
     Stamped,
 )
 from smoldebug.playbook.upgrades import Matrix
-from smoldebug.records import Answer, Decision
+from smoldebug.records import Answer, Decision, Outcome
 from smoldebug.report import fleet
 from smoldebug.view import OutputFormat, open_view, output_format
 from smoldebug.view.fleet import FleetView, named, open_fleet_view
@@ -144,6 +147,22 @@ def test_the_log_says_each_step(line: str) -> None:
     assert any(each.startswith(line) for each in err.splitlines())
 
 
+def test_services_that_wait_alike_are_told_together_and_each_once() -> None:
+    left, unasked = "1 old replica left", "not asked before its rollout is complete"
+    rolling = verdict({
+        ("catalog", ROLLOUT): (Outcome.NOT_MET, left, True),
+        ("catalog", HTTP): (Outcome.NOT_MET, unasked, True),
+        ("ledger", ROLLOUT): (Outcome.NOT_MET, left, True),
+        ("payments", ROLLOUT): (Outcome.NOT_MET, left, True),
+        ("payments", LOGS): (Outcome.NOT_MET, "new: out of luck", False),
+    })  # fmt: skip
+    _, err = shown(OutputFormat.PLAIN, [Recording(EU).add(0.0, GoalChecked(0, rolling))])
+    assert (
+        "15 of 20 checks met · payments no new error lines: new: out of luck"
+        " · catalog, ledger rollout complete: 1 old replica left  ("
+    ) in err
+
+
 def test_a_goal_that_stands_as_before_is_no_news() -> None:
     """Its window fills for five minutes."""
     patient = Recording(EU).opening().upgraded().add(0.0, PhaseBegan("watching"))
@@ -151,7 +170,7 @@ def test_a_goal_that_stands_as_before_is_no_news() -> None:
         patient.add(15.0, GoalChecked(0, verdict(held=held)))
     _, err = shown(OutputFormat.PLAIN, [patient])
     watching = err.partition("phase   watching")[2]
-    assert watching.count("goal    NOT MET YET") == 1
+    assert watching.count("goal    HOLDS NOW") == 1
 
 
 def test_the_report_of_all_clusters_is_on_stdout() -> None:

@@ -92,14 +92,14 @@ def _cut(line: str, limit: int) -> str:
 
 
 def goal_word(verdict: Verdict) -> str:
-    """`MET`, `NOT MET`, `INCONCLUSIVE`; `NOT MET YET` while the window fills, `WAITING` for what
+    """`MET`, `NOT MET`, `INCONCLUSIVE`; `HOLDS NOW` while the window fills, `WAITING` for what
     will be known later."""
     open_ = [item.pending for item in verdict.results if item.outcome is not Outcome.MET]
     enough = any if verdict.outcome is Outcome.INCONCLUSIVE else all
     if verdict.outcome is not Outcome.MET and open_ and enough(open_):
         return "WAITING"
     if verdict.outcome is Outcome.NOT_MET and verdict.sample is Outcome.MET:
-        return "NOT MET YET"
+        return "HOLDS NOW"
     return verdict.outcome.value.upper()
 
 
@@ -146,11 +146,26 @@ def measured(verdict: Verdict, limit: int = 300) -> str:
     """What the checks said, only those that fail if any do: `/health: answered 502`. With a row
     for each service how many are met, then what is decided before what is waited for."""
     failing = [item for item in verdict.results if item.outcome is not Outcome.MET]
-    rows = any(item.service for item in verdict.results)
-    shown = sorted(failing, key=lambda item: item.pending)
-    shown = shown if failing or rows else list(verdict.results)
-    says = [f"{row(item)}: {item.says}" for item in shown]
-    return one_line(" · ".join([*([tally(verdict)] if rows else []), *says]), limit)
+    if not any(item.service for item in verdict.results):
+        shown = sorted(failing, key=lambda item: item.pending) or verdict.results
+        return one_line(" · ".join(f"{item.check}: {item.says}" for item in shown), limit)
+    decided = [item for item in failing if not item.pending]
+    says = [f"{row(item)}: {item.says}" for item in decided]
+    return one_line(" · ".join([tally(verdict), *says, *_waited(failing, decided)]), limit)
+
+
+def _waited(failing: Sequence[CheckResult], decided: Sequence[CheckResult]) -> Iterator[str]:
+    """`auth, web rollout: 1 old replica left`: what each service waits for first, unless more than
+    that is known of it."""
+    first = {item.service or item.check: item for item in decided}
+    for item in failing:
+        first.setdefault(item.service or item.check, item)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for item in first.values():
+        if item.pending:
+            alike.setdefault((item.check, item.says), []).append(short(item.service))
+    for (check, says), names in alike.items():
+        yield f"{', '.join(names)} {check}: {says}".lstrip()
 
 
 def tally(verdict: Verdict) -> str:
@@ -281,11 +296,15 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
         rows += [*_follows(change), ("why", change.why)]
     else:
         rows += [
-            ("why", f"{change.why} [{' '.join(change.evidence) or 'no evidence'}]"),
+            ("why", change.why if change.given else f"{change.why} [{_cited(change)}]"),
             ("expect", change.expects or "nothing was said of the goal"),
         ]
     rows += [undo, ("limits", card.limits)]
     return [(name, one_line(text, WHOLE)) for name, text in rows if text]
+
+
+def _cited(change: Change) -> str:
+    return " ".join(change.evidence) or "no evidence"
 
 
 def _follows(change: Change) -> Iterator[tuple[str, str]]:
