@@ -1,6 +1,7 @@
 """A hostile chart, service, release or neighbour, and an upgrade: nothing is hidden from the guard,
 no other bytes are sent than were approved, nothing broken is called well, nothing leaks."""
 
+import copy
 import gzip
 import hashlib
 import io
@@ -12,15 +13,18 @@ from typing import Any
 import pytest
 import test_steps
 from test_helm import FILES, Spoken, fetched, helm, laid, packed
-from test_releases import SHOP
+from test_releases import CHART, SHOP, Stage, templates, thing
 
 from smoldebug.appliers.releases import chart_of
 from smoldebug.clock import FakeClock
 from smoldebug.errors import ChangeRefused, ToolError, UsageError
+from smoldebug.playbook import models
 from smoldebug.playbook.upgrades import Step
 from smoldebug.records import Change
+from smoldebug.sources.fake_helm import FakeChart
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
-from smoldebug.sources.helm import Object
+from smoldebug.sources.helm import Hook, Object
+from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import World
 from smoldebug.steps import Material, changes, ready
 
@@ -261,3 +265,179 @@ def test_a_digest_is_of_the_bytes_that_were_kept(tmp_path: Path):
     chart = fetched(laid(tmp_path, {"platform.tgz": data}) / "platform.tgz")
     assert chart.digest == f"sha256:{hashlib.sha256(chart.path.read_bytes()).hexdigest()}"
     assert chart.path.read_bytes() == data
+
+
+# --- what a chart would do, seen before it does ---------------------------------------------------
+
+IN_SHOP = models.Scope(namespaces=["shop"])
+
+
+def hook(item: Object, events: str = "pre-upgrade", policy: str = "") -> Hook:
+    notes = {"helm.sh/hook": events, **({"helm.sh/hook-delete-policy": policy} if policy else {})}
+    made = {**item, "metadata": {**item["metadata"], "annotations": notes}}
+    return Hook(ref_of(made), tuple(events.split(",")), made)
+
+
+def chart(*more: Object, version: str = "1.1.0", hooks: tuple[Hook, ...] = ()) -> FakeChart:
+    return FakeChart("platform", version, templates(version, "auth:2", *more), hooks)
+
+
+def tried(new: FakeChart, old: FakeChart | None = None, **fields: Any) -> tuple[Stage, str, list]:
+    """An upgrade under `auto`: how it ended, and the warnings somebody was asked about."""
+    stage = Stage(new, old or chart(version="1.0.0"), **{"scope": IN_SHOP, **fields})
+    _, outcome = stage.execute(stage.upgrade(new))
+    return stage, outcome.text, [each for card in stage.asked for each in card.warnings]
+
+
+def elsewhere(kind: str, namespace: str, **fields: Any) -> Object:
+    item = thing(kind, "x", **fields)
+    item["metadata"]["namespace"] = namespace
+    return item
+
+
+def anywhere(kind: str, **fields: Any) -> Object:
+    item = thing(kind, "x", **fields)
+    del item["metadata"]["namespace"]
+    return item
+
+
+ADMIN = anywhere(
+    "ClusterRoleBinding",
+    roleRef={"kind": "ClusterRole", "name": "cluster-admin"},
+    subjects=[{"kind": "ServiceAccount", "name": "default", "namespace": "shop"}],
+)
+PRIVILEGED = thing(
+    "Job",
+    "dig",
+    spec={
+        "template": {
+            "spec": {"containers": [{"name": "a", "securityContext": {"privileged": True}}]}
+        }
+    },
+)
+
+
+@pytest.mark.parametrize("events", ["pre-upgrade", "post-upgrade", "test,post-rollback"])
+def test_a_hook_outside_the_scope_is_refused_like_any_object(events: str):
+    stage, said, _ = tried(chart(hooks=(hook(elsewhere("Job", "kube-system"), events),)))
+    assert "changes Job/kube-system/x, which is outside the playbook's scope" in said
+    assert stage.statuses == ["deployed"], "and nothing was sent"
+
+
+def test_a_hook_that_no_upgrade_runs_is_none_of_its_doings():
+    _, said, asked = tried(chart(hooks=(hook(elsewhere("Pod", "kube-system"), "test"),)))
+    assert "applied and verified" in said
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (ADMIN, "ClusterRoleBinding/x grants more: its subjects have new ones"),
+        (PRIVILEGED, "Job/shop/dig gains rights: privileged: true (containers a)"),
+    ],
+)
+def test_what_a_hook_may_do_is_asked_for_once(item: Object, says: str):
+    with_it = (hook(item, policy="hook-succeeded"),)
+    _, _, asked = tried(chart(hooks=with_it))
+    assert asked == [says]
+    _, said, asked = tried(chart(hooks=with_it), chart(version="1.0.0", hooks=with_it))
+    assert "applied and verified" in said
+    assert asked == [], "the revision before had it too"
+
+
+@pytest.mark.parametrize(
+    ("policy", "lost"),
+    [("", True), ("before-hook-creation", True), ("hook-failed , x", True), ("never", False)],
+)
+def test_a_hook_does_not_delete_what_is_never_deleted(policy: str, lost: bool):
+    """Helm deletes what is called like a hook before it makes the hook."""
+    data = thing("PersistentVolumeClaim", "data")
+    new = chart(hooks=(hook(data, policy=policy),))
+    stage = Stage(new, chart(version="1.0.0"), scope=IN_SHOP)
+    stage.cluster.put(copy.deepcopy(data))
+    _, outcome = stage.execute(stage.upgrade(new))
+    says = "would lose PersistentVolumeClaim/shop/data is in limits.never_delete"
+    assert (says in outcome.text) is lost
+    stage.cluster.objects.pop(ref_of(data))
+    assert stage.execute(stage.upgrade(new))[1].state == "verified" or not lost
+
+
+def test_what_may_not_be_read_is_in_scope_all_the_same():
+    """Not even a yes to everything makes it so."""
+    away = elsewhere("ConfigMap", "kube-system")
+    stage = Stage(chart(away), chart(version="1.0.0"), scope=IN_SHOP, approval="ask")
+    stage.cluster.refuse("get", "ConfigMap")
+    events, outcome = stage.execute(stage.upgrade(chart(away)))
+    assert (events, stage.asked) == ([], [])
+    assert "changes ConfigMap/kube-system/x" in outcome.text
+
+
+def test_rights_that_may_not_be_read_are_judged_by_the_manifests():
+    new = chart(ADMIN)
+    stage = Stage(new, chart(version="1.0.0"), scope=IN_SHOP)
+    stage.cluster.refuse("get", "ClusterRoleBinding")
+    stage.execute(stage.upgrade(new))
+    [card] = stage.asked
+    assert "ClusterRoleBinding/x grants more: its subjects have new ones" in card.warnings
+
+
+def test_of_two_objects_that_are_one_both_are_told():
+    """Whichever is sent first or last: one of them is on no card."""
+    role = anywhere("PriorityClass", value=1)
+    _, _, asked = tried(chart(role, {**role, "value": 2}))
+    assert asked == ["could not be seen: PriorityClass/x is in the chart 2 times"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (
+            anywhere("ClusterRole", rules=[]),
+            anywhere("ClusterRole", rules=[], aggregationRule={"clusterRoleSelectors": [{}]}),
+            "its aggregationRule have new ones",
+        ),
+        (
+            anywhere("MutatingWebhookConfiguration", webhooks=[{"name": "a", "rules": [1]}]),
+            anywhere("MutatingWebhookConfiguration", webhooks=[{"name": "a", "rules": [1, 2]}]),
+            "its webhooks have new ones",
+        ),
+        (
+            anywhere("MutatingWebhookConfiguration", webhooks=[{"clientConfig": {"caBundle": 1}}]),
+            anywhere("MutatingWebhookConfiguration", webhooks=[{"clientConfig": {"caBundle": 2}}]),
+            "",
+        ),
+    ],
+)
+def test_power_over_others_is_asked_for(before: Object, after: Object, says: str):
+    _, said, asked = tried(chart(after), chart(before, version="1.0.0"))
+    assert [says in each for each in asked] == [True] * bool(says)
+    assert "applied and verified" in said
+
+
+def test_rules_that_other_roles_take_over_are_asked_for():
+    role = anywhere("ClusterRole", rules=[{"verbs": ["*"], "resources": ["secrets"]}])
+    more = copy.deepcopy(role)
+    more["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] = "true"
+    _, _, asked = tried(chart(more), chart(role, version="1.0.0"))
+    assert asked == ["ClusterRole/x grants more: what it grants is granted by other roles, too"]
+
+
+def test_what_somebody_made_deletable_is_not_kept():
+    """Helm looks at the live object for what to keep, and so does the guard."""
+    data = thing("PersistentVolumeClaim", "data")
+    data["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+    stage = Stage(chart(), chart(data, version="1.0.0"), scope=IN_SHOP)
+    assert stage.execute(stage.upgrade(chart()))[1].state == "verified"
+    stage = Stage(chart(), chart(data, version="1.0.0"), scope=IN_SHOP)
+    del stage.cluster.objects[ref_of(data)]["metadata"]["annotations"]
+    _, outcome = stage.execute(stage.upgrade(chart()))
+    assert "would lose PersistentVolumeClaim/shop/data" in outcome.text
+
+
+def test_a_step_back_runs_hooks_that_are_judged_too():
+    old = chart(version="1.0.0", hooks=(hook(elsewhere("Job", "x"), "pre-rollback"),))
+    stage = Stage(chart(), old, scope=IN_SHOP)
+    stage.helm.install(SHOP, CHART, {"replicas": 2})
+    _, outcome = stage.execute(stage.rollback(1))
+    assert "changes Job/x/x, which is outside the playbook's scope" in outcome.text
