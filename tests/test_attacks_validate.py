@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_releases
 import test_steps
 from test_helm import FILES, Spoken, fetched, helm, laid, packed
 from test_releases import CHART, SHOP, Stage, templates, thing
@@ -441,3 +442,70 @@ def test_a_step_back_runs_hooks_that_are_judged_too():
     stage.helm.install(SHOP, CHART, {"replicas": 2})
     _, outcome = stage.execute(stage.rollback(1))
     assert "changes Job/x/x, which is outside the playbook's scope" in outcome.text
+
+
+# --- an undo is proven, or is none ----------------------------------------------------------------
+
+
+def taken_back(new: FakeChart) -> tuple[Stage, Change]:
+    stage = Stage(new, chart(version="1.0.0"), scope=IN_SHOP, approval="auto")
+    change = stage.upgrade(new)
+    assert stage.execute(change)[1].state == "verified"
+    assert stage.take_back()[1]
+    return stage, change.inverse()
+
+
+def test_what_a_rollback_could_not_delete_is_found():
+    """Helm logs that, and ends well."""
+    extra = thing("ConfigMap", "extra")
+    stage, undo = taken_back(chart(extra))
+    assert stage.applier.holds(undo, test_releases.NOTE)
+    stage.cluster.put(copy.deepcopy(extra))
+    assert not stage.applier.holds(undo, test_releases.NOTE)
+    extra["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    stage.cluster.put(copy.deepcopy(extra))
+    assert stage.applier.holds(undo, test_releases.NOTE), "it is on its way"
+    del extra["metadata"]["deletionTimestamp"]
+    extra["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+    stage.cluster.put(copy.deepcopy(extra))
+    assert stage.applier.holds(undo, test_releases.NOTE), "it is kept on purpose"
+
+
+def test_what_a_rollback_may_not_see_is_not_proven():
+    stage, undo = taken_back(chart(thing("ConfigMap", "extra")))
+    stage.cluster.refuse("get", "ConfigMap")
+    with pytest.raises(ToolError, match="not allowed to get"):
+        stage.applier.holds(undo, test_releases.NOTE)
+
+
+@pytest.mark.parametrize("values", [{}, {"hidden": "new"}])
+def test_the_same_objects_of_another_chart_or_values_are_not_as_before(values: dict[str, str]):
+    """Nothing differs in the cluster, and whoever upgrades next gets the new chart or values."""
+    same = (
+        test_releases.OLD if values else FakeChart("platform", "9.0.0", test_releases.OLD.objects)
+    )
+    stage = Stage(same, scope=IN_SHOP)
+    change = stage.upgrade(same, **values)
+    stage.execute(change)
+    assert not stage.applier.holds(change.inverse(), test_releases.NOTE)
+    assert stage.take_back()[1]
+    assert stage.helm.history(SHOP)[-1].chart == "platform-1.0.0"
+    assert stage.helm.values(SHOP) == {"replicas": 2}
+
+
+def test_who_released_right_before_is_not_lost_by_the_undo():
+    """Helm takes the newest revision there is: an upgrade that was made from 1 became 3."""
+    stage = Stage(scope=IN_SHOP)
+    change = stage.upgrade()
+
+    class Raced(type(stage.helm)):  # type: ignore[misc]
+        def upgrade(self, upgrade: Any, description: str) -> None:
+            self.install(SHOP, CHART, {"replicas": 7})
+            super().upgrade(upgrade, description)
+
+    stage.helm.__class__ = Raced
+    assert stage.execute(change)[1].state == "verified"
+    events, clean = stage.take_back()
+    assert not clean
+    assert "somebody else has released right before: revision 2" in events[-1].detail
+    assert stage.helm.history(SHOP)[-1].number == 3

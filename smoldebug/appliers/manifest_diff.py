@@ -101,7 +101,7 @@ def differences(live: Live, old: Sequence[Object], new: Sequence[Object]) -> Ite
         if one.fields.before or one.fields.after:
             yield one
     for ref, manifest in before.items():
-        if ref not in after and (found := live.found.get(ref)) and not _kept(found):
+        if ref not in after and (found := live.found.get(ref)) and not kept(found):
             yield Difference(ref, projected(found, manifest), None, found)
 
 
@@ -206,6 +206,6 @@ def _without_nulls(value: Json) -> Json:
     return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
-def _kept(live: Object) -> bool:
+def kept(live: Object) -> bool:
     annotations = live["metadata"].get("annotations") or {}
     return bool(annotations.get(KEEP[0]) == KEEP[1])

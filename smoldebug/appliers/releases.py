@@ -56,6 +56,7 @@ REVISION, TO, CHART, DIGEST = "/revision", "/to", "/chart", "/digest"
 PATH, VALUES, TIMEOUT = "/path", "/values", "/timeout"
 SECONDS = 300.0  # Helm's own limit, where a change names none
 REPLICAS = "/spec/replicas"
+RECENT = 5  # revisions of which something may be left
 RUNS = {"pre-upgrade", "post-upgrade", "pre-rollback", "post-rollback"}  # its undo's are run too
 POLICY = "helm.sh/hook-delete-policy"  # an annotation
 DELETING = {"before-hook-creation", "hook-succeeded", "hook-failed"}
@@ -138,9 +139,11 @@ class ReleaseApplier:
         return f"revision {old.number}→{self._history(release)[-1].number}"
 
     def holds(self, change: Change, note: str) -> bool:
-        """Of a rollback Helm's record is no proof: each object must be there as it was then."""
+        """Of a rollback Helm's record is no proof: each object must be there as it was then, and
+        what was made since must be gone."""
         release, helm = release_of(change), self._world.helm
-        newest = self._history(release)[-1]
+        history = self._history(release)
+        newest = history[-1]
         if newest.status != "deployed":
             return False
         if change.kind is UPGRADE:
@@ -151,8 +154,15 @@ class ReleaseApplier:
                 and _given(helm.values(release)) == _given(change.after[VALUES])
             )
         manifests = helm.objects(release, change.revision)
-        same = newest.number == change.revision or helm.objects(release) == manifests
-        return same and not lacking(self._world.cluster, manifests)
+        if newest.number != change.revision:
+            chart = next((each.chart for each in history if each.number == change.revision), "")
+            old, now = (_given(helm.values(release, n)) for n in (change.revision, newest.number))
+            if newest.chart != chart or old != now or helm.objects(release) != manifests:
+                return False
+        later = [each.number for each in history if change.revision < each.number < newest.number]
+        made = [item for number in later[-RECENT:] for item in helm.objects(release, number)]
+        cluster = self._world.cluster
+        return not lacking(cluster, manifests) and not _left(cluster, made, manifests)
 
     def drift(self, change: Change, note: str) -> str:
         """A later revision that makes the same objects is no drift, since a later step's undo left
@@ -160,7 +170,11 @@ class ReleaseApplier:
         release, helm = release_of(change), self._world.helm
         history = self._history(release)
         newest, ours = history[-1], [each for each in history if _ours(change, each, note)]
-        if newest.number <= change.before.get(REVISION, 0) or newest in ours:
+        began = change.before.get(REVISION, 0)
+        between = [each for each in history if began < each.number < (ours or history)[0].number]
+        if between:
+            return f"somebody else has released right before: {spoken(between[-1])}"
+        if newest.number <= began or newest in ours:
             return ""
         alike = [change.inverse().revision, *(each.number for each in ours[-1:])]
         made = helm.objects(release)
@@ -279,6 +293,19 @@ def lacking(cluster: Cluster, manifests: Sequence[Object]) -> list[ObjectRef]:
     return [each.ref for each in manifest_diff.differences(live, (), manifests) if differs(each)]
 
 
+def _left(cluster: Cluster, made: Sequence[Object], manifests: Sequence[Object]) -> bool:
+    """Whether something is still there that is in no manifest any more; Helm says nothing of what
+    it could not delete. Raises ToolError for what cannot be seen."""
+    there = {*manifest_diff.refs(manifests)}
+    live = manifest_diff.read(
+        cluster, (ref for ref in manifest_diff.refs(made) if ref not in there)
+    )
+    if live.gaps:
+        raise ToolError(live.gaps[0])
+    found = [item for item in live.found.values() if item and not manifest_diff.kept(item)]
+    return any("deletionTimestamp" not in item["metadata"] for item in found)
+
+
 def _autoscaled(cluster: Cluster, manifests: Sequence[Object]) -> set[ObjectRef]:
     """The workloads that an autoscaler of the release, or another one beside it, scales."""
     found = [each for each in manifests if each["kind"] == AUTOSCALER]
@@ -325,7 +352,8 @@ def _ours(change: Change, revision: Revision, note: str) -> bool:
         return False
     if change.kind is ROLLBACK:
         return True
-    return revision.status != "deployed" and revision.chart == change.after[CHART]
+    unfinished = revision.status in ("failed", *PENDING)
+    return unfinished and revision.chart == change.after[CHART]
 
 
 def _given(values: Json) -> Json:
