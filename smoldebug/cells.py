@@ -31,6 +31,7 @@ _WORDS = {
     ExitStatus.UNREACHABLE: "unreachable",
     ExitStatus.INTERRUPTED: "interrupted",
 }
+UNTOUCHED = "nothing was changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,41 @@ class Cell:
         return next((event.playbook for event in found if isinstance(event, RunStarted)), "")
 
     @property
-    def release(self) -> str:
-        """`platform-2.4.0 → 2.5.0`, "" where no release is upgraded."""
+    def charts(self) -> tuple[str, str]:
+        """That of the first release that is upgraded, before and after; "" where none is."""
         cards = (each.event.card for each in self.events if isinstance(each.event, ChangeProposed))
         upgrades = (card.change for card in cards if card.change.kind is ChangeKind.HELM_UPGRADE)
         if (change := next(upgrades, None)) is None:
-            return ""
-        old, new = (str(side.get("/chart") or "") for side in (change.before, change.after))
+            return "", ""
+        return str(change.before.get("/chart") or ""), str(change.after.get("/chart") or "")
+
+    @property
+    def release(self) -> str:
+        """`platform-2.4.0 → 2.5.0`, "" where no release is upgraded."""
+        old, new = self.charts
         chart = old.rpartition("-")[0]
         return " → ".join(filter(None, (old, new.removeprefix(f"{chart}-") if chart else new)))
+
+    @property
+    def now(self) -> str:
+        """What the cluster is left with: `runs platform-2.5.0`, `back at platform-2.4.0`; "" where
+        its journal does not tell, or it was not begun."""
+        entries = [entry for entry in ledger(self.events).values() if entry.touched]
+        states, (old, new) = {entry.state for entry in entries}, self.charts
+        if self.status is None or self.ended is None:
+            return ""
+        if not states:
+            return UNTOUCHED
+        if states == {"undone"}:
+            return f"back at {old}" if old else "as before"
+        if states == {"verified"} and self.undoing is None:
+            return f"runs {new}" if new else "changed"
+        return ""
+
+    @property
+    def idle(self) -> bool:
+        """It holds, but nothing was tried: all of it was there before."""
+        return self.status is ExitStatus.MET and self.now == UNTOUCHED
 
     @property
     def seconds(self) -> float:

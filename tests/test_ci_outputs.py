@@ -70,6 +70,11 @@ def log(output: OutputFormat, recordings: Sequence[Recording], *, together: bool
     return err.getvalue()
 
 
+def told(several: Sequence[Cell]) -> dict[str, tuple[str, ...]]:
+    """The report for people, by heading."""
+    return {each.heading: each.lines for each in fleet.sections(several)}
+
+
 # --- the exit status speaks of one cluster ------------------------------------------------------
 
 
@@ -113,6 +118,59 @@ def test_clusters_that_broke_alike_are_named_together() -> None:
     assert fleet.headline(broken) == alike
     assert fleet.headline([*broken, good("me").cell()]) == f"{alike}; 1 met"
     assert fleet.headline(cells(baseline_broken)) == "eu-staging inconclusive; 2 skipped"
+
+
+def test_what_broke_clusters_alike_is_told_once() -> None:
+    broken = [rolled_back(name).cell() for name in (EU, US)]
+    lines = told(broken)
+    back = "back at platform-2.4.0 · taken back, and the goal holds again"
+    assert lines["CLUSTERS"] == (
+        f"eu-staging  rolled back  1m30s · run reu7f3a · {back}",
+        f"us-staging  rolled back  1m30s · run rus7f3a · {back}",
+    )
+    assert lines["OFFENDER"][:3] == (
+        f"{EU}, {US}: Deployment/platform/payments",
+        "payments: the new image fails its readiness probe",
+        "first failed “rollout complete”, 34s after the first step",
+    )
+    assert lines["NEXT"] == (
+        f"{EU}, {US}:",
+        "nothing is left to do there: mend payments, then validate again",
+        "$ smoldebug runs show reu7f3a",
+    )
+    text = summary(broken)
+    assert text.count(LINE) == 2  # the quote, and the check that says it
+    assert "### `eu-staging`, `us-staging`: rolled back" in text
+    assert "Release: `platform-2.4.0 → 2.5.0`; now: back at platform-2.4.0" in text
+
+
+def test_clusters_that_broke_otherwise_are_told_apart() -> None:
+    said = replace(BLAME, reason="payments: no node has room for it")
+    other = Recording(US).opening().upgraded().broke(said).taken_back(said.reason)
+    lines = told([rolled_back(EU).cell(), other.cell()])["OFFENDER"]
+    assert [line for line in lines if "Deployment" in line] == [
+        f"{EU}: Deployment/platform/payments",
+        f"{US}: Deployment/platform/payments",
+    ]
+
+
+def test_an_upgrade_that_had_nothing_to_do_is_told_from_one_that_was_proven() -> None:
+    idle = Recording(EU).opening().held().cell()
+    assert fleet.headline([idle]) == "Goal met in 1 of 1 clusters; nothing was changed"
+    both = fleet.headline([idle, good(US).cell()])
+    assert both == "Goal met in 2 of 2 clusters; nothing was changed in eu-staging"
+    assert "::warning title=helm-upgrade eu-staging nothing was changed::" in annotations([idle])
+
+
+def test_what_a_cluster_is_left_with_is_told_or_said_not_to_be_known() -> None:
+    left = {name: [cell.now for cell in cells(story)] for name, story in STORIES.items()}
+    assert left["second_fails"] == ["runs platform-2.5.0", "back at platform-2.4.0", ""]
+    assert left["first_gives_way"][:2] == ["back at platform-2.4.0"] * 2
+    assert left["baseline_broken"][0] == "nothing was changed"
+    assert left["interrupted"][0] == "back at platform-2.4.0"
+    assert left["rollback_fails"][0] == left["unreachable"][1] == ""
+    lost = told(cells(unreachable))["CLUSTERS"][1]
+    assert "platform-2.4.0 → 2.5.0: not settled" in lost
 
 
 def test_what_all_clusters_lack_is_said_once() -> None:
@@ -357,7 +415,9 @@ def test_what_a_model_said_is_marked_as_unchecked() -> None:
 
 
 def test_a_long_summary_is_cut_between_two_clusters() -> None:
-    many = [replace(saying("word " * 1000), cluster=f"cluster-{n}").cell() for n in range(400)]
+    many = [
+        replace(saying(f"{n} " + "word " * 1000), cluster=f"cluster-{n}").cell() for n in range(400)
+    ]
     text = summary(many)
     assert len(text.encode()) <= MOST
     assert text.endswith(

@@ -179,7 +179,7 @@ def test_the_report_of_all_clusters_is_on_stdout() -> None:
         "VERDICT   payments broke us-staging (rolled back); 1 met, 1 skipped",
         "          exit status 4",
         "CLUSTERS  eu-staging  met          5m51s · platform-2.4.0 → 2.5.0 · 20 checks o",
-        "          us-staging  rolled back  1m30s · platform-2.4.0 → 2.5.0 · rollback ve",
+        "          us-staging  rolled back  1m30s · run rus7f3a · back at platform-2.4.0",
         "          ap-staging  skipped      not begun, since us-staging failed (matrix.s",
     ]
 

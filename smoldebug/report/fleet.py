@@ -1,11 +1,12 @@
 """A matrix in short: the JSON document that `--output json` prints, and the sections for people."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from smoldebug.cells import Cell, speaking, status
+from smoldebug.cells import UNTOUCHED, Cell, speaking, status
 from smoldebug.clock import duration
 from smoldebug.events import SCHEMA_VERSION, RunStarted
 from smoldebug.records import CheckResult, Json, Outcome, Section
@@ -18,6 +19,7 @@ from smoldebug.untrusted import one_line
 
 FEW = 3  # clusters that a headline names
 LINE = 400  # characters; a command to copy is never cut
+_HOW_MUCH = re.compile(r"×\d+|\b\d+(?:\.\d+)?m?s\b")  # differs where the reason is the same
 _OF_RUN = ("began", "outcome", "offender", "changes", "evidence", "gaps")
 
 
@@ -44,6 +46,7 @@ def document(cells: Sequence[Cell]) -> dict[str, Json]:
         "matrix": started.matrix if started else "",
         "status": found.name.lower(),
         "exit_code": int(found),
+        "headline": headline(cells),
         "cluster": worst.cluster if worst else None,
         "offender": worst.offender if worst else "",
         "clusters": [_cluster(cell) for cell in cells],
@@ -52,7 +55,7 @@ def document(cells: Sequence[Cell]) -> dict[str, Json]:
 
 def _cluster(cell: Cell) -> dict[str, Json]:
     told = run_document(cell.events)
-    verdict = cell.decisive
+    verdict, (before, after) = cell.decisive, cell.charts
     return {
         **{name: told[name] for name in _OF_RUN},
         "uid": told["cluster"],
@@ -65,6 +68,8 @@ def _cluster(cell: Cell) -> dict[str, Json]:
         "phase": cell.phase,
         "seconds": cell.seconds,
         "rollback": cell.rollback,
+        "release": {"before": before, "after": after} if after else None,
+        "now": cell.now,
         "checks": msgspec.to_builtins(verdict.results) if verdict else [],
         "next": next_of(cell),
     }
@@ -81,9 +86,9 @@ def sections(cells: Sequence[Cell]) -> list[Section]:
         for heading, lines in (
             ("VERDICT", _safe([headline(cells), f"exit status {int(status(cells))}"])),
             ("CLUSTERS", _rows(cells)),
-            ("OFFENDER", _safe([line for cell in cells for line in _blamed(cell)])),
+            ("OFFENDER", _safe([line for group in alike(cells) for line in _blamed(group)])),
             ("NOT SEEN", _per_cluster(cells, lambda cell: gaps(story(cell.events)))),
-            ("NEXT", _per_cluster(cells, next_of)),
+            ("NEXT", [*_per_cluster(cells, todo), *_to_read(cells)]),
         )
         if lines
     ]
@@ -94,30 +99,63 @@ def headline(cells: Sequence[Cell]) -> str:
     met = sum(cell.status is ExitStatus.MET for cell in cells)
     worst = speaking(cells)
     if worst is None:
-        return f"Goal met in {met} of {len(cells)} clusters"
-    alike = [cell for cell in cells if _same(cell, worst)]
-    where = ", ".join(cell.cluster for cell in alike[:FEW])
-    where += f" and {len(alike) - FEW} more" if alike[FEW:] else ""
-    what = f"{where} {worst.verdict}"
+        idle = [cell for cell in cells if cell.idle]
+        where = "" if len(idle) == len(cells) else f" in {_names(idle)}"
+        said = f"; {UNTOUCHED}{where}" if idle else ""
+        return f"Goal met in {met} of {len(cells)} clusters{said}"
+    same = [cell for cell in cells if _end(cell) == _end(worst)]
+    what = f"{_names(same)} {worst.verdict}"
     if worst.offender:
-        what = f"{worst.offender.rpartition('/')[2]} broke {where} ({worst.verdict})"
-    others = Counter(cell.verdict for cell in cells if cell not in alike)
+        what = f"{_short(worst.offender)} broke {_names(same)} ({worst.verdict})"
+    others = Counter(cell.verdict for cell in cells if cell not in same)
     rest = ", ".join(f"{number} {verdict}" for verdict, number in others.items())
     return f"{what}; {rest}" if rest else what
 
 
-def _same(cell: Cell, other: Cell) -> bool:
-    ends = [(each.verdict, each.offender, each.gave_way) for each in (cell, other)]
-    return ends[0] == ends[1]
+def alike(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Clusters that ended in the same way, for the same reason, together."""
+    found: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault((*_end(cell), _HOW_MUCH.sub("", cell.reason)), []).append(cell)
+    return list(found.values())
+
+
+def _end(cell: Cell) -> tuple[str, str, bool]:
+    return cell.verdict, cell.offender, cell.gave_way
+
+
+def _names(cells: Sequence[Cell]) -> str:
+    more = f" and {len(cells) - FEW} more" if cells[FEW:] else ""
+    return ", ".join(cell.cluster for cell in cells[:FEW]) + more
+
+
+def _short(service: str) -> str:
+    return service.rpartition("/")[2]
 
 
 def next_of(cell: Cell) -> list[str]:
+    """What a person should do now of one cluster, by rule, and where to read more of it."""
+    if cell.status in (None, ExitStatus.MET):
+        return []
+    return [*todo(cell), *_to_read([cell])]
+
+
+def todo(cell: Cell) -> list[str]:
     """What a person should do now of one cluster, by rule."""
     if cell.status in (None, ExitStatus.MET):
         return []
-    told = story(cell.events)
-    lines = next_steps(told)
-    return [*lines, f"$ {ours('runs', 'show', told.run)}"] if told.run else lines
+    lines = next_steps(story(cell.events))
+    if lines or cell.rollback != "verified":
+        return lines
+    again = f": mend {_short(cell.offender)}, then validate again" if cell.offender else ""
+    return [f"nothing is left to do there{again}"]
+
+
+def _to_read(cells: Sequence[Cell]) -> list[str]:
+    """Where all of the cluster is told that the verdict is about; the others' runs are named."""
+    worst = speaking(cells)
+    told = worst is not None and worst.run and worst.status is not ExitStatus.USAGE
+    return [f"$ {ours('runs', 'show', worst.run)}"] if worst and told else []
 
 
 def failing(cell: Cell) -> list[CheckResult]:
@@ -125,7 +163,12 @@ def failing(cell: Cell) -> list[CheckResult]:
     verdict, service = cell.decisive, cell.offender
     results = verdict.results if verdict and cell.status is not ExitStatus.MET else ()
     found = [each for each in results if each.outcome is not Outcome.MET]
-    return sorted(found, key=lambda each: each.service != service)
+    return sorted(found, key=lambda each: (each.service != service, each.pending))
+
+
+def stood(row: CheckResult) -> str:
+    """How it stood when it was decided: `not met`, or `under way`, which decides nothing."""
+    return "under way" if row.pending else row.outcome.value
 
 
 def _rows(cells: Sequence[Cell]) -> list[str]:
@@ -140,26 +183,39 @@ def _rows(cells: Sequence[Cell]) -> list[str]:
 def _facts(cell: Cell) -> Iterator[str]:
     if not cell.skipped:
         yield duration(cell.seconds)
-    if cell.release:
-        yield cell.release
-    if cell.rollback:
-        yield f"rollback {cell.rollback}"
-    yield cell.reason
+    if cell.run and cell.status not in (ExitStatus.MET, ExitStatus.USAGE):
+        yield f"run {cell.run}"
+    if stands := _stands(cell):
+        yield stands
+    if reason := beside_blame(cell):
+        yield reason
 
 
-def _blamed(cell: Cell) -> Iterator[str]:
-    if (blame := cell.blame) is None:
+def _stands(cell: Cell) -> str:
+    if cell.status is ExitStatus.MET:
+        return UNTOUCHED if cell.idle else cell.release
+    return cell.now or (f"{cell.release}: not settled" if cell.release else "")
+
+
+def beside_blame(cell: Cell) -> str:
+    """Why it ended so, without what its blame says."""
+    said = cell.blame.reason if cell.blame else ""
+    return cell.reason.removeprefix(said).removeprefix("; ")
+
+
+def _blamed(group: Sequence[Cell]) -> Iterator[str]:
+    """Of clusters that broke alike, as the first of them showed it."""
+    if (blame := group[0].blame) is None:
         return
-    after = f"{duration(blame.at)} after the first step"
-    first = (
-        f"{blame.service}: first failed “{blame.check}”, {after}" if blame.service else blame.reason
-    )
-    yield f"{cell.cluster}: {first}"
+    yield f"{', '.join(cell.cluster for cell in group)}: {blame.service or 'no single service'}"
+    yield blame.reason
+    if blame.service:
+        yield f"first failed “{blame.check}”, {duration(blame.at)} after the first step"
     for quote in blame.quotes:
         if quote.verified:
             yield f"{quote.evidence} “{one_line(quote.text, 200)}”"
     if blame.victims:
-        yield f"probably only because of it: {', '.join(blame.victims)}"
+        yield f"probably only because of it: {', '.join(map(_short, blame.victims))}"
 
 
 def _per_cluster(cells: Sequence[Cell], lines: Callable[[Cell], list[str]]) -> list[str]:

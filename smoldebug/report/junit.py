@@ -13,7 +13,7 @@ from xml.etree import ElementTree as xml
 from smoldebug.cells import Cell
 from smoldebug.events import GoalChecked, PhaseBegan, UndoBegan
 from smoldebug.records import CheckResult, Outcome
-from smoldebug.report.fleet import next_of
+from smoldebug.report.fleet import next_of, stood
 from smoldebug.report.story import Step, story
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import clip, one_line, plain
@@ -117,7 +117,7 @@ def _checks(cell: Cell) -> Iterator[Case]:
     for each in verdict.results if verdict else ():
         about, seconds = each.service or ALL, since.get((each.service, each.check), 0.0)
         result = _result(cell, each)
-        message = f"{each.outcome.value}: {each.says}" if result else ""
+        message = f"{stood(each)}: {each.says}" if result else ""
         yield Case(about, each.check, seconds, result, message, _because(cell, each))
 
 

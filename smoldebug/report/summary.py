@@ -13,7 +13,7 @@ from smoldebug.clock import duration
 from smoldebug.pull_request import Markdown, bounded
 from smoldebug.records import CheckResult
 from smoldebug.redact import Redactor
-from smoldebug.report.fleet import failing, headline, next_of
+from smoldebug.report.fleet import alike, failing, headline, next_of, stood
 from smoldebug.report.words import copyable, count
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
@@ -22,6 +22,7 @@ MOST = 1 << 20  # bytes of the summaries of a step; GitHub shows nothing of a la
 COMMENT = 60_000  # characters; GitHub takes 65,536
 CHECKS = 30  # failing checks of a cluster; in a comment fewer
 FEW = 5
+CLUSTERS = 20  # names in the title of a section
 QUOTES, QUOTE = 6, 2000  # quotes of a cluster, characters of one
 SAID = 2000  # characters of what a model said
 CUT = "\n\nMore does not fit here: the JUnit file and the journals have all of it.\n"
@@ -30,15 +31,15 @@ _TEXT = Markdown(Redactor().text)
 
 def summary(cells: Sequence[Cell]) -> str:
     """For --summary and $GITHUB_STEP_SUMMARY; at most 1 MiB, cut between two sections."""
-    failed = (cell for cell in cells if cell.status is not ExitStatus.MET)
-    told = (_section(cell, CHECKS) for cell in failed)
+    failed = [cell for cell in cells if cell.status is not ExitStatus.MET]
+    told = (_section(group, CHECKS) for group in alike(failed))
     return _fitting(chain(_head(cells, MOST // 4), told), MOST)
 
 
 def comment(cells: Sequence[Cell]) -> str:
     """The same in short, below the marker by which it is found again."""
-    failed = (cell for cell in cells if cell.status not in (None, ExitStatus.MET))
-    told = (_section(cell, FEW) for cell in failed if not cell.gave_way)
+    failed = [cell for cell in cells if cell.status not in (None, ExitStatus.MET)]
+    told = (_section(group, FEW) for group in alike(failed) if not group[0].gave_way)
     return _fitting(chain([marker(cells)], _head(cells, COMMENT // 4), told), COMMENT)
 
 
@@ -84,16 +85,23 @@ def _cell(text: str) -> str:
     return _TEXT.code(text, 200).replace("|", r"\|")
 
 
-def _section(cell: Cell, most: int) -> str:
-    """It is shown whole, or not at all."""
-    parts = [f"### {_cell(cell.cluster)}: {cell.verdict}", _TEXT.line(cell.reason, 1000)]
-    if cell.release:
-        parts.append(f"Release: {_cell(cell.release)}")
+def _section(group: Sequence[Cell], most: int) -> str:
+    """Clusters that ended alike, as the first of them showed it. Shown whole, or not at all."""
+    cell, more = group[0], len(group) - CLUSTERS
+    names = ", ".join(_cell(each.cluster) for each in group[:CLUSTERS])
+    names += f" and {more} more" if more > 0 else ""
+    parts = [f"### {names}: {cell.verdict}", _TEXT.line(cell.reason, 1000)]
+    if cell.now or cell.release:
+        parts.append(
+            f"Release: {_cell(cell.release)}; now: {_TEXT.line(cell.now or 'not settled')}"
+        )
+    if len(group) > 1:
+        parts.append(f"As {_cell(cell.cluster)} showed it:")
     parts += _blamed(cell)
     if rows := failing(cell):
         parts.append("\n".join(_checks(rows, most)))
     if lines := next_of(cell):
-        parts.append("\n".join(["How to settle it:", "", *map(_step, lines)]))
+        parts.append("\n".join(["Next:", "", *map(_step, lines)]))
     return "\n\n".join(parts)
 
 
@@ -119,14 +127,14 @@ def _blamed(cell: Cell) -> Iterator[str]:
 
 def _checks(rows: Sequence[CheckResult], most: int) -> Iterator[str]:
     """A line for each; for all that say the same, as of a cluster that does not answer, one."""
-    alike: dict[tuple[str, str], list[CheckResult]] = {}
+    same: dict[tuple[str, str], list[CheckResult]] = {}
     for row in rows:
-        alike.setdefault((row.outcome.value, row.says), []).append(row)
-    for (outcome, says), found in list(alike.items())[:most]:
+        same.setdefault((stood(row), row.says), []).append(row)
+    for (outcome, says), found in list(same.items())[:most]:
         about = f"{_cell(found[0].service)} " if found[0].service else ""
         what = count(len(found), "check") if found[1:] else f"{about}{_TEXT.line(found[0].check)}"
         yield f"- {what}: {outcome}, {_TEXT.line(says)}"
-    if more := sum(map(len, list(alike.values())[most:])):
+    if more := sum(map(len, list(same.values())[most:])):
         yield f"- … and {count(more, 'more check')}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from smoldebug.cells import Cell, speaking, status
+from smoldebug.cells import UNTOUCHED, Cell, speaking, status
 from smoldebug.errors import UsageError
 from smoldebug.events import Blamed, RunEnded, RunStarted, Stamped
 from smoldebug.records import Section
@@ -66,7 +66,7 @@ class GithubView(PlainView):
 
 def annotations(cells: Sequence[Cell]) -> str:
     """Workflow commands: an error for each cluster that failed, a warning for each that was not
-    decided or not begun."""
+    decided, not begun, or left as it was."""
     lines = []
     for level in ("error", "warning"):
         found = [cell for cell in cells if _level(cell) == level]
@@ -79,15 +79,18 @@ def annotations(cells: Sequence[Cell]) -> str:
 
 def _level(cell: Cell) -> str:
     if cell.status is ExitStatus.MET:
-        return ""
+        return "warning" if cell.idle else ""
     return "warning" if cell.status in (None, ExitStatus.INCONCLUSIVE) else "error"
 
 
 def _title(cell: Cell) -> str:
-    return " ".join(filter(None, (cell.playbook, cell.cluster, cell.verdict)))
+    how = UNTOUCHED if cell.idle else cell.verdict
+    return " ".join(filter(None, (cell.playbook, cell.cluster, how)))
 
 
 def _message(cell: Cell) -> str:
+    if cell.idle:
+        return f"all of it was there before; {cell.reason}"
     named = short(cell.offender) in cell.reason
     return cell.reason if named else f"{cell.offender}: {cell.reason}"
 
