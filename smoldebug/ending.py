@@ -10,6 +10,8 @@ from smoldebug.playbook.models import Playbook
 from smoldebug.records import Blame, Card, Gap, Outcome, Usage, Verdict
 from smoldebug.status import ExitStatus
 
+_NOT_SEEN = (ExitStatus.INCONCLUSIVE, ExitStatus.USAGE, ExitStatus.UNREACHABLE)
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -19,7 +21,7 @@ class Ending:
     @property
     def outcome(self) -> Outcome:
         """Of the goal."""
-        if self.status is ExitStatus.INCONCLUSIVE:
+        if self.status in _NOT_SEEN:
             return Outcome.INCONCLUSIVE
         return Outcome.MET if self.status is ExitStatus.MET else Outcome.NOT_MET
 
@@ -79,10 +81,18 @@ def out_of_time(playbook: Playbook, elapsed: float) -> Ending | None:
 def unmet(verdict: Verdict | None, reason: str = "") -> Ending:
     """When nobody is left to try anything else; the checks give the reason where there is none."""
     unsure = verdict is not None and verdict.sample is Outcome.INCONCLUSIVE
-    results = verdict.results if verdict else ()
-    says = [f"{each.check}: {each.says}" for each in results if each.outcome is not Outcome.MET]
     status = ExitStatus.INCONCLUSIVE if unsure else ExitStatus.NOT_MET
-    return Ending(status, reason or "; ".join(says) or "the goal is not met")
+    return Ending(status, reason or "; ".join(_missed(verdict)) or "the goal is not met")
+
+
+def _missed(verdict: Verdict | None) -> list[str]:
+    """`auth, web http /health = 200: answered 503`: services that miss a check alike once."""
+    alike: dict[str, list[str]] = {}
+    for each in verdict.results if verdict else ():
+        if each.outcome is not Outcome.MET:
+            services = alike.setdefault(f"{each.check}: {each.says}", [])
+            services += [each.service.rpartition("/")[2]] if each.service else []
+    return [f"{', '.join(services)} {says}".lstrip() for says, services in alike.items()]
 
 
 def already_met(card: FirstCard | None) -> str:

@@ -22,6 +22,7 @@ from smoldebug.clock import duration
 from smoldebug.diagnose.offender import blame
 from smoldebug.diagnose.witness import Witness
 from smoldebug.ending import Ending
+from smoldebug.errors import ToolError, UsageError
 from smoldebug.events import (
     AnyEvent,
     Blamed,
@@ -74,7 +75,7 @@ class Upgrade:
         begun = bool(agent.executor.applied)
         if begun and not approved:
             return CUT_OFF
-        ready(self.plan, self.world, self.folder, self.material)
+        self._ready()
         with watch.goal.watch():
             if (baseline := self.plan.playbook.baseline) and not begun:
                 yield PhaseBegan("baseline")
@@ -104,14 +105,22 @@ class Upgrade:
         yield UndoBegan(ending.status, ending.reason)
         yield PhaseBegan("rolling back")
         clean = yield from agent.executor.take_back()
-        if interrupted:
+        if interrupted or not clean:
             yield from watch.measure()
+        if interrupted:
             return _interrupted(ending, clean=clean)
         holds = clean and (yield from self._again(watch))
         yield from self._explained(agent)
         return _taken_back(ending, clean=clean, holds=holds, verdict=watch.verdict)
 
     # --- before -----------------------------------------------------------------------------
+
+    def _ready(self) -> None:
+        """Raises UsageError for steps that cannot be carried out as they are."""
+        try:
+            ready(self.plan, self.world, self.folder, self.material)
+        except ToolError as error:
+            raise UsageError(f"{error}; nothing was touched", error.hint) from error
 
     def _baseline(
         self, baseline: Baseline, watch: Watch, late: Late
@@ -131,12 +140,11 @@ class Upgrade:
             return None
         if watch.stopped():
             return end.STOPPED
+        status, seen = ExitStatus.INCONCLUSIVE, "does not hold"
         if watch.goal.unreachable:
-            return Ending(ExitStatus.UNREACHABLE, end.unmet(watch.verdict).reason)
+            status, seen = ExitStatus.UNREACHABLE, "cannot be seen"
         why = end.unmet(watch.verdict).reason
-        return Ending(
-            ExitStatus.INCONCLUSIVE, f"the baseline does not hold, so nothing was touched: {why}"
-        )
+        return Ending(status, f"the baseline {seen}, so nothing was touched: {why}")
 
     # --- the steps --------------------------------------------------------------------------
 

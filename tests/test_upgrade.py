@@ -12,7 +12,7 @@ from smoldebug.appliers import CommandApplier, ServerApplier, appliers
 from smoldebug.change import Approver, Executor, Place
 from smoldebug.clock import FakeClock
 from smoldebug.diagnose.witness import Witness
-from smoldebug.errors import ToolError, UnreachableError
+from smoldebug.errors import AccessDenied, ToolError, UnreachableError
 from smoldebug.events import (
     AnyEvent,
     Blamed,
@@ -310,6 +310,28 @@ def test_a_release_that_is_not_there_is_told_before_anything_else(tmp_path):
     assert stage.phases() == []
 
 
+def test_a_chart_that_is_not_there_is_bad_input_and_nothing_is_touched(tmp_path):
+    stage = Stage(tmp_path)
+    stage.helm.charts.clear()
+    ended = stage.play()
+    assert (ended.status, ended.outcome) == (ExitStatus.USAGE, Outcome.INCONCLUSIVE)
+    assert ended.reason.startswith(f"no such chart: {CHART} 2.0; nothing was touched")
+    assert stage.phases() == []
+
+
+def test_of_services_that_may_not_be_seen_alike_it_is_said_once(tmp_path):
+    stage = Stage(tmp_path)
+    denied = AccessDenied("not allowed: list pods in namespace shop", "list pods in namespace shop")
+    stage.cluster.refuse("list", "Pod", denied)
+    ended = stage.play()
+    assert (ended.status, ended.outcome) == (ExitStatus.UNREACHABLE, Outcome.INCONCLUSIVE)
+    says = "not allowed: list pods in namespace shop"
+    assert ended.reason == (
+        f"the baseline cannot be seen, so nothing was touched: payments, web rollout: {says}; "
+        f"payments, web restarts ≤ 0: {says}"
+    )
+
+
 def test_a_service_that_breaks_is_named_and_the_release_goes_back(tmp_path):
     stage = Stage(tmp_path, bad=DEADLINE)
     ended = stage.play()
@@ -416,6 +438,7 @@ def test_a_rollback_that_fails_says_so(tmp_path):
     stage.helm.fail("rollback", ToolError("no space left"))
     ended = stage.play()
     assert ended.status is ExitStatus.UNDO_FAILED
+    assert isinstance(stage.seen[-2].event, GoalChecked), "how it is now, and not how it was before"
     assert stage.charts() == ["platform-1.0", "platform-2.0"]
 
 

@@ -59,6 +59,11 @@ class Assembled:
         self.crew.journal.close()
         self.world.close()
 
+    def discard(self) -> None:
+        """Of a run that is not to begin nothing is kept."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def assemble(
     plan: RunPlan,

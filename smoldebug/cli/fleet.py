@@ -16,13 +16,13 @@ from smoldebug.cli.drive import interruptible, keep_report, readers_may_leave
 from smoldebug.cli.options import Options, Strictness, load_plan
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
-from smoldebug.events import Stamped
+from smoldebug.events import RunStarted, Stamped
 from smoldebug.matrix import Fleet
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.report import fleet
 from smoldebug.run import roll_back, run
-from smoldebug.sources import kubeconfig
+from smoldebug.sources import helmcli, kubeconfig
 from smoldebug.status import ExitStatus
 from smoldebug.steps import Material
 from smoldebug.view import output_format
@@ -41,15 +41,27 @@ class Cells:
     clock: SystemClock
     key: bytes = field(default_factory=lambda: os.urandom(16))  # one mask for a secret everywhere
     material: Material = field(default_factory=Material)
+    known: dict[str, str] = field(default_factory=dict)  # the context of each, by its own id
 
     def begin(self, cluster: str) -> "Run":
         plan, read = self.plans[cluster], terminal(self.signals.stop)
         approve = approver(self.view.of(cluster), yes=self.options.yes, read=read)
         options = replace(self.options, context=cluster)
         made = assemble(plan, options, approve, self.signals, self.clock, key=self.key)
+        self._only_once(cluster, made)
         if made.crew.upgrade:
             made.crew.upgrade.material = self.material
         return Run(plan, made)
+
+    def _only_once(self, cluster: str, made: Assembled) -> None:
+        """Raises UsageError for a context of a cluster that another run is at work on."""
+        uid = made.first.cluster if isinstance(made.first, RunStarted) else ""
+        if uid and (other := self.known.setdefault(uid, cluster)) != cluster:
+            made.discard()
+            raise UsageError(
+                f"contexts {other} and {cluster} lead to the same cluster",
+                hint="it is upgraded once, by the first of them",
+            )
 
 
 @dataclass
@@ -117,12 +129,14 @@ def drive(
 
 def clusters(playbook: Playbook, options: Options) -> Matrix:
     """The playbook's matrix, or the one cluster of --context. Raises UsageError for a context that
-    no kubeconfig has, and for two that are one."""
+    no kubeconfig has, and where a step needs Helm and there is none."""
     if not playbook.steps:
         raise UsageError(
             f"playbook {playbook.name} has no steps: nothing to validate",
             hint="`smoldebug triage` looks for a cause, `smoldebug check` only measures",
         )
+    if any(step.helm_upgrade or step.helm_rollback for step in playbook.steps):
+        helmcli.command()
     matrix = playbook.matrix
     if matrix is None:
         found = kubeconfig.choose(options.context, options.kubeconfig, os.environ)

@@ -69,6 +69,6 @@ def _meaning(error: SmoldebugError) -> Measured:
     says = str(error)
     if isinstance(error, NotFound):
         return Measured(Outcome.NOT_MET, says)
-    if isinstance(error, AccessDenied) and error.needs:
+    if isinstance(error, AccessDenied) and error.needs not in says:
         says += f" (needs: {error.needs})"
     return Measured(Outcome.INCONCLUSIVE, says)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from smoldebug.errors import ToolError, UnreachableError
+from smoldebug.errors import ToolError, UnreachableError, UsageError
 from smoldebug.records import Json, ObjectRef
 from smoldebug.sources import helmcharts, kubeconfig
 from smoldebug.sources.goyaml import documents, written
@@ -49,18 +49,19 @@ _ELSEWHERE = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DEBUG")
 
 def open_helm(processes: Processes, context: str | None, config: str | None) -> Helm:
     """`processes` should keep LONGEST_OUTPUT bytes. Raises UsageError where there is no such
-    context, ToolError where there is no Helm."""
+    context, or no Helm."""
     access = kubeconfig.choose(context, config, os.environ)
     named = access.context if access.files else ""
-    return HelmCli(processes, _command(), context=named, kubeconfig=access.files)
+    return HelmCli(processes, command(), context=named, kubeconfig=access.files)
 
 
-def _command() -> list[str]:
+def command() -> list[str]:
+    """What a Helm command line begins with. Raises UsageError where there is no Helm."""
     if found := shutil.which("helm"):
         return [found]
     if find_spec("helm_python"):  # -P: nothing of the current folder is imported
         return [sys.executable, "-P", "-m", "smoldebug.sources.helmsdk"]
-    raise ToolError(
+    raise UsageError(
         "there is no Helm on this machine", hint="install helm, or: pip install 'smoldebug[helm]'"
     )
 
