@@ -53,7 +53,7 @@ validate() {
     status=$?
   [ "$status" -eq "$expected" ] || fail "$version: exit status $status, not $expected"
   for cluster in ${offender:+"${clusters[@]}"}; do
-    grep -q "^[O ].* $cluster: Deployment/platform/$offender: " "$said" ||
+    grep -Eq "^[O ].* $cluster(, .*)?: Deployment/platform/$offender\$" "$said" ||
       fail "$version: $offender was not found to have broken $cluster"
   done
 }
