@@ -19,7 +19,7 @@ from smoldebug.ledger import ledger
 from smoldebug.records import Blame, ChangeKind, Verdict
 from smoldebug.status import ExitStatus, worst
 
-_WORDS = {
+WORDS = {
     ExitStatus.MET: "met",
     ExitStatus.NOT_MET: "not met",
     ExitStatus.USAGE: "not run",
@@ -91,7 +91,7 @@ class Cell:
     @property
     def verdict(self) -> str:
         """How it ended, in the words of every view and report."""
-        return _WORDS[self.status] if self.status is not None else "skipped"
+        return WORDS[self.status] if self.status is not None else "skipped"
 
     @property
     def reason(self) -> str:

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
-from smoldebug.cells import Cell
+from smoldebug.cells import WORDS, Cell
 from smoldebug.clock import Clock, SystemClock
-from smoldebug.events import ChangeProposed, Stamped, to_json
+from smoldebug.events import ChangeProposed, RunEnded, Stamped, to_json
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Card, Json, Section, Verdict
 from smoldebug.untrusted import inert, one_line
@@ -207,10 +207,14 @@ class PlainFleet(Turns):
 
 
 class _Quiet(PlainView):
-    """Says no more of a goal whose checks stand as before: time that passes is no news."""
+    """Says no more of a goal whose checks stand as before: time that passes is no news. Ends with
+    the word of the report."""
 
     def _news(self, verdict: Verdict) -> str:
         return standing(verdict)
+
+    def _how(self, event: RunEnded) -> str:
+        return WORDS[event.status]
 
 
 class JsonlFleet(Turns):

@@ -224,7 +224,7 @@ def _thousands(tokens: int) -> str:
 
 def ended(usage: Usage, seconds: float) -> str:
     """`44s · 6 steps · $0.11`; what was changed, the report says."""
-    parts = [duration(seconds), count(usage.turns, "step")]
+    parts = [duration(seconds), *([count(usage.turns, "step")] if usage.turns else [])]
     return " · ".join([*parts, f"${usage.cost:.2f}"] if usage.cost else parts)
 
 

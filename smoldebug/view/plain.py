@@ -249,7 +249,10 @@ class PlainView:
 
     def _ended(self, event: RunEnded, stamped: Stamped) -> Iterator[str]:
         spent = ended(event.usage, stamped.elapsed)
-        yield f"ended   goal {event.outcome.upper()}: {one_line(event.reason, 300)}  ({spent})"
+        yield f"ended   {self._how(event)}: {one_line(event.reason, 300)}  ({spent})"
+
+    def _how(self, event: RunEnded) -> str:
+        return f"goal {event.outcome.upper()}"
 
 
 _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
