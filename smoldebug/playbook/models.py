@@ -431,7 +431,7 @@ class Playbook(Model, frozen=True, kw_only=True):
     ] = "undo"
     report: Annotated[
         tuple[ReportFormat, ...],
-        doc("For readers: the command line says what is written.", ["terminal", "markdown"]),
+        doc("What `validate` keeps in its folder; other commands take --report.", ["markdown"]),
     ] = ("terminal",)
     secrets: Annotated[dict[str, Secret], doc("For tools, never for a model.")] = {}
     redact: Annotated[
