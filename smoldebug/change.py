@@ -8,6 +8,7 @@ it goes on), so a process killed at any point leaves a change that can be found 
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -35,6 +36,7 @@ from smoldebug.guard import LOCAL, Guard, Tally
 from smoldebug.kubectl import summary
 from smoldebug.ledger import Entry
 from smoldebug.records import (
+    OF_RELEASE,
     Answer,
     Card,
     Change,
@@ -215,6 +217,16 @@ class Executor:
             return "undo blocked", self._shown(drift)
         preview = self._applier(inverse).preview(inverse, note)
         return "would be undone", self._shown(f"{preview.diff}\n$ {preview.command}")
+
+    def overtaken(self) -> str:
+        """What somebody else has released over what was applied, or "": then it is not what was
+        applied that runs."""
+        last = {card.change.target: card for card in self.applied if card.change.kind in OF_RELEASE}
+        for card in last.values():
+            with suppress(SmoldebugError):  # what cannot be seen is nobody's doing
+                if drift := self._applier(card.change).drift(card.change, self._note(card.id)):
+                    return self._shown(drift)
+        return ""
 
     def settle(self, entries: Iterable[Entry]) -> Generator[AnyEvent, None, None]:
         """Close what a killed process left open, by looking at the world. An undo that had begun

@@ -8,7 +8,7 @@
 No model decides anything here. One is asked, at the end, what it makes of the evidence.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ from smoldebug.events import (
     Waiting,
 )
 from smoldebug.goal import Goal
+from smoldebug.goal.rollout import COMPLETE
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
 from smoldebug.playbook.models import RolloutCheck, RunPlan
@@ -46,6 +47,7 @@ from smoldebug.steps import Material, WaitFor, changes, ready
 from smoldebug.watching import Watch
 
 T = TypeVar("T")
+CAVEATS = 5  # of a goal that is met
 AGAIN = 300.0  # seconds that a goal gets to hold again after a rollback
 BLIND = 3  # samples in a row that see nothing: a baseline is not waited for any longer
 CUT_OFF = Ending(
@@ -65,6 +67,7 @@ class Upgrade:
     witness: Witness
     material: Material = field(default_factory=Material)
     blamed: Blame | None = None
+    _before: Sequence[ObjectRef] = ()  # the services that there were
     _samples: list[tuple[float, Verdict]] = field(default_factory=list)
 
     def carry_out(
@@ -83,12 +86,16 @@ class Upgrade:
                     return ending
             normal = agent.toolset.shown(watch.goal.mark())
             yield EvidenceRecorded(agent.toolset.evidence.add("baseline", {}, normal))
+            self._before = watch.goal.services()
             yield PhaseBegan("steps")
             began = watch.clock.monotonic()
             if ending := (yield from self._steps(agent, watch)):
                 return ending
             yield PhaseBegan("watching")
-            return (yield from self._watched(watch, late, began))
+            ending = yield from self._watched(watch, late, began)
+        if ending.status is ExitStatus.MET and (drift := agent.executor.overtaken()):
+            return Ending(ExitStatus.INCONCLUSIVE, f"what held is not what the steps made: {drift}")
+        return ending
 
     def after_failure(
         self, ending: Ending, agent: Agent, watch: Watch
@@ -201,7 +208,15 @@ class Upgrade:
         services, held = len(watch.goal.services()), self.plan.playbook.goal.for_
         rows = f" of {count(services, 'service')}" if services else ""
         lasted = f" for {duration(held)}" if held else ""
-        return f"{count(checks, 'check')}{rows} held{lasted} after the steps"
+        return f"{count(checks, 'check')}{rows} held{lasted} after the steps{self._but(watch)}"
+
+    def _but(self, watch: Watch) -> str:
+        """What a goal that is met says nothing of."""
+        now, results = watch.goal.services(), watch.verdict.results if watch.verdict else ()
+        told = [f"{ref} is gone" for ref in self._before if ref not in now]
+        rollouts = [each for each in results if each.kind == "rollout" and each.service]
+        told += [f"{each.service} is {each.says}" for each in rollouts if each.says != COMPLETE]
+        return "".join(f"; {each}" for each in told[:CAVEATS]) + "; …" * bool(told[CAVEATS:])
 
     def _note(self, watch: Watch, began: float) -> None:
         if watch.verdict is not None:

@@ -78,6 +78,10 @@ class Watch:
             began = self.clock.monotonic()
             seen, news = self._sample(hurry=hurry)
             progress = window.feed(seen.sample, began, self.clock.monotonic() - began)
+            if progress.outcome is Outcome.MET and not self.goal.sure:
+                self.goal.anew()
+                hurry = False
+                continue
             self.verdict = replace(
                 seen,
                 outcome=progress.outcome,

@@ -27,7 +27,7 @@ from smoldebug.goal.restarts import restarts
 from smoldebug.goal.rollout import rollout
 from smoldebug.goal.rows import Key, Leaf, Rows
 from smoldebug.goal.seen import Seen
-from smoldebug.goal.services import namespaces, which
+from smoldebug.goal.services import autoscaled, namespaces, which
 from smoldebug.goal.window import TOLERANCE, Window
 from smoldebug.goal.workloads import WORKLOADS
 from smoldebug.playbook import models
@@ -125,6 +125,8 @@ class Goal:
         self._samples = self._waited_for = 0
         self._bad: Counter[Key] = Counter()  # samples in a row that fail with nothing under way
         self._full: float | None = None  # when everything was last measured anew
+        self._sure = False
+        self._normal: frozenset[Key] = frozenset()  # rows that there were before the steps
         self._mirror: Mirror | None = None
         self.changed = threading.Event()
         self.every = float(goal.every)
@@ -165,8 +167,25 @@ class Goal:
 
         While the goal is watched, a sample in a `hurry` (or sooner than it counts) measures what
         costs no request, what does not hold, and the services that have changed since the last
-        one. The other results are carried over.
+        one. The other results are carried over. But that a goal is met is said only of a sample
+        of everything, for which the cluster itself was asked: a watch may have died without a sign.
         """
+        seen = self._sample(hurry=hurry)
+        if seen.outcome is not Outcome.MET or self.sure:
+            return seen
+        self.anew()
+        return self._sample(hurry=False)
+
+    @property
+    def sure(self) -> bool:
+        """Whether all was measured by the latest sample, and no watch answered for the cluster."""
+        return self._mirror is None or self._sure
+
+    def anew(self) -> None:
+        """Have the next sample be such a one."""
+        self._full, self._seen.direct = None, True
+
+    def _sample(self, *, hurry: bool) -> Verdict:
         began = self._clock.monotonic()
         sample, self._samples = self._samples, self._samples + 1
         partial = self._mirror is not None and self._is_early(began, hurry=hurry)
@@ -178,8 +197,8 @@ class Goal:
         anew = [key for key in checks if not partial or self._again(key, checks[key], touched)]
         measured = side_by_side(lambda key: measure(checks[key], sample, key[0]), anew)
         known = self._latest | dict(zip(anew, measured, strict=True))
-        self._latest = {key: known[key] for key in checks}
-        self._seen.direct = False
+        self._latest = {key: self._or_missing(key, checks[key], known[key]) for key in checks}
+        self._sure, self._seen.direct = self._seen.direct and not partial, False
         if not partial:
             self._full = began
         self._count(anew)
@@ -201,16 +220,21 @@ class Goal:
         """What was met so far no longer counts, e.g. because a change was made: services may have
         come and gone, and a watch may not have heard of it yet."""
         self._window.restart()
-        self._full, self._seen.direct = None, True
+        self.anew()
         self._rows.outdated = True
 
     def mark(self) -> Observation:
         """Take what is now as normal (restarts so far, kinds of errors logged), and say what that
         is. Rollouts have their time from now on."""
+        if not self._latest:
+            self._sample(hurry=False)
         self._seen.forget()
         self._seen.direct, self._seen.touched = True, None
         self._rows.look()
         noted = note({key: check for key, check in self._rows.checks() if check.mark is not None})
+        if not self._seen.marks:
+            measured = (key for key, result in self._latest.items() if result.check is not None)
+            self._normal = frozenset(key for key in measured if key[0] is not None)
         self._seen.marks, self._seen.marked = self._seen.marks + 1, self._clock.monotonic()
         self._bad.clear()
         self.restart_window()
@@ -234,14 +258,10 @@ class Goal:
 
     # --- helpers ----------------------------------------------------------------------------
     def _is_early(self, now: float, *, hurry: bool) -> bool:
-        """Whether not everything has to be measured anew: it was lately, and nothing but that
-        keeps the window from being complete."""
+        """Whether not everything has to be measured anew, since it was lately."""
         if self._full is None or now - self._full >= self.every * (1 - TOLERANCE):
             return False
-        window = self._window
-        held = now - window.began if window.streak else 0.0
-        completes = held >= window.for_ and max(window.streak, 1) >= window.consecutive
-        return not completes and (hurry or self._waited_for > 0 or self._unsure())
+        return hurry or self._waited_for > 0 or self._unsure()
 
     def _again(self, key: Key, check: Check, touched: frozenset[ObjectRef]) -> bool:
         """Whether a check is measured anew in an early sample."""
@@ -251,6 +271,19 @@ class Goal:
         if before.check is not None and before.check.outcome is not Outcome.MET:
             return True
         return key[0] is not None and self._rows.services[key[0]].touched(touched)
+
+    def _or_missing(self, key: Key, check: Check, result: Result) -> Result:
+        """What was measured of a service before the steps is not left out after them: that nothing
+        answers or logs any more is no success. An autoscaler may want it so."""
+        service = self._rows.services.get(key[0]) if key[0] is not None else None
+        if result.check is not None or service is None or key not in self._normal:
+            return result
+        if service.idle and autoscaled(service.ref, self._seen):
+            return result
+        says = "it wants no pods any more" if service.idle else "there is no HTTP port any more"
+        return Result(
+            CheckResult(check.label, check.kind, Outcome.NOT_MET, says, service=str(service.ref))
+        )
 
     def _unsure(self) -> bool:
         return any(0 < times < SURE for times in self._bad.values())

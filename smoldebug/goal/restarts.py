@@ -29,12 +29,14 @@ class _Restarts:
     """Counts against the first sample that could be taken, or the baseline, if that came later.
 
     A container of a pod that is new since then counts with all its restarts. One that waits in
-    CrashLoopBackOff counts at least once: its next restart is certain, only late.
+    CrashLoopBackOff counts at least once: its next restart is certain, only late. Since a baseline
+    the restarts of pods that are gone count, too: to replace a pod that crashes mends nothing.
     """
 
     def __init__(self, at_most: int, setting: Setting, ref: ObjectRef | None) -> None:
         self.at_most, self.setting, self.ref = at_most, setting, ref
         self.baseline: dict[Container, int] | None = {} if setting.seen.marks else None
+        self.seen: dict[Container, tuple[int, Object, Any]] = {}  # the most of each
 
     def __call__(self, sample: int) -> Measured | None:
         pods, service = self._pods(), self.setting.service
@@ -44,7 +46,13 @@ class _Restarts:
             self.baseline = _counts(pods)
         if not pods:
             return inconclusive("no pods found")
-        new = [(self._new(pod, status), pod, status) for pod, status in _containers(pods)]
+        if not self.setting.seen.marks:
+            self.seen.clear()
+        for pod, status in _containers(pods):
+            known, count = self.seen.get(_key(pod, status)), self._new(pod, status)
+            if known is None or count >= known[0]:
+                self.seen[_key(pod, status)] = count, pod, status
+        new = list(self.seen.values())
         total = sum(count for count, _, _ in new)
         if total <= self.at_most:
             return met(f"{total} new", total)
@@ -54,7 +62,7 @@ class _Restarts:
         return not_met(f"{total} new: {subject} {name} ×{count}{looping}", total, subject=subject)
 
     def mark(self) -> Json:
-        self.baseline = _counts(self._pods())
+        self.baseline, self.seen = _counts(self._pods()), {}
         return {"restarts": sum(self.baseline.values())}
 
     def _pods(self) -> list[Object]:

@@ -4,11 +4,12 @@ from smoldebug.errors import SmoldebugError
 from smoldebug.goal.check import Check, Measured, Setting, inconclusive, met, not_met
 from smoldebug.goal.reading import ref_of
 from smoldebug.goal.services import Rollout, Service, workload
-from smoldebug.goal.workloads import WORKLOADS, pending
+from smoldebug.goal.workloads import WORKLOADS, old_pods, pending
 from smoldebug.playbook.models import RolloutCheck
 from smoldebug.records import Json, ObjectRef
 from smoldebug.sources.world import Object
 
+COMPLETE = "complete"
 PATIENCE = 600.0  # seconds; Kubernetes' own progressDeadlineSeconds
 
 
@@ -54,7 +55,9 @@ class _Row(_Timed):
         idle, seen = self.service.idle, self.service.rollout
         if seen.waits:
             return self.not_yet(seen.waits, 1, self.service.ref, stuck=seen.stuck)
-        return met("complete" if not idle else "complete: it wants no pods", 0.0)
+        old = old_pods(self.service.item, self.service.ref.kind)
+        why = "it wants no pods" if idle else old
+        return met(f"{COMPLETE}: {why}" if why else COMPLETE, 0.0)
 
 
 class _Rollouts(_Timed):

@@ -121,6 +121,19 @@ def find(block: EachService, setting: Setting) -> list[ObjectRef]:
     return sorted(found)
 
 
+def autoscaled(ref: ObjectRef, seen: Seen) -> bool:
+    """Whether an autoscaler is known that says how many pods a workload has."""
+    try:
+        found = seen.list("HorizontalPodAutoscaler", ref.namespace)
+    except SmoldebugError:
+        return False
+    for item in found:
+        target: Object = dig(item, "spec", "scaleTargetRef", default={})
+        if (target.get("kind"), target.get("name")) == (ref.kind, ref.name):
+            return True
+    return False
+
+
 def namespaces(block: EachService) -> set[str]:
     """Those that it names itself."""
     named = [each.split("/")[1] for each in block.workloads if each.count("/") == 2]

@@ -59,6 +59,25 @@ def _daemon_set(item: Object) -> str:
     return _available(status("numberAvailable"), wanted)
 
 
+def old_pods(item: Object, kind: str) -> str:
+    """Why pods of the revision before run on although the rollout is complete, or "": whoever
+    asked for that updates them later, or never."""
+    update: Object = dig(item, "spec", "updateStrategy", default={})
+    status = partial(dig, item, "status")
+    if kind == "DaemonSet":
+        wanted, updated = (
+            status(f"{word}NumberScheduled", default=0) for word in ("desired", "updated")
+        )
+    elif kind == "StatefulSet":
+        same = status("updateRevision", default="") == status("currentRevision", default="")
+        wanted = dig(item, "spec", "replicas", default=1)
+        updated = wanted if same else status("updatedReplicas", default=0)
+    else:
+        return ""
+    way = "OnDelete" if dig(update, "type", default="") == "OnDelete" else "a partition"
+    return f"{updated} of {wanted} updated ({way})" if updated < wanted else ""
+
+
 def _available(available: int, wanted: int) -> str:
     return f"{available} of {wanted} available" if available < wanted else ""
 
