@@ -7,27 +7,37 @@ import hashlib
 import io
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import services
 import test_releases
 import test_steps
+import test_upgrade
+from services import Shop
 from test_helm import FILES, Spoken, fetched, helm, laid, packed
-from test_releases import CHART, SHOP, Stage, templates, thing
+from test_releases import CHART, SHOP, Stage, played, templates, thing
 
+from smoldebug.agent import Signals
 from smoldebug.appliers.releases import chart_of
 from smoldebug.clock import FakeClock
 from smoldebug.errors import ChangeRefused, ToolError, UsageError
+from smoldebug.events import AnyEvent, PhaseBegan, RunEnded
+from smoldebug.goal import Goal
 from smoldebug.playbook import models
-from smoldebug.playbook.upgrades import Step
-from smoldebug.records import Change
+from smoldebug.playbook.base import Duration
+from smoldebug.playbook.upgrades import EachService, Step
+from smoldebug.records import Change, Outcome, Verdict
 from smoldebug.sources.fake_helm import FakeChart
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
 from smoldebug.sources.helm import Hook, Object
 from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import World
+from smoldebug.status import ExitStatus
 from smoldebug.steps import Material, changes, ready
+from smoldebug.watching import Watch
 
 # --- what a manifest hides from whoever reads it otherwise than Helm does ------------------------
 
@@ -509,3 +519,195 @@ def test_who_released_right_before_is_not_lost_by_the_undo():
     assert not clean
     assert "somebody else has released right before: revision 2" in events[-1].detail
     assert stage.helm.history(SHOP)[-1].number == 3
+
+
+# --- what is broken is not called well ------------------------------------------------------------
+
+WINDOW: dict[str, Any] = {"every": Duration(15), "for_": Duration(30)}
+
+
+def held(goal: Goal, shop: Shop, *, every: float = 15.0, at_most: int = 9) -> list[Verdict]:
+    """Samples until the goal is met, one when each is due."""
+    seen = [goal.check()]
+    while seen[-1].outcome is not Outcome.MET and len(seen) < at_most:
+        shop.clock.sleep(every)
+        seen.append(goal.check())
+    return seen
+
+
+def test_a_watch_that_died_without_a_sign_proves_nothing():
+    shop = Shop("pay")
+    goal = shop.goal(services.CHECKS[0], **WINDOW)
+    with goal.watch():
+        goal.check()
+        broken = services.deployment("pay", updatedReplicas=0)  # no watch hears of it
+        shop.cluster.objects[ref_of(broken)] = broken
+        shop.clock.sleep(15)
+        assert goal.check().sample is Outcome.MET, "as the watch has it"
+        shop.clock.sleep(15)
+        last = goal.check()
+        assert (last.outcome, last.results[0].says) == (Outcome.NOT_MET, "0 of 1 updated")
+
+
+def test_what_was_measured_a_while_ago_completes_no_window():
+    """A pod that changes all the time has everything looked at in haste, but not at the end."""
+    shop = Shop("pay", "web")
+    goal = shop.goal(services.CHECKS[1], **WINDOW)
+    with goal.watch():
+        verdicts = [goal.check()]
+        for second in range(1, 31):
+            shop.clock.sleep(1)
+            if second == 29:
+                shop.answer("web", 500)
+            verdicts.append(goal.check(hurry=True))
+    assert [each.outcome for each in verdicts] == [Outcome.NOT_MET] * 31
+    assert verdicts[-2].sample is Outcome.MET, "web was not asked in this one"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_neither_does_it_complete_a_baseline_or_prove_a_rollback(seconds: float):
+    shop = Shop("pay", "web")
+    goal = shop.goal(services.CHECKS[1], every=Duration(15), for_=Duration(600))
+    samples: list[Verdict] = []
+
+    class Hasty(Watch):
+        def _wait(self) -> bool:
+            shop.clock.sleep(1)
+            if shop.clock.monotonic() >= began + 29:
+                shop.answer("web", 500)
+            return True
+
+        def _sample(self, *, hurry: bool) -> tuple[Verdict, bool]:
+            samples.append(super()._sample(hurry=hurry)[0])
+            return samples[-1], True
+
+    began = shop.clock.monotonic()
+    with goal.watch():
+        goal.check()
+        watch = Hasty(goal, shop.clock, Signals(), lambda seen: seen, lambda: 999.0)
+        over = iter(range(60)).__next__
+        done = played(watch.hold(seconds, lambda: over() > 40))[1]
+    assert done is (seconds == 0.0)
+    assert goal.sure or not done
+
+
+def scaled(*replicas: int) -> Iterator[Object]:
+    for number in replicas:
+        item = services.deployment("pay", replicas=number)
+        yield {**item, "spec": {**item["spec"], "replicas": number}}
+
+
+AUTOSCALER = {
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "pay", "namespace": "shop"},
+    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "pay"}},
+}
+
+
+@pytest.mark.parametrize("autoscaler", [False, True])
+def test_a_service_that_was_scaled_to_nothing_is_not_well(autoscaler: bool):
+    """Nothing answers with an error, nothing logs one, nothing is restarted."""
+    shop = Shop("pay", "web")
+    goal = shop.goal()
+    goal.check()
+    goal.mark()
+    (none,) = scaled(0)
+    shop.put(none, *([AUTOSCALER] if autoscaler else []))
+    shop.gone(services.pod("pay"))
+    verdict = goal.check()
+    assert verdict.sample is (Outcome.MET if autoscaler else Outcome.NOT_MET)
+    says = {row.says for row in verdict.results if row.outcome is Outcome.NOT_MET}
+    assert says == (set() if autoscaler else {"it wants no pods any more"})
+    assert not any(row.pending for row in verdict.results)
+
+
+def test_a_service_that_never_had_pods_needs_none():
+    shop = Shop("pay", "web")
+    shop.put(*scaled(0))
+    shop.gone(services.pod("pay"))
+    goal = shop.goal()
+    assert goal.check().sample is Outcome.MET
+    goal.mark()
+    assert goal.check().sample is Outcome.MET
+
+
+def test_a_service_that_takes_its_port_away_is_not_well():
+    shop = Shop("pay")
+    goal = shop.goal(services.CHECKS[1])
+    goal.mark()  # without a baseline before it
+    silent = services.deployment("pay")
+    silent["spec"]["template"]["spec"]["containers"] = [{"name": "app"}]
+    shop.put(silent)
+    (row,) = goal.check().results
+    assert (row.outcome, row.says) == (Outcome.NOT_MET, "there is no HTTP port any more")
+    assert (row.service, row.kind) == ("Deployment/shop/pay", "http")
+
+
+def test_to_replace_a_pod_that_crashes_hides_no_restart():
+    shop = Shop("pay")
+    goal = shop.goal(services.CHECKS[3])
+    goal.mark()
+    shop.put(services.pod("pay", restartCount=2))
+    assert goal.check().sample is Outcome.NOT_MET
+    shop.gone(services.pod("pay"))
+    fresh = services.pod("pay")
+    fresh["metadata"] |= {"name": "pay-1-y", "uid": "another"}
+    shop.put(fresh)
+    (row,) = goal.check().results
+    assert (row.outcome, row.value) == (Outcome.NOT_MET, 2)
+    assert row.subject == "Pod/shop/pay-1-x"
+    goal.mark()
+    assert goal.check().sample is Outcome.MET, "after a rollback it counts anew"
+
+
+def test_without_a_baseline_the_pods_that_are_there_count():
+    """Triage replaces what crashes, and that is a repair."""
+    shop = Shop("pay")
+    goal = shop.goal(services.CHECKS[3], steps=False)
+    goal.check()
+    shop.put(services.pod("pay", restartCount=2))
+    assert goal.check().sample is Outcome.NOT_MET
+    shop.gone(services.pod("pay"))
+    fresh = services.pod("pay")
+    fresh["metadata"] |= {"name": "pay-1-y", "uid": "another"}
+    shop.put(fresh)
+    assert goal.check().sample is Outcome.MET
+
+
+def whole_run(tmp_path: Path, new: FakeChart, **fields: Any) -> tuple[test_upgrade.Stage, RunEnded]:
+    stage = test_upgrade.Stage(tmp_path, **fields)
+    stage.helm.charts[test_upgrade.CHART] = [test_upgrade.chart("1.0"), new]
+    return stage, stage.play()
+
+
+def test_a_service_that_is_gone_after_the_steps_is_named(tmp_path: Path):
+    new = FakeChart("platform", "2.0", [test_upgrade.workload("web", "2.0")])
+    _, ended = whole_run(tmp_path, new)
+    assert ended.status is ExitStatus.MET
+    assert ended.reason.endswith("after the steps; Deployment/shop/payments is gone")
+
+
+def test_pods_of_the_old_revision_that_stay_on_purpose_are_named():
+    shop = Shop("pay")
+    db = services.deployment("pay") | {"kind": "StatefulSet"}
+    db["spec"]["updateStrategy"] = {"type": "OnDelete"}
+    db["status"] |= {"updateRevision": "b", "currentRevision": "a", "updatedReplicas": 0}
+    shop.put({**db, "metadata": {**db["metadata"], "name": "db"}})
+    named = EachService(workloads=["StatefulSet/shop/db"])
+    (row,) = shop.goal(services.CHECKS[0], each=named).check().results
+    assert (row.outcome, row.says) == (Outcome.MET, "complete: 0 of 1 updated (OnDelete)")
+
+
+def test_a_goal_that_holds_for_what_somebody_else_released_proves_nothing(tmp_path: Path):
+    stage = test_upgrade.Stage(tmp_path)
+
+    def somebody(event: AnyEvent) -> None:
+        if event == PhaseBegan("watching"):
+            stage.helm.charts[test_upgrade.CHART].append(test_upgrade.chart("3.0"))
+            stage.helm.install(test_upgrade.PLATFORM, test_upgrade.CHART)
+            stage.helm.roll_out(test_upgrade.PLATFORM)
+
+    ended = stage.play(at=somebody)
+    assert ended.status is ExitStatus.UNDO_FAILED, "nor is it taken back"
+    assert "what held is not what the steps made: somebody else has released since" in ended.reason
+    assert stage.helm.history(test_upgrade.PLATFORM)[-1].number == 3
