@@ -33,6 +33,7 @@ from smoldebug.errors import (
     SmoldebugError,
     ToolError,
     UnreachableError,
+    UsageError,
 )
 from smoldebug.records import ObjectRef
 from smoldebug.sources import helmsdk
@@ -303,6 +304,18 @@ def test_the_python_package_takes_the_same_words():
     assert (taken[4].description, taken[4].timeout) == ("--description", 300)
 
 
+def test_helm_is_not_started_for_a_cluster_that_does_not_answer():
+    def answers() -> None:
+        raise UnreachableError("no answer in time")
+
+    spoken = Spoken()
+    helm = HelmCli(spoken, ["helm"], answers, context="eu", kubeconfig="k")
+    for ask in (lambda: helm.history(SHOP), lambda: helm.rollback(SHOP, 1, 60)):
+        with pytest.raises(UnreachableError, match="no answer in time"):
+            ask()
+    assert spoken.lines == []
+
+
 def test_a_helm_on_the_path_is_taken_else_the_python_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -312,7 +325,7 @@ def test_a_helm_on_the_path_is_taken_else_the_python_package(
     monkeypatch.setenv("PATH", str(tmp_path))
     try:
         open_helm(Spoken(), None, str(config))
-    except ToolError as error:
+    except UsageError as error:
         assert "smoldebug[helm]" in error.hint  # noqa: PT017 it depends on the machine
     (tmp_path / "helm").write_text("#!/bin/sh\n")
     (tmp_path / "helm").chmod(0o755)

@@ -313,18 +313,6 @@ def test_a_revision_that_failed_is_told_apart_from_one_that_nobody_knows_of():
     assert stage.execute(stage.upgrade())[1].text.startswith("OUTCOME UNKNOWN: revision 2 is pend")
 
 
-def test_helm_is_not_asked_while_the_cluster_does_not_answer():
-    stage = Stage()
-    stage.execute(stage.upgrade())
-    stage.cluster.refuse("get", "Namespace", UnreachableError("no answer in time"))
-    asked = len(stage.helm.requests)
-    events, clean = stage.take_back()
-    assert (clean, events[-1].state, events[-1].detail) == (
-        False, "undo failed", "no answer in time",
-    )  # fmt: skip
-    assert len(stage.helm.requests) == asked
-
-
 def test_a_cluster_that_hangs_is_not_looked_at_again_and_again():
     class Hanging(ReleaseApplier):
         def holds(self, change: Change, note: str) -> bool:

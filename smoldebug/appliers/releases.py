@@ -25,11 +25,9 @@ from smoldebug.appliers.differences import masked
 from smoldebug.appliers.manifest_diff import Difference
 from smoldebug.appliers.protocol import Preview
 from smoldebug.errors import (
-    AccessDenied,
     ChangeFailed,
     ChangeRefused,
     Conflict,
-    NotFound,
     SmoldebugError,
     ToolError,
     UnreachableError,
@@ -136,13 +134,13 @@ class ReleaseApplier:
                 helm.rollback(release, change.revision, _timeout(change))
         except SmoldebugError as error:
             raise self._how_it_ended(error, release, old) from error
-        return f"revision {old.number}→{self._history(release)[-1].number}"
+        return f"revision {old.number}→{helm.history(release)[-1].number}"
 
     def holds(self, change: Change, note: str) -> bool:
         """Of a rollback Helm's record is no proof: each object must be there as it was then, and
         what was made since must be gone."""
         release, helm = release_of(change), self._world.helm
-        history = self._history(release)
+        history = helm.history(release)
         newest = history[-1]
         if newest.status != "deployed":
             return False
@@ -168,7 +166,7 @@ class ReleaseApplier:
         """A later revision that makes the same objects is no drift, since a later step's undo left
         it; nor is one that makes those to go back to: an undo that failed or was cut off."""
         release, helm = release_of(change), self._world.helm
-        history = self._history(release)
+        history = helm.history(release)
         newest, ours = history[-1], [each for each in history if _ours(change, each, note)]
         began = change.before.get(REVISION, 0)
         between = [each for each in history if began < each.number < (ours or history)[0].number]
@@ -184,14 +182,8 @@ class ReleaseApplier:
 
     # --- helpers ----------------------------------------------------------------------------
 
-    def _history(self, release: Release) -> Sequence[Revision]:
-        """A server that hangs is found out here: Helm itself would wait for it for long."""
-        with suppress(NotFound, AccessDenied):
-            self._world.cluster.get(ObjectRef("Namespace", "", release.namespace))
-        return self._world.helm.history(release)
-
     def _newest(self, change: Change) -> Revision:
-        newest = self._history(release_of(change))[-1]
+        newest = self._world.helm.history(release_of(change))[-1]
         expected = change.before.get(REVISION)  # an undo's has none: drift has looked
         if expected and newest.number != expected:
             raise Conflict(
@@ -206,7 +198,7 @@ class ReleaseApplier:
     ) -> SmoldebugError:
         """Nothing happened where Helm made no revision; where it did, nobody knows how far."""
         try:
-            newest = self._history(release)[-1]
+            newest = self._world.helm.history(release)[-1]
         except SmoldebugError:
             return ToolError(str(error))
         if newest.number == old.number and newest.status == old.status:

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from importlib.util import find_spec
@@ -47,12 +47,18 @@ _REMOTE = re.compile(r"oci://\S+|\w[\w.-]*/[\w.-]+")
 _ELSEWHERE = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DEBUG")
 
 
-def open_helm(processes: Processes, context: str | None, config: str | None) -> Helm:
-    """`processes` should keep LONGEST_OUTPUT bytes. Raises UsageError where there is no such
-    context, or no Helm."""
+def open_helm(
+    processes: Processes,
+    context: str | None,
+    config: str | None,
+    answers: Callable[[], object] = lambda: None,
+) -> Helm:
+    """`processes` should keep LONGEST_OUTPUT bytes. `answers` is asked before Helm is, which waits
+    long for a cluster that hangs; it raises UnreachableError for one that does. Raises UsageError
+    where there is no such context, or no Helm."""
     access = kubeconfig.choose(context, config, os.environ)
     named = access.context if access.files else ""
-    return HelmCli(processes, command(), context=named, kubeconfig=access.files)
+    return HelmCli(processes, command(), answers, context=named, kubeconfig=access.files)
 
 
 def command() -> list[str]:
@@ -91,9 +97,16 @@ class HelmCli:
     """`argv` begins every command line; context and kubeconfig "" are the pod's own."""
 
     def __init__(
-        self, processes: Processes, argv: Sequence[str], *, context: str, kubeconfig: str
+        self,
+        processes: Processes,
+        argv: Sequence[str],
+        answers: Callable[[], object] = lambda: None,
+        *,
+        context: str,
+        kubeconfig: str,
     ) -> None:
         self._processes, self._argv, self._context = processes, list(argv), context
+        self._answers = answers
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith((*_ELSEWHERE, "KUBECONFIG"))
         }
@@ -195,6 +208,7 @@ class HelmCli:
             options["kube-context"], about = self._context, f"{about} in context {self._context}"
         if timeout:
             options["timeout"] = f"{math.ceil(timeout)}s"
+        self._answers()
         words = [*verb.split(), *_options(options), "--", release.name, *names]
         return self._run(words, timeout + GRACE if timeout else READ, about)
 

@@ -1,11 +1,13 @@
 """The real outside worlds of a run, wired together; each is opened when first asked for."""
 
 import os
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
 from smoldebug.clock import Clock
-from smoldebug.errors import UsageError
+from smoldebug.errors import AccessDenied, NotFound, UsageError
+from smoldebug.records import ObjectRef
 from smoldebug.sources import kubeconfig
 from smoldebug.sources.http import Router, service_of
 from smoldebug.sources.process import LocalProcesses
@@ -46,7 +48,11 @@ def open_world(
     def helm(world: World) -> "Helm":
         from smoldebug.sources.helmcli import LONGEST_OUTPUT, open_helm
 
-        return open_helm(LocalProcesses(LONGEST_OUTPUT), context, config)
+        def answers() -> None:
+            with suppress(NotFound, AccessDenied):  # that is an answer, too
+                world.cluster.get(ObjectRef("Namespace", "", "kube-system"))
+
+        return open_helm(LocalProcesses(LONGEST_OUTPUT), context, config, answers)
 
     def http(world: World) -> Router:
         return Router(lambda: world.cluster, inside=needs_cluster and _inside(context, config))
