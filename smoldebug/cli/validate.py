@@ -51,7 +51,10 @@ def validate(
         str, typer.Option(help="Prometheus URL, in place of the playbook's; *.svc works.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what each step would change; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what each step would change, whole on stdout; change nothing."
+        ),
     ] = False,
     approval: Approval = None,
     yes: Annotated[
@@ -88,9 +91,9 @@ def validate(
         break_glass=break_glass,
         command="validate",
     )
+    wanted = Wanted(output=output, junit=junit, summary=summary, comment=comment)
     if dry_run:
         from smoldebug.cli.foresee import foresee
 
-        return foresee(playbook, inputs or (), approval, options)
-    wanted = Wanted(output=output, junit=junit, summary=summary, comment=comment)
+        return foresee(playbook, inputs or (), approval, options, wanted)
     return drive(playbook, inputs or (), approval, options, wanted)

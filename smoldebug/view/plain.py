@@ -69,7 +69,7 @@ class PlainView:
         self._out, self._err, self._taken = encodable(stdout), encodable(stderr), taken
         self._evidence = Recorded()
         self._hypotheses: dict[str, str] = {}
-        self._goal, self._measured = "", "not measured yet"
+        self._goal, self._measured = "", ""
         self._repository = ""
         self._card: Card | None = None  # the last one
 
@@ -202,7 +202,8 @@ class PlainView:
         yield f"  {dry_run(card)}"
         yield from self._diff(card_diff(card))
         for name, text in (*card_rows(card), ("goal", self._measured)):
-            yield f"  {name:9} {text}"
+            if text:
+                yield f"  {name:9} {text}"
         yield f"  hash      {one_line(card.digest)}"
         yield command(card, "  equals    ", self._columns())
 
