@@ -89,9 +89,15 @@ def test_a_run_is_running_as_long_as_its_process_has_the_journal(home: Path, run
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(ExitStatus.INTERRUPTED, "interrupted"), (ExitStatus.NEEDS_APPROVAL, "needs approval")],
+    [
+        (ExitStatus.NOT_MET, "not met"),
+        (ExitStatus.UNDONE, "not met, undone"),
+        (ExitStatus.UNDO_FAILED, "not met, UNDO FAILED"),
+        (ExitStatus.INTERRUPTED, "interrupted"),
+        (ExitStatus.NEEDS_APPROVAL, "needs approval"),
+    ],
 )
-def test_a_run_that_can_be_taken_up_again_says_why(
+def test_the_list_says_what_a_run_has_left_behind(
     home: Path, runs: Run, status: ExitStatus, outcome: str
 ):
     *rest, last = recorded_run()

@@ -74,6 +74,8 @@ def test_changes_are_spelled_out():
     [
         ("gaol", "no such key: gaol; did you mean goal?"),
         ("goal.consecutiv", "no such key: goal.consecutiv; did you mean consecutive?"),
+        ("helm_upgrade", "no such key: helm_upgrade; did you mean steps.helm_upgrade?"),
+        ("helm_upgrade.set", "no such key: helm_upgrade.set; did you mean steps.helm_upgrade.set?"),
         ("name.x", "no such key: name.x; it is not a block"),
         ("goal..every", "no such key: goal..every; known: description, all, any"),
     ],

@@ -162,7 +162,14 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
     from smoldebug.status import ExitStatus
 
     told = story(events)
-    said = {ExitStatus.INTERRUPTED: "interrupted", ExitStatus.NEEDS_APPROVAL: "needs approval"}
+    said = {
+        ExitStatus.USAGE: "not run",
+        ExitStatus.UNDONE: "not met, undone",
+        ExitStatus.UNDO_FAILED: "not met, UNDO FAILED",
+        ExitStatus.NEEDS_APPROVAL: "needs approval",
+        ExitStatus.UNREACHABLE: "unreachable",
+        ExitStatus.INTERRUPTED: "interrupted",
+    }
     outcome = said.get(told.status, told.outcome)
     if not told.ended:
         outcome = "running" if running else "killed"
@@ -171,6 +178,7 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
         outcome += f", {'partly ' * any(change.stands for change in told.applied)}undone later"
     return {
         "run": run,
+        "matrix": told.started.matrix if told.started else "",
         "began": told.began.isoformat(timespec="seconds") if told.began else "",
         "playbook": told.started.playbook if told.started else "",
         "context": told.started.context if told.started else "",

@@ -26,6 +26,7 @@ from smoldebug.untrusted import one_line
 
 TABLE_BEGIN = "<!-- keys: made by tests/test_preview.py -->"
 TABLE_END = "<!-- end of keys -->"
+FEW = 3  # places of a key that are named
 
 _SAMPLES: dict[Any, Json] = {
     str: "text",
@@ -65,8 +66,14 @@ def explain(path: str) -> Explained:
             trail.append(fields[name])
         elif not trail or not is_map(options(trail[-1].hint)[0]):
             known = did_you_mean(name, fields) if fields else "; it is not a block"
-            raise UsageError(f"no such key: {one_line(path, 80)}{known}")
+            raise UsageError(f"no such key: {one_line(path, 80)}{_elsewhere(path) or known}")
     return _explained(trail)
+
+
+def _elsewhere(path: str) -> str:
+    """Where a key is that was asked for without the blocks around it."""
+    found = [each.key for each in tree() if each.key.endswith(f".{path}")]
+    return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= FEW else ""
 
 
 def tree(block: type[Model] = Playbook) -> Iterator[Explained]:
