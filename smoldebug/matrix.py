@@ -22,6 +22,7 @@ from smoldebug.errors import SmoldebugError
 from smoldebug.events import RunEnded, Skipped, Stamp, Stamped
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Outcome, Usage
+from smoldebug.redact import Redactor
 from smoldebug.status import ExitStatus
 
 
@@ -143,5 +144,5 @@ def _failed(cell: Cell) -> bool:
 
 
 def _never_began(error: SmoldebugError) -> RunEnded:
-    reason = f"{error} ({error.hint})" if error.hint else str(error)
+    reason = Redactor().text(f"{error} ({error.hint})" if error.hint else str(error))
     return RunEnded(error.status, Outcome.INCONCLUSIVE, reason, Usage())

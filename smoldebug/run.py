@@ -131,6 +131,7 @@ class _Run:
             ending = Ending(ExitStatus.LIMIT, str(error))
         except SmoldebugError as error:
             ending = Ending(error.status, f"{error} ({error.hint})" if error.hint else str(error))
+        ending = replace(ending, reason=self.agent.toolset.redactor.text(ending.reason))
         undoing = self.agent.executor.applied or (self.past and self.past.undoing)
         if ending.status is not ExitStatus.MET and undoing:
             ending = yield from self.after_failure(ending)

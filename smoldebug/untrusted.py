@@ -152,7 +152,7 @@ def clip(text: str, limit: int = 8000) -> str:
 # https://..., @team, a@b, #12, GH-12, and of GitLab !12 and &12. Inside code it stays text.
 _REFERS = re.compile(r"(?i)\S*(?::/|@|www\.|[#!&]\d|GH-\d)\S*")
 _SPECIAL = re.compile(r"([\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_]))")
-_LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>])")
+_LEADING = re.compile(r"^(\d+)([.)])|^([-+#=>]|:(?=:))")  # the last: a command to a CI system
 _ADDRESS = re.compile(
     r"https?://[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?(?::\d{1,5})?"
     r"(?:[/?#][\w./?#:@!$&()*+,;=%~-]{0,1500})?",

@@ -166,6 +166,7 @@ class Upgrade:
                     if ending := (yield from self._rolled_out(item, watch)):
                         return ending
                 else:
+                    agent.toolset.shown(item)  # its secrets are masked from here on, whoever tells
                     outcome = yield from agent.executor.execute(item)
                     if outcome.state not in CHANGED:
                         return end.not_carried_out(outcome)

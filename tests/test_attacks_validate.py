@@ -5,31 +5,42 @@ import copy
 import gzip
 import hashlib
 import io
+import json
+import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import services
 import test_releases
 import test_steps
 import test_upgrade
+from attacks import ATTACKS, PASSWORD
 from services import Shop
+from test_attacks import COMMAND, INVISIBLE, everything_said, harmless, run_of
 from test_helm import FILES, Spoken, fetched, helm, laid, packed
+from test_pull_request import acting
 from test_releases import CHART, SHOP, Stage, played, templates, thing
 
 from smoldebug.agent import Signals
 from smoldebug.appliers.releases import chart_of
+from smoldebug.cells import Cell
 from smoldebug.clock import FakeClock
 from smoldebug.errors import ChangeRefused, ToolError, UsageError
-from smoldebug.events import AnyEvent, PhaseBegan, RunEnded
+from smoldebug.events import AnyEvent, PhaseBegan, RunEnded, Stamped
 from smoldebug.goal import Goal
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
-from smoldebug.playbook.upgrades import EachService, Step
+from smoldebug.playbook.upgrades import EachService, Matrix, Step
 from smoldebug.records import Change, Outcome, Verdict
+from smoldebug.report import fleet
+from smoldebug.report.junit import junit
+from smoldebug.report.summary import comment, summary
 from smoldebug.sources.fake_helm import FakeChart
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
 from smoldebug.sources.helm import Hook, Object
@@ -37,6 +48,9 @@ from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
 from smoldebug.steps import Material, changes, ready
+from smoldebug.view import OutputFormat
+from smoldebug.view.fleet import open_fleet_view
+from smoldebug.view.github import annotations, outputs
 from smoldebug.watching import Watch
 
 # --- what a manifest hides from whoever reads it otherwise than Helm does ------------------------
@@ -117,7 +131,7 @@ def test_odd_names_are_names_or_nothing(odd: str):
 # --- the bytes that were approved are the bytes that are sent, in every cluster -------------------
 
 
-class Matrix:
+class Clusters:
     """One playbook and several clusters, whose Helm reads real files."""
 
     def __init__(self, tmp_path: Path, *steps: Step) -> None:
@@ -149,7 +163,7 @@ def poison(chart: Path) -> None:
 
 
 def test_every_cluster_gets_the_bytes_of_the_canary(tmp_path: Path):
-    matrix = Matrix(tmp_path, upgrade())
+    matrix = Clusters(tmp_path, upgrade())
     canary = matrix.run("eu")
     poison(matrix.chart)
     other = matrix.run("us")
@@ -164,7 +178,7 @@ def test_every_cluster_gets_the_bytes_of_the_canary(tmp_path: Path):
 
 def test_a_chart_is_not_read_again_where_it_lay(tmp_path: Path):
     """It is gone between the card and the upgrade, or a link leads elsewhere."""
-    matrix = Matrix(tmp_path, upgrade())
+    matrix = Clusters(tmp_path, upgrade())
     change = matrix.run("eu")
     shutil.rmtree(matrix.chart)
     matrix.chart.symlink_to(laid(tmp_path / "evil", {"Chart.yaml": "name: e\nversion: 1.0.0"}))
@@ -173,7 +187,7 @@ def test_a_chart_is_not_read_again_where_it_lay(tmp_path: Path):
 
 @pytest.mark.parametrize("file", ["templates/web.yaml", "templates/new.yaml", "values.yaml"])
 def test_a_copy_that_was_altered_is_not_sent(tmp_path: Path, file: str):
-    matrix = Matrix(tmp_path, upgrade())
+    matrix = Clusters(tmp_path, upgrade())
     change = matrix.run("eu")
     laid(Path(change.after["/path"]), {file: "altered"})
     with pytest.raises(ChangeRefused, match="the chart has changed since"):
@@ -181,7 +195,7 @@ def test_a_copy_that_was_altered_is_not_sent(tmp_path: Path, file: str):
 
 
 def test_a_cluster_does_not_take_an_altered_copy_of_another(tmp_path: Path):
-    matrix = Matrix(tmp_path, upgrade())
+    matrix = Clusters(tmp_path, upgrade())
     laid(Path(matrix.run("eu").after["/path"]), {"values.yaml": "altered: true"})
     with pytest.raises(ToolError, match="that another cluster got has changed since"):
         matrix.run("us")
@@ -199,7 +213,7 @@ def test_links_of_a_chart_mean_the_same_in_its_copy(tmp_path: Path):
 
 
 def test_values_are_those_of_the_canary(tmp_path: Path):
-    matrix = Matrix(tmp_path, upgrade(values=["staging.yaml"]))
+    matrix = Clusters(tmp_path, upgrade(values=["staging.yaml"]))
     matrix.book.write("staging.yaml", "replicas: 3")
     assert matrix.run("eu").after["/values"] == {"replicas": 3}
     matrix.book.write("staging.yaml", "replicas: 99")
@@ -207,7 +221,7 @@ def test_values_are_those_of_the_canary(tmp_path: Path):
 
 
 def test_manifests_are_those_of_the_canary(tmp_path: Path):
-    matrix = Matrix(tmp_path, test_steps.apply("web.yaml"))
+    matrix = Clusters(tmp_path, test_steps.apply("web.yaml"))
     matrix.book.write("web.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}")
     matrix.run("eu").after[""]["metadata"]["name"] = "altered in one run"
     matrix.book.write("web.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}")
@@ -216,7 +230,7 @@ def test_manifests_are_those_of_the_canary(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["out.yaml", "folder/out.yaml"])
 def test_no_link_makes_a_file_elsewhere_one_beside_the_playbook(tmp_path: Path, name: str):
-    matrix = Matrix(tmp_path, upgrade(values=[name]))
+    matrix = Clusters(tmp_path, upgrade(values=[name]))
     secret = laid(tmp_path, {"id_rsa": "password: hunter22"}) / "id_rsa"
     (matrix.book.folder / "folder").mkdir()
     (matrix.book.folder / name).symlink_to(secret)
@@ -711,3 +725,143 @@ def test_a_goal_that_holds_for_what_somebody_else_released_proves_nothing(tmp_pa
     assert ended.status is ExitStatus.UNDO_FAILED, "nor is it taken back"
     assert "what held is not what the steps made: somebody else has released since" in ended.reason
     assert stage.helm.history(test_upgrade.PLATFORM)[-1].number == 3
+
+
+# --- text of the world in what CI systems, forges and people are told -----------------------------
+
+FAMILIES = sorted({each.family for each in ATTACKS})
+
+
+def together(family: str) -> str:
+    return "\n".join(each.text for each in ATTACKS if each.family == family)
+
+
+def logs(events: Sequence[Stamped], cluster: str) -> Iterator[tuple[OutputFormat, str, str]]:
+    """What each view of a matrix writes, report included."""
+    cells = [Cell(cluster, events)]
+    for output in OutputFormat:
+        out, err = io.StringIO(), io.StringIO()
+        matrix = Matrix(cluster=[cluster])
+        view = open_fleet_view(
+            output, matrix, fleet.document, stdout=out, stderr=err, clock=FakeClock()
+        )
+        for stamped in events:
+            view.show(cluster, stamped)
+        view.closing(cells, fleet.sections(cells))
+        view.close()
+        yield output, out.getvalue(), err.getvalue()
+
+
+def files(events: Sequence[Stamped], cluster: str) -> dict[str, str]:
+    """What is written beside the view."""
+    cells = [Cell(cluster, events)]
+    return {
+        "summary": summary(cells),
+        "comment": comment(cells),
+        "junit": junit(cells),
+        "annotations": annotations(cells),
+        "outputs": outputs(cells, comment(cells), cluster),
+        "document": json.dumps(fleet.document(cells)),
+    }
+
+
+def without_own(output: OutputFormat, text: str) -> str:
+    """Of a log, what is not smoldebug's own: marks of sections and groups, and the words around
+    the text for which commands are stopped."""
+    if output is OutputFormat.GITLAB:
+        return re.sub(r"\x1b\[0Ksection_(?:start|end):\d+:[\w.-]+\r\x1b\[0K", "", text)
+    if output is not OutputFormat.GITHUB:
+        return text
+    (word,) = set(re.findall(r"^::stop-commands::(\w{32})$", text, re.MULTILINE)) or {""}
+    stopped = rf"::stop-commands::{word}|::{word}::" if word else "::endgroup::"
+    own = rf"^(?:::group::[^\n]*|{stopped}|::endgroup::|::(?:error|warning) title=[^\n]*)$"
+    return re.sub(own, "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_text_acts_in_a_log_of_a_matrix(family: str):
+    text = together(family)
+    for output, out, err in logs(run_of(text), text):
+        if output in (OutputFormat.JSON, OutputFormat.JSONL):
+            assert not COMMAND.search(out)
+            assert out.isascii()
+        else:
+            harmless(without_own(output, out))
+        harmless(without_own(output, err))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_text_acts_in_a_file_of_a_matrix(family: str):
+    text = together(family)
+    written = files(run_of(text), text)
+    for name in ("summary", "comment"):
+        harmless(written[name])
+        assert acting(written[name]) == []
+    odd = {char for char in written["junit"] if unicodedata.category(char) in INVISIBLE}
+    assert not odd - {"\n", "\t"}
+    ElementTree.fromstring(written["junit"])
+    for line in written["annotations"].splitlines():
+        assert re.fullmatch(r"::(?:error|warning) title=[^:,\x00-\x1f\x7f]*::[^\x00-\x1f]*", line)
+    assert [name for name, _ in read_outputs(written["outputs"])] == OUTPUTS
+
+
+OUTPUTS = ["status", "exit_code", "cluster", "offender", "report", "summary"]
+
+
+def read_outputs(text: str) -> Iterator[tuple[str, str]]:
+    """As GitHub reads them: NAME<<WORD, lines, WORD."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        name, _, word = line.partition("<<")
+        yield name, "\n".join(iter(lambda: next(lines), word))
+
+
+# --- secrets of an upgrade ------------------------------------------------------------------------
+
+LOOSE = "Tr0ub4dor-and-3"  # a password that only its key in the values gives away
+
+
+def leaky(tmp_path: Path) -> test_upgrade.Stage:
+    """The release's values hold a password, and everybody quotes it: Helm, a pod's log, an event,
+    what a pod waits for."""
+    stage = test_upgrade.Stage(
+        tmp_path, bad={"updatedReplicas": 0, "conditions": [_failed(f"cannot use {LOOSE}")]}
+    )
+    old = test_upgrade.chart("1.0")
+    charts, stage.helm.charts[test_upgrade.CHART] = stage.helm.charts[test_upgrade.CHART], [old]
+    stage.helm.install(test_upgrade.PLATFORM, test_upgrade.CHART, {"db": {"password": LOOSE}})
+    stage.helm.charts[test_upgrade.CHART] = charts
+    stage.helm.roll_out(test_upgrade.PLATFORM)
+    stage.cluster.log_texts["shop/payments-1/app"] = f"ERROR cannot log in with {LOOSE}\n"
+    return stage
+
+
+def _failed(message: str) -> dict[str, str]:
+    return {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": message}
+
+
+def told(stage: test_upgrade.Stage) -> Iterator[tuple[str, str]]:
+    for output, out, err in logs(stage.seen, "eu"):
+        yield str(output), out + err
+    yield from files(stage.seen, "eu").items()
+    yield from (("report", text) for text in everything_said(stage.seen))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_password_of_the_values_is_told_nowhere(tmp_path: Path, broken: bool):
+    stage = leaky(tmp_path)
+    if broken:
+        says = f'values: db.password: "{LOOSE}" is too weak (https://u:{PASSWORD}@charts.example/x)'
+        stage.helm.fail("upgrade", ToolError(says))
+    ended = stage.play()
+    assert ended.status is not ExitStatus.MET
+    for place, text in told(stage):
+        assert LOOSE not in text, place
+        assert PASSWORD not in text, place
+    kept = [line for line in journal_of(stage) if LOOSE in line or PASSWORD in line]
+    events = {json.loads(line)["record"]["event"]["event"] for line in kept}
+    assert events <= {"ChangeProposed", "ChangeIntended"}, "where an approval binds them"
+
+
+def journal_of(stage: test_upgrade.Stage) -> list[str]:
+    return (stage.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()

@@ -210,8 +210,9 @@ class Stage:
             self.approver,
             self.clock,
             Place("run1", "eu"),
+            (redactor := Redactor()).text,
         )
-        toolset = Toolset([], lambda _: ToolContext(self.world), evidence, Redactor())
+        toolset = Toolset([], lambda _: ToolContext(self.world), evidence, redactor)
         model = ScriptedModel(self.words)
         self.model = model
         agent = Agent([model], toolset, notebook, executor, self.signals, self.clock)
