@@ -453,7 +453,8 @@ def test_a_card_shows_each_edit_once_and_the_odd_ones_first():
         "+metadata.labels.helm.sh/chart: platform-1.1.0",
         "-spec.template.spec.containers[app].image: auth:1",
         "+spec.template.spec.containers[app].image: auth:2",
-        "▸ Service/shop/auth, the same in 1 more: web",
+        "▸ Service/shop/auth",
+        "▸ the same in 1 more: web",
         "-metadata.labels.helm.sh/chart: platform-1.0.0",
         "+metadata.labels.helm.sh/chart: platform-1.1.0",
     ]
@@ -542,7 +543,8 @@ def test_containers_that_are_called_as_their_workloads_get_one_edit():
     stage = Stage(chart("1"), chart("0"))
     card = stage.card(stage.upgrade(stage.helm.charts[CHART][-1]))
     assert card.diff.splitlines() == [
-        "▸ Deployment/shop/auth, the same in 2 more: cart, web",
+        "▸ Deployment/shop/auth",
+        "▸ the same in 2 more: cart, web",
         "-spec.template.spec.containers[auth].image: shop:0",
         "+spec.template.spec.containers[auth].image: shop:1",
     ]

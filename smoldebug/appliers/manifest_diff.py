@@ -8,6 +8,7 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 from smoldebug.appliers.differences import masked
 from smoldebug.errors import NotFound, SmoldebugError
@@ -22,6 +23,7 @@ from smoldebug.sources.world import Cluster, Object
 AT_A_TIME = 8  # requests for live objects
 MOST = 40  # lines of a short diff
 NAMES = 9  # of objects that get the same edit
+WIDTH = 60  # columns of their lines
 KEEP = ("helm.sh/resource-policy", "keep")  # an annotation: it stays when it leaves the manifest
 _MARK = {"created": "+ ", "deleted": "- ", "changed": "▸ "}
 
@@ -166,16 +168,18 @@ def _block(group: list[Difference], edit: str) -> list[str]:
     first = group[0]
     if first.what != "changed":
         return [f"{_MARK[first.what]}{first.ref} ({first.what})"]
-    return [f"{_MARK['changed']}{first.ref}{_others(group)}", *edit.split("\n")]
+    heads = [str(first.ref), *_others(group)]
+    return [*(_MARK["changed"] + head for head in heads), *edit.split("\n")]
 
 
-def _others(group: list[Difference]) -> str:
+def _others(group: list[Difference]) -> list[str]:
+    """Lines that fit any screen."""
     first, *rest = (each.ref for each in group)
     if not rest:
-        return ""
+        return []
     names = [ref.name if ref.kind == first.kind else f"{ref.kind}/{ref.name}" for ref in rest]
     told = ", ".join([*names[:NAMES], *(["…"] if names[NAMES:] else [])])
-    return f", the same in {len(rest)} more: {told}"
+    return wrap(f"the same in {len(rest)} more: {told}", WIDTH)
 
 
 def _capped(blocks: list[list[str]]) -> str:
