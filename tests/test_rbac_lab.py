@@ -118,6 +118,8 @@ def test_triage_502_stops_the_bleeding(shop: Shop):
 
 # --- Helm -----------------------------------------------------------------------------------
 
+SLOW = pytest.mark.skipif("SMOLDEBUG_HELM" not in os.environ, reason="takes long: .ci/run has it")
+
 UPGRADE = """\
 apiVersion: smoldebug.dev/v1
 name: upgrade
@@ -208,6 +210,7 @@ def test_a_release_is_upgraded_and_taken_back(installed: Release):
 
 
 @pytest.mark.helm
+@SLOW
 @each_helm
 @pytest.mark.parametrize(
     ("missing", "status"),
