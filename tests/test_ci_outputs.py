@@ -144,6 +144,14 @@ def test_what_broke_clusters_alike_is_told_once() -> None:
     assert "Release: `platform-2.4.0 → 2.5.0`; now: back at platform-2.4.0" in text
 
 
+def test_where_all_is_back_after_a_signal_nothing_is_left_to_do() -> None:
+    lines = told(cells(STORIES["interrupted"]))
+    assert lines["NEXT"][:2] == (f"{EU}:", "nothing is left to do there")
+    said = log(OutputFormat.PLAIN, STORIES["interrupted"]())
+    assert "stopped by the operator; a second Ctrl-C or SIGTERM leaves it changed\n" in said
+    assert "second" not in log(OutputFormat.PLAIN, second_fails())
+
+
 def test_clusters_that_broke_otherwise_are_told_apart() -> None:
     said = replace(BLAME, reason="payments: no node has room for it")
     other = Recording(US).opening().upgraded().broke(said).taken_back(said.reason)

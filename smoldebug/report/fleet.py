@@ -144,9 +144,9 @@ def todo(cell: Cell) -> list[str]:
     """What a person should do now of one cluster, by rule."""
     if cell.status in (None, ExitStatus.MET):
         return []
-    lines = next_steps(story(cell.events))
-    if lines or cell.rollback != "verified":
-        return lines
+    settled = cell.status in (ExitStatus.UNDONE, ExitStatus.INTERRUPTED)
+    if not settled or cell.rollback != "verified":
+        return next_steps(story(cell.events))
     again = f": mend {_short(cell.offender)}, then validate again" if cell.offender else ""
     return [f"nothing is left to do there{again}"]
 

@@ -61,6 +61,7 @@ from smoldebug.view.phrases import (
     result,
     settled,
     standing,
+    undoing,
     whole_command,
     whole_diff,
 )
@@ -319,7 +320,7 @@ class ConsoleView:
             symbol = ""
 
     def _undoing(self, event: UndoBegan, stamped: Stamped) -> None:
-        self._row("▸", "bold yellow", Text(one_line(f"taking it back: {event.reason}", 400)))
+        self._row("▸", "bold yellow", Text(f"taking it back: {undoing(event)}"))
 
     def _continued(self, event: Continued, stamped: Stamped) -> None:
         self._row("▸", "bold", Text(continued(event, stamped.at)))

@@ -16,6 +16,7 @@ from smoldebug.events import (
     EvidenceRecorded,
     ToolAnswered,
     ToolCalled,
+    UndoBegan,
 )
 from smoldebug.pointers import dotted
 from smoldebug.records import (
@@ -33,6 +34,7 @@ from smoldebug.records import (
     Verdict,
 )
 from smoldebug.redact import Redactor
+from smoldebug.status import ExitStatus
 from smoldebug.untrusted import clip, one_line, plain
 from smoldebug.view import unified
 
@@ -190,6 +192,13 @@ def blamed(event: Blamed) -> list[str]:
     if blame.victims:
         lines.append(f"probably only because of it: {', '.join(map(short, blame.victims))}")
     return [one_line(line, 400) for line in lines]
+
+
+def undoing(event: UndoBegan) -> str:
+    """Why it is taken back, and what an impatient operator would get."""
+    stopped = event.status is ExitStatus.INTERRUPTED
+    again = "; a second Ctrl-C or SIGTERM leaves it changed" if stopped else ""
+    return one_line(f"{event.reason}{again}", 400)
 
 
 def cited(quotes: Sequence[Quote]) -> str:

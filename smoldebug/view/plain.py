@@ -55,6 +55,7 @@ from smoldebug.view.phrases import (
     progress,
     result,
     settled,
+    undoing,
     where,
     whole_command,
     whole_diff,
@@ -226,7 +227,7 @@ class PlainView:
         yield from (f"  {line}" for line in details)
 
     def _undoing(self, event: UndoBegan, stamped: Stamped) -> Iterator[str]:
-        yield f"undo    {one_line(f'taking back what was changed: {event.reason}', 300)}"
+        yield f"undo    taking back what was changed: {undoing(event)}"
 
     def _continued(self, event: Continued, stamped: Stamped) -> Iterator[str]:
         yield f"again   {continued(event, stamped.at)}"
