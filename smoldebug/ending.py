@@ -82,17 +82,9 @@ def unmet(verdict: Verdict | None, reason: str = "") -> Ending:
     """When nobody is left to try anything else; the checks give the reason where there is none."""
     unsure = verdict is not None and verdict.sample is Outcome.INCONCLUSIVE
     status = ExitStatus.INCONCLUSIVE if unsure else ExitStatus.NOT_MET
-    return Ending(status, reason or "; ".join(_missed(verdict)) or "the goal is not met")
-
-
-def _missed(verdict: Verdict | None) -> list[str]:
-    """`auth, web http /health = 200: answered 503`: services that miss a check alike once."""
-    alike: dict[str, list[str]] = {}
-    for each in verdict.results if verdict else ():
-        if each.outcome is not Outcome.MET:
-            services = alike.setdefault(f"{each.check}: {each.says}", [])
-            services += [each.service.rpartition("/")[2]] if each.service else []
-    return [f"{', '.join(services)} {says}".lstrip() for says, services in alike.items()]
+    missed = verdict.missed if verdict else []
+    says = [f"{services} {each.check}: {each.says}".lstrip() for services, each in missed]
+    return Ending(status, reason or "; ".join(says) or "the goal is not met")
 
 
 def already_met(card: FirstCard | None) -> str:

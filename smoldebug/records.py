@@ -183,6 +183,22 @@ class Verdict:
     held: float = 0.0
     hold_for: float = 0.0
 
+    @property
+    def missed(self) -> list[tuple[str, CheckResult]]:
+        """What does not hold, what is under way last. Services that miss a check alike are told
+        together, by name: `auth, web`; "" where there are none."""
+        alike: dict[tuple[bool, str, Outcome, str], list[CheckResult]] = {}
+        for each in self.results:
+            if each.outcome is not Outcome.MET:
+                key = (each.pending, each.check, each.outcome, each.says)
+                alike.setdefault(key, []).append(each)
+        groups = sorted(alike.values(), key=lambda group: group[0].pending)
+        named = ([each.service.rpartition("/")[2] for each in group] for group in groups)
+        return [
+            (", ".join(filter(None, names)), group[0])
+            for names, group in zip(named, groups, strict=True)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

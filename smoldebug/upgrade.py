@@ -201,7 +201,8 @@ class Upgrade:
         yield PhaseBegan("explaining")
         found = yield from self._blame(watch)
         if found is None:
-            return ending or end.unmet(watch.verdict)
+            missed = end.unmet(watch.verdict)
+            return replace(ending, reason=f"{ending.reason}: {missed.reason}") if ending else missed
         return Ending(ending.status if ending else ExitStatus.NOT_MET, found.reason)
 
     def _proven(self, watch: Watch) -> str:

@@ -13,10 +13,13 @@ from smoldebug.records import (
     Answer,
     Change,
     ChangeKind,
+    CheckResult,
     Decision,
     Hypothesis,
     ObjectRef,
+    Outcome,
     Quote,
+    Verdict,
 )
 
 AUTH = ObjectRef("Deployment", "shop", "auth")
@@ -85,3 +88,22 @@ RECORDS = [each for each in vars(records).values() if dataclasses.is_dataclass(e
 def test_records_are_frozen_and_msgspec_knows_their_form(record: type):
     assert record.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert msgspec.json.schema(record)
+
+
+def test_services_that_miss_a_check_alike_are_told_together_and_what_is_under_way_last():
+    def row(service: str, says: str, pending: bool = False) -> CheckResult:
+        return CheckResult(
+            "rollout", "rollout", Outcome.NOT_MET, says, pending=pending, service=service
+        )
+
+    rows = (
+        row("Deployment/a/web", "0 of 1", pending=True),
+        row("Deployment/a/auth", "failed"),
+        CheckResult("rollout", "rollout", Outcome.MET, "complete", service="Deployment/a/db"),
+        row("Deployment/b/pay", "failed"),
+        CheckResult("http /", "http", Outcome.INCONCLUSIVE, "no answer"),
+    )
+    missed = Verdict(Outcome.NOT_MET, Outcome.NOT_MET, rows).missed
+    assert [(names, each.says) for names, each in missed] == [
+        ("auth, pay", "failed"), ("", "no answer"), ("web", "0 of 1")
+    ]  # fmt: skip

@@ -14,6 +14,7 @@ from smoldebug.events import (
     Blamed,
     ChangeProposed,
     ChangeSettled,
+    Continued,
     GoalChecked,
     PhaseBegan,
     RunEnded,
@@ -29,6 +30,7 @@ from smoldebug.records import (
     Quote,
     Usage,
     Verdict,
+    Who,
 )
 from smoldebug.report import document, handover, markdown, sections
 from smoldebug.report.timeline import timeline
@@ -106,6 +108,20 @@ def test_the_verdict_names_what_broke_whom_where_and_what_became_of_it(status, l
     assert found["VERDICT"][1] == "taken back, and the goal holds again"
     assert words in markdown(blamed(status, left))
     assert words in handover(blamed(status, left)).splitlines()[0]
+
+
+def test_what_could_not_be_rolled_back_names_the_command_and_who_did_it_later():
+    events = blamed(ExitStatus.UNDO_FAILED, "undo failed")
+    run_id = events[0].run
+    where = "HelmRelease/platform/platform is not back"
+    assert told(events)["NEXT"][:3] == (
+        f"{where}:", "once that is mended:", f"$ smoldebug undo {run_id}",
+    )  # fmt: skip
+    later = [Continued("undo", Who("berta")), ChangeSettled("C1", "undone", "")]
+    events += [stamped(event, len(events) + seq) for seq, event in enumerate(later)]
+    assert told(events)["VERDICT"][0].startswith(
+        "2.5.0 broke payments on us-staging: NOT EVERYTHING COULD BE ROLLED BACK; C1 undone later"
+    )
 
 
 def test_the_verdict_of_an_upgrade_that_holds():

@@ -407,6 +407,21 @@ def test_one_that_never_ends_is_taken_back_when_the_goals_time_is_over(tmp_path)
     assert stage.verbs() == ["upgrade", "rollback"]
 
 
+def test_a_cluster_that_is_gone_for_good_is_waited_for_and_named(tmp_path):
+    stage = Stage(tmp_path, within=100)
+
+    def leave(event: AnyEvent) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == "watching":
+            for verb in ("get", "list"):
+                stage.cluster.refuse(verb, "*", UnreachableError("no answer in time"))
+            stage.helm.fail("history", UnreachableError("no answer in time"))
+
+    ended = stage.play(at=leave)
+    assert ended.status is ExitStatus.UNDO_FAILED
+    assert ended.reason.startswith("the goal was not met within 100 s: ")
+    assert "no answer in time" in ended.reason
+
+
 def test_a_goal_that_does_not_hold_again_after_the_rollback_is_no_success(tmp_path):
     stage = Stage(tmp_path, bad=DEADLINE)
 

@@ -10,7 +10,7 @@ from smoldebug.coverage import MOST_OPEN, bounded, counted, left_out, outcome, p
 from smoldebug.events import Stamped
 from smoldebug.kubectl import KUBE_KINDS
 from smoldebug.ledger import Entry
-from smoldebug.records import Blame, ChangeKind, Outcome, Section
+from smoldebug.records import Blame, ChangeKind, Section
 from smoldebug.report.story import Story, story
 from smoldebug.report.words import (
     BLOCKED,
@@ -21,7 +21,6 @@ from smoldebug.report.words import (
     by_hand,
     cause,
     cause_words,
-    check_words,
     cited,
     copyable,
     goal_words,
@@ -241,9 +240,8 @@ def next_steps(told: Story) -> list[str]:
         lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
-            f"{check_words(result)} is {result.outcome.value}: {result.says}"
-            for result in told.verdict.results
-            if result.outcome is not Outcome.MET
+            f"{services}{': ' if services else ''}{each.check} is {each.outcome.value}: {each.says}"
+            for services, each in told.verdict.missed
         ]
     return lines
 
@@ -271,7 +269,9 @@ def _next_for(told: Story, change: Entry) -> list[str]:
     if change.state == BLOCKED:
         return [f"{target} was changed by somebody else since {name}: settle with them what stays"]
     if change.state in ("undo failed", "cannot be undone"):
-        return [f"put {target} back by hand: {change.detail}"]
+        if not (again := undo_command(told, change)):
+            return [f"put {target} back by hand: {change.detail}"]
+        return [f"{target} is not back: {change.detail}", "once that is mended:", f"$ {again}"]
     made = change.card.change
     if told.status is ExitStatus.MET and made.kind is ChangeKind.PULL_REQUEST and change.stands:
         return [f"review and merge {told.pull_request}"] if told.pull_request else []

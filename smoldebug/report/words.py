@@ -91,8 +91,8 @@ def _fate(told: Story, *, stands: bool) -> str:
         ExitStatus.UNDONE: "rolled back, goal holds again",
         ExitStatus.UNDO_FAILED: "ROLLED BACK, BUT THE GOAL DOES NOT HOLD AGAIN: page a human",
     }.get(told.status, f"{ended}; rolled back")
-    if told.status is ExitStatus.UNDO_FAILED and stands:
-        return "NOT EVERYTHING COULD BE ROLLED BACK: page a human"
+    if told.status is ExitStatus.UNDO_FAILED and (stands or told.later):
+        return "NOT EVERYTHING COULD BE ROLLED BACK" + (": page a human" if stands else "")
     return f"{ended}; it stays as it is" if stands else back
 
 
