@@ -197,6 +197,7 @@ def greeting(release: Release) -> str:
 
 
 @pytest.mark.helm
+@SLOW
 @each_helm
 def test_a_release_is_upgraded_and_taken_back(installed: Release):
     account = Upgrader(installed)
