@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import tarfile
 import tempfile
 import threading
@@ -56,7 +55,7 @@ class Spoken:
     def __init__(self, **answers: str | Completed) -> None:
         self.answers = {"version": "v3.10.1", "history": history(1), **answers}
         self.lines: list[list[str]] = []
-        self.values: list[tuple[Path, int, Any]] = []
+        self.given: list[str] = []  # what it read
         self.timeout, self.env = 0.0, dict[str, str]()
 
     def run(
@@ -66,22 +65,16 @@ class Spoken:
         timeout: float,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
     ) -> Completed:
         self.lines.append(list(argv))
         self.timeout, self.env = timeout, dict(env or {})
-        for word in argv:
-            if word.startswith("--values="):
-                path = Path(word.partition("=")[2])
-                self.values.append((path, stat.S_IMODE(path.stat().st_mode), _json(path)))
+        self.given += [stdin] if "--values=-" in argv else []
         answer = self.answers.get(argv[1], "")
         return completed(stdout=answer) if isinstance(answer, str) else answer
 
     def about(self, verb: str) -> list[str]:
         return next(line for line in self.lines if line[1] == verb)
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def helm(spoken: Spoken, context: str = "eu", kubeconfig: str = "/a:/b") -> HelmCli:
@@ -209,24 +202,16 @@ def test_other_versions_are_refused(said: str):
 # --- what is asked of it --------------------------------------------------------------------
 
 
-def test_values_lie_in_a_private_file_while_helm_runs():
+def test_values_are_read_by_helm_and_stand_in_no_file():
     spoken, values = Spoken(), {"image": {"tag": "2.5"}, "gone": None}
     helm(spoken).upgrade(Upgrade(SHOP, CHART, values, timeout=90.5), "smoldebug r1 C1")
-    ((path, mode, read),) = spoken.values
-    assert (mode, read, path.exists()) == (0o600, values, False)
+    assert [json.loads(each) for each in spoken.given] == [values]
     assert spoken.about("upgrade") == [
         "helm", "upgrade", "--namespace=shop", "--description=smoldebug r1 C1", "--history-max=10",
-        "--reset-values=true", f"--values={path}", "--kube-context=eu", "--timeout=91s", "--",
+        "--reset-values=true", "--values=-", "--kube-context=eu", "--timeout=91s", "--",
         "platform", "/charts/platform",
     ]  # fmt: skip
     assert spoken.timeout > 91
-
-
-def test_values_are_removed_after_a_failure_too():
-    spoken = Spoken(upgrade=completed(1, "", "Error: UPGRADE FAILED: no"))
-    with pytest.raises(ToolError, match="no"):
-        helm(spoken).upgrade(Upgrade(SHOP, CHART), "x")
-    assert not spoken.values[0][0].exists()
 
 
 def test_a_rollback_names_its_revision():

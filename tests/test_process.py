@@ -58,6 +58,13 @@ def test_output_is_bounded():
     assert len(done.stdout) == OUTPUT_LIMIT
 
 
+@pytest.mark.parametrize("text", ["", "geheim ✓", "x" * 300_000])
+def test_what_it_reads_stands_in_no_file_with_a_name(text: str):
+    where = "print(len(sys.stdin.read()), os.stat(0).st_nlink)"
+    done = RUN([PY, "-c", f"import os, sys; {where}"], timeout=9, stdin=text)
+    assert done.stdout.split() == [str(len(text)), "0" if text else "1"]
+
+
 def test_bytes_that_are_no_text_are_replaced():
     done = RUN([PY, "-c", "import sys; sys.stdout.buffer.write(b'\\xff\\n')"], timeout=20)
     assert done.stdout == "\ufffd\n"

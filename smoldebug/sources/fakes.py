@@ -428,6 +428,7 @@ class FakeProcesses:
         timeout: float,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
     ) -> Completed:
         line = " ".join(argv)
         self.requests.append(Request("run", "Command", "", line, {"cwd": cwd, "env": env}))

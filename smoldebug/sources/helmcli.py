@@ -184,20 +184,25 @@ class HelmCli:
         return 0 if count == MOST else max(KEPT, count)  # 0: all of them
 
     def _upgrade(self, upgrade: Upgrade, options: Options) -> str:
-        """Values lie in a file that nobody else may read, and only as long as Helm runs."""
-        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-            file.write(written(dict(upgrade.values)))
-            file.flush()
-            return self._about(
-                "upgrade",
-                upgrade.release,
-                {**options, "reset-values": "true", "values": file.name},
-                str(upgrade.chart.path),
-                timeout=upgrade.timeout,
-            )
+        """Values go in by standard input: there they are seen in no list of processes, and left
+        behind in no file by whatever ends this one."""
+        return self._about(
+            "upgrade",
+            upgrade.release,
+            {**options, "reset-values": "true", "values": "-"},
+            str(upgrade.chart.path),
+            timeout=upgrade.timeout,
+            stdin=written(dict(upgrade.values)),
+        )
 
     def _about(
-        self, verb: str, release: Release, options: Options, *names: str, timeout: float = 0.0
+        self,
+        verb: str,
+        release: Release,
+        options: Options,
+        *names: str,
+        timeout: float = 0.0,
+        stdin: str = "",
     ) -> str:
         """A command about a release. `timeout` (seconds) is Helm's own."""
         where = f"{release.namespace}/{release.name}"
@@ -210,10 +215,11 @@ class HelmCli:
             options["timeout"] = f"{math.ceil(timeout)}s"
         self._answers()
         words = [*verb.split(), *_options(options), "--", release.name, *names]
-        return self._run(words, timeout + GRACE if timeout else READ, about)
+        return self._run(words, timeout + GRACE if timeout else READ, about, stdin)
 
-    def _run(self, words: Sequence[str], seconds: float, about: str) -> str:
-        done = self._processes.run([*self._argv, *words], timeout=seconds, env=self._env)
+    def _run(self, words: Sequence[str], seconds: float, about: str, stdin: str = "") -> str:
+        argv = [*self._argv, *words]
+        done = self._processes.run(argv, timeout=seconds, env=self._env, stdin=stdin)
         if done.code is None:
             raise UnreachableError(f"Helm was stopped after {seconds:g} s: {words[0]} of {about}")
         if done.code:

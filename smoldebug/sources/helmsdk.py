@@ -99,7 +99,7 @@ def pull(given: Given) -> str:
 def upgrade(given: Given) -> str:
     from helm_python import Chart
 
-    values = json.loads(Path(given.values).read_text("utf-8")) if given.values else {}
+    values = json.loads(_text(given.values)) if given.values else {}
     options = {"timeout": given.timeout, "wait": "hookOnly", "dry_run": given.dry_run}
     with _config(given) as config, Chart.load(given.chart) as chart:
         if given.install:
@@ -116,6 +116,10 @@ def upgrade(given: Given) -> str:
             is_upgrade=True,
         )  # fmt: skip
     return json.dumps({"manifest": done["manifest"], "hooks": list(_hooks(files))})
+
+
+def _text(path: str) -> str:
+    return sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
 
 
 def _hooks(files: dict[str, str]) -> Iterator[dict[str, Any]]:

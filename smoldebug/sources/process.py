@@ -10,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from smoldebug.errors import ToolError
@@ -49,13 +50,15 @@ class LocalProcesses:
         timeout: float,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
     ) -> Completed:
         """Run a command to its end, or to `timeout` seconds, which kills its process group.
 
         Output is decoded as UTF-8 with replacement. Raises ToolError when it cannot be started.
         """
         start = time.monotonic()
-        process = spawn(argv, env=env, cwd=cwd, stdout=PIPE, stderr=PIPE)
+        with _readable(stdin) as given:
+            process = spawn(argv, env=env, cwd=cwd, stdin=given, stdout=PIPE, stderr=PIPE)
         with process:
             try:
                 streams = _output(process, start + timeout, self._limit + 1)
@@ -114,6 +117,18 @@ def signal_group(process: Process, number: signal.Signals) -> None:
     """Signal a process and its children; nothing happens when there are none left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def _readable(text: str) -> Iterator[Stream]:
+    """A file without a name: it is gone with the last process that has it."""
+    if not text:
+        yield DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file
 
 
 def _wait(process: Process, seconds: float) -> int | None:

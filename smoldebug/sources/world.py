@@ -200,9 +200,10 @@ class Processes(Protocol):
         timeout: float,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
     ) -> Completed:
-        """A command in a process group of its own, which the time limit kills. Raises ToolError
-        when it cannot be started."""
+        """A command in a process group of its own, which the time limit kills; `stdin` is what it
+        reads, and stands in no file that has a name. Raises ToolError when it cannot be started."""
         ...
 
 
