@@ -42,6 +42,7 @@ from smoldebug.sources.helm import Chart, Hook, Release, Upgrade
 from smoldebug.sources.helm_errors import failure
 from smoldebug.sources.helmcharts import Entry, digest_of
 from smoldebug.sources.helmcli import LONGEST_OUTPUT, HelmCli, open_helm
+from smoldebug.sources.kube_writes import ref_of
 from smoldebug.sources.process import LocalProcesses
 from smoldebug.sources.world import Completed
 
@@ -748,3 +749,54 @@ def test_a_chart_is_pulled_from_a_repository(
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
+
+
+TRICKS = """\
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: merged, namespace: shop, <<: {namespace: kube-system}}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: twice, namespace: shop, namespace: kube-system}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: !!binary ZW5jb2RlZA==, namespace: !!binary a3ViZS1zeXN0ZW0=}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: innocent}
+items: [{kind: ConfigMap, apiVersion: v1, metadata: {name: inside, namespace: kube-system}}]
+---
+kind: ConfigMapList
+apiVersion: v1
+items: [{metadata: {name: nameless, namespace: kube-system}}]
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: hooked, namespace: kube-system, annotations: {"helm\\x2esh/hook": "pre-upgrade"}}
+"""
+
+
+@pytest.mark.helm
+@each_helm
+def test_a_real_helm_puts_objects_where_the_guard_sees_them(
+    helm_argv: list[str], real: HelmCli, lab: Lab, tmp_path: Path
+):
+    lab.core.create_namespace({"metadata": {"name": "kube-system"}})
+    folder = installed(helm_argv, lab, tmp_path)
+    laid(folder, {"templates/tricks.yaml": TRICKS})
+    chart = real.fetch(str(folder), "", tmp_path)
+    values = {"greeting": "hello"}
+    rehearsed = real.rehearse(Upgrade(SHOP, chart, values))
+    real.upgrade(Upgrade(SHOP, chart, values, 60), "smoldebug r1 C1")
+    hooks = {each.ref for each in rehearsed.hooks}
+    assert {each.ref for each in real.hooks(SHOP)} == hooks
+    for told in (rehearsed.objects, real.objects(SHOP)):
+        refs = {ref for ref in map(ref_of, told) if ref.kind == "ConfigMap"} | hooks
+        made = lab.core.list_config_map_for_all_namespaces().items
+        there = {ObjectRef("ConfigMap", m.metadata.namespace, m.metadata.name) for m in made}
+        assert {ref for ref in there if ref.name != "kube-root-ca.crt"} == refs
+        tricks = {ref.name for ref in refs if ref.namespace == "kube-system"}
+        assert tricks == {"merged", "twice", "encoded", "inside", "nameless", "hooked"}
