@@ -77,6 +77,18 @@ def test_a_rollback_is_dated_by_when_it_was_done() -> None:
     assert what_changed(objects, NOW, 3600)[0].at == NOW - timedelta(minutes=2)
 
 
+def test_the_same_once_more_is_dated_by_when_it_was_done_again() -> None:
+    """As when a pipeline is run again after its first try was taken back."""
+    again = revision(5, 30, image="auth:2")
+    again["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"] = "3"
+    tried = managed(deployment(image="auth:2"), "helm", 3, "template")
+    events = [scaled("down", "auth-4", 20), scaled("up", "auth-4", 10)]
+    objects = {"Deployment": [tried], "ReplicaSet": [revision(4, 500), again], "Event": events}
+    [fact] = what_changed(objects, NOW, 3600)
+    assert fact.text == "Deployment/shop/auth: image auth:1 → auth:2 (revision 5)"
+    assert fact.at == NOW - timedelta(minutes=3)
+
+
 def scaled(how: str, replica_set: str, minutes: float) -> Any:
     about = {"kind": "Deployment", "namespace": "shop", "name": "auth"}
     message = f"Scaled {how} replica set {replica_set} from 0 to 2"

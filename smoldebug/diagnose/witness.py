@@ -31,7 +31,7 @@ from smoldebug.signals.red import container_statuses, what_is_red
 from smoldebug.signals.services import WORKLOADS, call_graph
 from smoldebug.signals.tables import columns, table, trimmed, unready_first
 from smoldebug.signals.times import age, when
-from smoldebug.signals.what_changed import what_changed
+from smoldebug.signals.what_changed import rolled_out, what_changed
 from smoldebug.signals.words import count
 from smoldebug.sources.selectors import holds
 from smoldebug.sources.targets import selector_text
@@ -195,8 +195,10 @@ class Witness:
     def _image(self, workload: Object) -> Json:
         """The image that the newest revision brought, None where it is the one before's."""
         known = revisions(workload, self._objects.get("ReplicaSet", ()))
-        born = [when(meta(item).get("creationTimestamp")) for item in known[:1]]
-        if len(known) < 2 or not born[0] or born[0] < self._since - SKEW:
+        if len(known) < 2:
+            return None
+        began = rolled_out(workload, known, self._objects.get("Event", ()))
+        if not began or began < self._since - SKEW:
             return None
         old = {entry.get("image") for entry in containers(template(known[1]))}
         new = [entry.get("image") for entry in containers(template(known[0]))]

@@ -22,6 +22,7 @@ from smoldebug.lab.store import Store, clone, timestamp
 from smoldebug.sources.world import Object
 
 REVISION = "deployment.kubernetes.io/revision"
+HISTORY = "deployment.kubernetes.io/revision-history"
 HASH = "pod-template-hash"
 _NOT_COPIED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 _MANY_SECONDS = 30.0
@@ -122,7 +123,10 @@ class DeploymentController:
 
     def _annotate(self, kind: Resource, obj: Object, revision: str) -> Object:
         def change(current: Object) -> Object:
-            current["metadata"].setdefault("annotations", {})[REVISION] = revision
+            annotations = current["metadata"].setdefault("annotations", {})
+            if kind is REPLICASETS and (old := annotations.get(REVISION)):
+                annotations[HISTORY] = ",".join(filter(None, (annotations.get(HISTORY), old)))
+            annotations[REVISION] = revision
             return current
 
         return change_object(self.store, kind, obj, change)

@@ -24,6 +24,7 @@ from smoldebug.signals.objects import (
 from smoldebug.signals.times import when
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+_BEFORE = "deployment.kubernetes.io/revision-history"  # revisions a ReplicaSet was before
 _SHOWN = 4  # differences named in one line
 _NAMED = 6  # objects named in one line
 _CREATED = ": created"
@@ -104,34 +105,37 @@ def _deployments(objects: Mapping[str, Sequence[Object]]) -> Iterator[Fact]:
         new, old = sets[0], sets[1]
         what = ", ".join(_differences(old, new)[:_SHOWN]) or "pod template changed"
         text = f"{ref(deployment)}: {what} (revision {revision(new)})"
-        at = _rolled_out(deployment, sets, objects.get("Event", ()))
+        at = rolled_out(deployment, sets, objects.get("Event", ()))
         yield Fact(text, str(ref(deployment)), at, "warning")
 
 
-def _rolled_out(
-    deployment: Object, sets: Sequence[Object], events: Iterable[Object]
+def rolled_out(
+    deployment: Object, sets: Sequence[Object], events: Sequence[Object]
 ) -> datetime | None:
-    """When the newest revision began: its ReplicaSet's birth. An old ReplicaSet taken up again (an
-    undo) is dated by the scaling down of the one before it. Its own scaling up may be nothing but
-    more replicas; without such an event it is the edit of the template or the rollout's progress,
-    whichever came first: another edit by the same hand renews either."""
+    """When the newest of its revisions (`sets`, newest first) began: its ReplicaSet's birth. An old
+    ReplicaSet taken up again (an undo, or the same once more after one) is dated by the scaling
+    down of the one before it, unless that was scaled up since. Its own scaling up may be nothing
+    but more replicas; without such an event it is the edit of the template or the rollout's
+    progress, whichever came first: another edit by the same hand renews either."""
     born = [when(meta(item).get("creationTimestamp")) for item in sets]
     reused = any(other and born[0] and other > born[0] for other in born[1:])
-    if not reused:
+    if not reused and _BEFORE not in (meta(sets[0]).get("annotations") or {}):
         return born[0]
-    shrunk = f"Scaled down replica set {name(sets[1])} "
-    replaced = [
-        at
-        for event in events
-        if str(event.get("message")).startswith(shrunk) and (at := when(event.get("lastTimestamp")))
-    ]
-    if replaced:
-        return max(replaced)
+    down, up = (_scaled(events, how, name(sets[1])) for how in ("down", "up"))
+    if down and (up is None or up < down):
+        return down
     edited = [at for at, _, fields in _edits(deployment) if "template" in fields]
     progress = when(condition(deployment, "Progressing").get("lastUpdateTime"))
     return min(
         [*([max(edited)] if edited else []), *([progress] if progress else [])], default=born[0]
     )
+
+
+def _scaled(events: Iterable[Object], how: str, replica_set: str) -> datetime | None:
+    """When it was last."""
+    says = f"Scaled {how} replica set {replica_set} "
+    found = (when(e.get("lastTimestamp")) for e in events if str(e.get("message")).startswith(says))
+    return max((at for at in found if at), default=None)
 
 
 def _differences(old: Object, new: Object) -> list[str]:
