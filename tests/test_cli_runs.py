@@ -93,7 +93,7 @@ def test_a_run_is_running_as_long_as_its_process_has_the_journal(home: Path, run
         (ExitStatus.NOT_MET, "not met"),
         (ExitStatus.UNDONE, "not met, undone"),
         (ExitStatus.UNDO_FAILED, "not met, UNDO FAILED"),
-        (ExitStatus.INTERRUPTED, "interrupted"),
+        (ExitStatus.INTERRUPTED, "interrupted, changes stand"),
         (ExitStatus.NEEDS_APPROVAL, "needs approval"),
     ],
 )

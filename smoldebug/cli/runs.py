@@ -173,9 +173,12 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
     outcome = said.get(told.status, told.outcome)
     if not told.ended:
         outcome = "running" if running else "killed"
+    stands = any(change.stands for change in told.applied)
     undone = [card for card, later in told.later.items() if later.state == "undone"]
     if undone:
-        outcome += f", {'partly ' * any(change.stands for change in told.applied)}undone later"
+        outcome += f", {'partly ' * stands}undone later"
+    elif outcome in ("interrupted", "killed") and told.applied:
+        outcome += ", changes stand" if stands else ", undone"
     return {
         "run": run,
         "matrix": told.started.matrix if told.started else "",
