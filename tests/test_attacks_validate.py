@@ -21,6 +21,7 @@ import test_releases
 import test_steps
 import test_upgrade
 from attacks import ACTIVE, ATTACKS, PASSWORD
+from forgeservers import bench
 from services import Shop
 from test_attacks import COMMAND, INVISIBLE, everything_said, harmless, run_of
 from test_helm import FILES, Spoken, fetched, helm, laid, packed
@@ -34,6 +35,8 @@ from smoldebug.clock import FakeClock
 from smoldebug.errors import ChangeRefused, ToolError, UsageError
 from smoldebug.events import AnyEvent, PhaseBegan, RunEnded, Stamped
 from smoldebug.goal import Goal
+from smoldebug.lab.forge.faults import Rule
+from smoldebug.lab.forge.state import Comment
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
 from smoldebug.playbook.upgrades import EachService, Matrix, Step
@@ -45,6 +48,7 @@ from smoldebug.sources.fake_helm import FakeChart
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
 from smoldebug.sources.helm import Hook, Object
 from smoldebug.sources.kube_writes import ref_of
+from smoldebug.sources.repository import PullRequestText
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
 from smoldebug.steps import Material, changes, ready
@@ -807,6 +811,25 @@ def read_outputs(text: str) -> Iterator[tuple[str, str]]:
     for line in lines:
         name, _, word = line.partition("<<")
         yield name, "\n".join(iter(lambda: next(lines), word))
+
+
+@pytest.mark.parametrize("who", ["a user", "a job"])
+def test_nobody_elses_comment_is_taken_for_ours(who: str, tmp_path: Path):
+    """Who copies a marker could change what is said in CI's name."""
+    with bench("github", tmp_path) as forge:
+        branch, _ = forge.branch()
+        number = forge.open().open(PullRequestText("main", branch, "Upgrade", "Why")).number
+        theirs = Comment(1, number, "<!-- x --> all is well", "", "", "mallory")
+        forge.project.comments.append(theirs)
+        if who == "a job":  # its token may not ask who it is; what it writes is a bot's
+            forge.faults.add(Rule("GET", "*/user", times=9, status=403, message="not accessible"))
+            forge.project.comments.append(
+                Comment(2, number, "<!-- x --> old", "", "", "github-actions[bot]")
+            )
+        for word in ("broken", "mended"):
+            forge.open().comment(number, f"<!-- x --> {word}", "<!-- x -->")
+        assert theirs.body == "<!-- x --> all is well"
+        assert forge.comments(number)[1:] == ["<!-- x --> mended"]
 
 
 # --- secrets of an upgrade ------------------------------------------------------------------------

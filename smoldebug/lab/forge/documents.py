@@ -196,7 +196,7 @@ class Documents:
             "html_url": f"{page}#issuecomment-{comment.id}",
             "issue_url": f"{at}/issues/{comment.number}",
             "body": comment.body,
-            "user": self.user(ME),
+            "user": self.user(comment.author or ME),
             "created_at": comment.created,
             "updated_at": comment.updated,
         }

@@ -47,6 +47,7 @@ class Comment:
     body: str
     created: str
     updated: str
+    author: str = ""  # "": whoever the token is of
 
 
 @dataclass

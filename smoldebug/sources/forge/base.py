@@ -161,11 +161,20 @@ class BaseForge(ABC):
 
     def _comment(self, number: int, text: str, marker: str) -> None:
         for key, body in self._comments(number):
-            if body.lstrip().startswith(marker):
-                if body != text:
-                    self._rewrite_comment(number, key, text)
+            ours = body.lstrip().startswith(marker)
+            if ours and (body == text or self._rewritten(number, key, text)):
                 return
         self._write_comment(number, text)
+
+    def _rewritten(self, number: int, key: int, text: str) -> bool:
+        """Not where it is somebody else's, or gone."""
+        try:
+            self._rewrite_comment(number, key, text)
+        except self.trouble as error:
+            if self._answer(error).status not in (403, 404):
+                raise
+            return False
+        return True
 
     # --- what each does in its own way ----------------------------------------------------------
 

@@ -129,8 +129,23 @@ class GitHub(BaseForge):
         yield from map(_status, combined["statuses"])
 
     def _comments(self, number: int) -> Iterator[tuple[int, str]]:
+        """Not those of people who copied a marker: theirs they could change again."""
+        me = self._me()
         for each in islice(self._repository.get_pull(number).get_issue_comments(), MOST):
-            yield each.id, each.body or ""
+            user: Any = each.user  # None where the account is gone
+            login = user.login if user else ""
+            if login == me if me else login.endswith("[bot]"):
+                yield each.id, each.body or ""
+
+    def _me(self) -> str:
+        """The token's user; "" for that of a job, which is a bot and may not ask."""
+        try:
+            _, user = self._requester.requestJsonAndCheck("GET", "/user")
+        except GithubException as error:
+            if error.status not in (401, 403, 404):
+                raise
+            return ""
+        return str(user["login"])
 
     def _write_comment(self, number: int, text: str) -> None:
         self._repository.get_pull(number).create_issue_comment(text)
