@@ -192,6 +192,8 @@ def _facts(cell: Cell) -> Iterator[str]:
 
 
 def _stands(cell: Cell) -> str:
+    if cell.status in (ExitStatus.USAGE, ExitStatus.INCONCLUSIVE) and cell.now == UNTOUCHED:
+        return ""  # their reason says so
     if cell.status is ExitStatus.MET:
         return UNTOUCHED if cell.idle else cell.release
     return cell.now or (f"{cell.release}: not settled" if cell.release else "")
