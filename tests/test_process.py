@@ -101,3 +101,21 @@ def test_a_process_that_dies_with_its_parent_does_so_even_after_kill_9():
         child = int(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)
         assert gone(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+def test_a_command_that_is_run_need_not_outlive_whoever_waits_for_it(tmp_path):
+    """A Helm that went on alone would apply what has been taken back by then."""
+    told = tmp_path / "pid"
+    command = ["sh", "-c", f"echo $$ > {told}.new; mv {told}.new {told}; exec sleep 300"]
+    parent = (
+        "from smoldebug.sources.process import LocalProcesses\n"
+        f"LocalProcesses(die_with_us=True).run({command!r}, timeout=300)"
+    )
+    with spawn([PY, "-c", parent]) as process:
+        deadline = time.monotonic() + 10
+        while not told.exists() and time.monotonic() < deadline:
+            os.sched_yield()
+        child = int(told.read_text())
+        os.kill(process.pid, signal.SIGKILL)
+        assert gone(child)

@@ -77,7 +77,13 @@ def foresee(
     whole = load_plan(playbook, inputs, namespace=options.namespace, approval=approval)
     found = []
     for cluster in clusters(whole.playbook, options).cluster:
-        plan = load_plan(playbook, inputs, namespace=options.namespace, matrix={"cluster": cluster})
+        plan = load_plan(
+            playbook,
+            inputs,
+            namespace=options.namespace,
+            approval=approval,
+            matrix={"cluster": cluster},
+        )
         found.append(_one(plan, options, cluster))
     if wanted.output in (OutputFormat.JSON, OutputFormat.JSONL):
         typer.echo(dumps(_document(whole.playbook.name, found), indent=2))

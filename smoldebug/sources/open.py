@@ -52,7 +52,9 @@ def open_world(
             with suppress(NotFound, AccessDenied):  # that is an answer, too
                 world.cluster.get(ObjectRef("Namespace", "", "kube-system"))
 
-        return open_helm(LocalProcesses(LONGEST_OUTPUT), context, config, answers)
+        # One that went on alone would apply what a run taken up again has taken back by then
+        ours = LocalProcesses(LONGEST_OUTPUT, die_with_us=True)
+        return open_helm(ours, context, config, answers)
 
     def http(world: World) -> Router:
         return Router(lambda: world.cluster, inside=needs_cluster and _inside(context, config))

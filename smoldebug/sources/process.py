@@ -38,10 +38,11 @@ except OSError as error:
 
 
 class LocalProcesses:
-    """The `Processes` seam on this machine. `limit` is how many bytes of each stream it keeps."""
+    """The `Processes` seam on this machine. `limit` is how many bytes of each stream it keeps;
+    `die_with_us`: what is still running ends with this process, however that ends (Linux)."""
 
-    def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = OUTPUT_LIMIT, *, die_with_us: bool = False) -> None:
+        self._limit, self._die_with_us = limit, die_with_us
 
     def run(
         self,
@@ -58,7 +59,15 @@ class LocalProcesses:
         """
         start = time.monotonic()
         with _readable(stdin) as given:
-            process = spawn(argv, env=env, cwd=cwd, stdin=given, stdout=PIPE, stderr=PIPE)
+            process = spawn(
+                argv,
+                env=env,
+                cwd=cwd,
+                stdin=given,
+                stdout=PIPE,
+                stderr=PIPE,
+                dies_with_parent=self._die_with_us,
+            )
         with process:
             try:
                 streams = _output(process, start + timeout, self._limit + 1)
