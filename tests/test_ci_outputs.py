@@ -141,7 +141,7 @@ def test_what_broke_clusters_alike_is_told_once() -> None:
     text = summary(broken)
     assert text.count(LINE) == 2  # the quote, and the check that says it
     assert "### `eu-staging`, `us-staging`: rolled back" in text
-    assert "Release: `platform-2.4.0 → 2.5.0`; now: back at platform-2.4.0" in text
+    assert "Release: `platform-2.4.0 → 2.5.0`" in text
 
 
 def test_where_all_is_back_after_a_signal_nothing_is_left_to_do() -> None:
@@ -177,6 +177,7 @@ def test_what_a_cluster_is_left_with_is_told_or_said_not_to_be_known() -> None:
     assert left["baseline_broken"][0] == "nothing was changed"
     assert left["interrupted"][0] == "back at platform-2.4.0"
     assert left["rollback_fails"][0] == left["unreachable"][1] == ""
+    assert "| **unreachable** | **not settled** |" in summary(cells(unreachable))
     lost = told(cells(unreachable))["CLUSTERS"][1]
     assert "platform-2.4.0 → 2.5.0: not settled" in lost
 
@@ -387,13 +388,14 @@ def rendered(text: str) -> str:
 
 def test_the_summary_begins_with_a_table() -> None:
     lines = summary(cells(second_fails)).splitlines()
+    back = f"`back at platform-2.4.0` | `{PAYMENTS}` | verified"
     assert lines[0].startswith("## helm-upgrade: payments broke us-staging (rolled back)")
     assert lines[2:7] == [
-        "| Cluster | Verdict | Offender | Rollback | Seconds |",
-        "| --- | --- | --- | --- | ---: |",
-        "| `eu-staging` | met | – | – | 351 |",
-        "| `us-staging` | **rolled back** | `Deployment/platform/payments` | verified | 90 |",
-        "| `ap-staging` | skipped | – | – | – |",
+        "| Cluster | Verdict | Now | Offender | Rollback | Seconds |",
+        "| --- | --- | --- | --- | --- | ---: |",
+        "| `eu-staging` | met | `runs platform-2.5.0` | – | – | 351 |",
+        f"| `us-staging` | **rolled back** | {back} | 90 |",
+        "| `ap-staging` | skipped | – | – | – | – |",
     ]
 
 

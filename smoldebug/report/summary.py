@@ -65,7 +65,8 @@ def _head(cells: Sequence[Cell], room: int) -> list[str]:
     """Title and table, of which at most `room` characters."""
     playbook = next((cell.playbook for cell in cells if cell.playbook), "upgrade")
     names = (
-        "| Cluster | Verdict | Offender | Rollback | Seconds |\n| --- | --- | --- | --- | ---: |"
+        "| Cluster | Verdict | Now | Offender | Rollback | Seconds |\n"
+        "| --- | --- | --- | --- | --- | ---: |"
     )
     table = f"{names}\n{bounded(cells, _row, room, chr(10))}"
     return [f"## {_TEXT.line(playbook)}: {_TEXT.line(headline(cells))}", table]
@@ -76,9 +77,9 @@ def _row(cell: Cell) -> str:
     offender = _cell(cell.offender) if cell.offender else "–"
     seconds = "–" if cell.skipped else f"{cell.seconds:.0f}"
     verdict = f"{strong}{cell.verdict}{strong}"
-    return (
-        f"| {_cell(cell.cluster)} | {verdict} | {offender} | {cell.rollback or '–'} | {seconds} |"
-    )
+    now = _cell(cell.now) if cell.now else "–" if cell.skipped else "**not settled**"
+    told = (_cell(cell.cluster), verdict, now, offender, cell.rollback or "–", seconds)
+    return f"| {' | '.join(told)} |"
 
 
 def _cell(text: str) -> str:
