@@ -49,6 +49,7 @@ from smoldebug.watching import Watch
 T = TypeVar("T")
 CAVEATS = 5  # of a goal that is met
 AGAIN = 300.0  # seconds that a goal gets to hold again after a rollback
+LONGEST = 1800.0  # seconds besides goal.for that a goal without a limit of its own is watched
 BLIND = 3  # samples in a row that see nothing: a baseline is not waited for any longer
 CUT_OFF = Ending(
     ExitStatus.NOT_MET, "it was cut off after its steps had begun: nobody watched what they did"
@@ -181,9 +182,20 @@ class Upgrade:
         watch.goal.restart_window()
         watch.steady.restart()
 
+        def out_of_time() -> Ending | None:
+            playbook, waited = self.plan.playbook, watch.clock.monotonic() - began
+            if (
+                playbook.goal.within
+                or playbook.limits.wall
+                or waited < LONGEST + playbook.goal.for_
+            ):
+                return late()
+            why = f"the goal was not met within {duration(waited)} of the first step"
+            return Ending(ExitStatus.NOT_MET, why)
+
         def over() -> bool:
             self._note(watch, began)
-            return bool(watch.broken()) or late() is not None or watch.stopped()
+            return bool(watch.broken()) or out_of_time() is not None or watch.stopped()
 
         ending, failed = None, False
         while ending is None and not failed:
@@ -191,7 +203,7 @@ class Upgrade:
                 return Ending(ExitStatus.MET, self._proven(watch))
             if watch.stopped():
                 return end.STOPPED
-            ending = late()
+            ending = out_of_time()
             # All of it once more: a sample in haste leaves out services that have not changed, and
             # what holds by now was not broken for good
             watch.goal.restart_window()

@@ -58,7 +58,7 @@ from smoldebug.sources.helm import Upgrade as Upgrading
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
 from smoldebug.toolset import ToolContext, Toolset
-from smoldebug.upgrade import AGAIN, Upgrade
+from smoldebug.upgrade import AGAIN, LONGEST, Upgrade
 
 PLATFORM = Release("shop", "platform")
 PAYMENTS = ObjectRef("Deployment", "shop", "payments")
@@ -177,7 +177,7 @@ class Stage:
             all=[models.Check(rollout=models.RolloutCheck()), models.Check(restarts=NO_RESTARTS)],
             every=Duration(5),
             for_=Duration(30),
-            within=Duration(self.within),
+            within=Duration(self.within) if self.within else None,
         )
         change = models.ChangeTool(
             allow=[ChangeKind.HELM_UPGRADE, ChangeKind.HELM_ROLLBACK, ChangeKind.SET_IMAGE],
@@ -420,6 +420,20 @@ def test_a_cluster_that_is_gone_for_good_is_waited_for_and_named(tmp_path):
     assert ended.status is ExitStatus.UNDO_FAILED
     assert ended.reason.startswith("the goal was not met within 100 s: ")
     assert "no answer in time" in ended.reason
+
+
+def test_a_playbook_without_any_limit_is_not_watched_for_ever(tmp_path):
+    stage = Stage(tmp_path, bad=WAITING, within=0)
+
+    def hide(event: AnyEvent) -> None:
+        if isinstance(event, PhaseBegan) and event.phase in ("watching", "explaining"):
+            hidden = event.phase == "watching"
+            change = stage.cluster.refuse if hidden else stage.cluster.allow
+            change("list", "Pod")
+
+    ended = stage.play(at=hide)
+    assert ended.status is ExitStatus.UNDONE
+    assert stage.clock.elapsed >= LONGEST
 
 
 def test_a_goal_that_does_not_hold_again_after_the_rollback_is_no_success(tmp_path):
