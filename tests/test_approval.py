@@ -213,7 +213,7 @@ def test_minus_y_answers_and_says_that_it_did():
 def test_a_yes_for_this_run_says_how_far_it_reaches_before_and_after(capsys):
     asked = asker("a\n")
     first, second = asked(CARD), asked(card(why="again"))
-    assert "[a] yes for this run: scale any Deployment in shop\n" in capsys.readouterr().err
+    assert "[a] yes for this run on lab: scale any Deployment in shop\n" in capsys.readouterr().err
     assert first.answer is second.answer is Answer.YES
     assert first.reason == second.reason == "yes for this run: scale any Deployment in shop"
 

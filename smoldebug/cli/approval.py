@@ -107,7 +107,8 @@ class _Asker:
         until = self._clock.monotonic() + TIME_LIMIT
         question = f"{KEYS}\n"
         if _reach(card) is not None:
-            question += f"[a] yes for this run: {_words(card)}\n"
+            here = f" on {one_line(card.context, 60)}" if card.context else ""
+            question += f"[a] yes for this run{here}: {_words(card)}\n"
         what = f"{_named(card)}\n"
         self._say(f"{what}{question}" if card.diff.count("\n") > SHORT else question)
         while typed := self._choice(until):
