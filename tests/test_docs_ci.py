@@ -18,6 +18,7 @@ from test_ci_outputs import read_outputs
 from test_junit import read
 
 from smoldebug.cli.app import app
+from smoldebug.report import fleet
 from smoldebug.status import ExitStatus
 from smoldebug.view.github import outputs
 
@@ -234,3 +235,13 @@ def test_the_options_in_its_table_are_options() -> None:
 
 def test_the_readme_leads_there() -> None:
     assert "(docs/ci.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_document_has_the_fields_that_the_page_names_and_no_others() -> None:
+    table = PAGE.partition("## The document")[2].partition("## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.M)
+    named = [{name.removesuffix("[]") for name in re.findall(r"`(.*?)`", row)} for row in rows]
+    at = named.index({"clusters"})
+    document = fleet.document(cells(second_fails))
+    assert set(document) == set().union(*named[: at + 1])
+    assert set(document["clusters"][1]) == set().union(*named[at + 1 :])
