@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,7 @@ from smoldebug.records import (
     Observation,
 )
 from smoldebug.redact import Redactor
+from smoldebug.shipped import shipped
 from smoldebug.sources.world import World
 from smoldebug.untrusted import clip, instruction_like, one_line, plain, whole
 
@@ -228,6 +230,12 @@ def _is_title(key: str, value: Json) -> bool:
 
 
 # --- discovery ------------------------------------------------------------------------------
+
+
+@cache
+def shipped_tools() -> tuple[ToolSpec, ...]:
+    """Those that come with smoldebug, loaded once however many runs a process makes."""
+    return tuple(load_folder(shipped("tools")))
 
 
 def load_folder(folder: Path) -> list[ToolSpec]:

@@ -42,10 +42,9 @@ from smoldebug.prompt import first_card_text, goal_text
 from smoldebug.records import Card, Change, ChangeKind, Effect, ObjectRef, Observation, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.report import document, handover, markdown, sections
-from smoldebug.shipped import shipped
 from smoldebug.sources.fakes import FakeCluster, FakeHttp, FakeMetrics, Request, fake_world, reply
 from smoldebug.sources.world import Object, World
-from smoldebug.toolset import ToolContext, Toolset, describe, load_folder
+from smoldebug.toolset import ToolContext, Toolset, describe, shipped_tools
 from smoldebug.untrusted import fence, plain
 from smoldebug.view import OutputFormat, open_view
 
@@ -401,7 +400,7 @@ def obeying(text: str, folder: Path) -> tuple[Stage, Obedient, list[Request]]:
         settings = {"http": {"allow": [url]}, "shell": {"allow": {}}}
         return ToolContext(seen, settings.get(spec.family, {}), stage.evidence, "shop")
 
-    specs = [*load_folder(shipped("tools")), describe(read_raw, Effect.READ)]
+    specs = [*shipped_tools(), describe(read_raw, Effect.READ)]
     model = Obedient()
     stage.agent.models = [model]
     stage.agent.toolset = Toolset(

@@ -11,10 +11,9 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.notebook import Notebook
 from smoldebug.records import ChangeKind, ObjectRef, Observation
 from smoldebug.redact import Redactor
-from smoldebug.shipped import shipped
 from smoldebug.sources.fakes import FakeCluster, FakeHttp, FakeMetrics, fake_world, reply
 from smoldebug.sources.world import Series
-from smoldebug.toolset import ToolContext, Toolset, load_folder
+from smoldebug.toolset import ToolContext, Toolset, shipped_tools
 
 URL = "http://checkout.shop.svc:8080/health"
 NAMES = 'count by (__name__) ({job="auth"})'
@@ -101,7 +100,7 @@ class Bench:
         world = fake_world(cluster=self.cluster, http=http, metrics=metrics, clock=FakeClock())
         self.evidence = EvidenceStore(world.clock)
         self.notebook = Notebook(self.evidence)
-        specs = [spec for spec in load_folder(shipped("tools")) if spec.family != "process"]
+        specs = [spec for spec in shipped_tools() if spec.family != "process"]
         settings = {"allow": ["http://*"]}
         context = ToolContext(world, settings, self.evidence, "shop")
         self.toolset = Toolset(

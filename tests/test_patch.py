@@ -43,11 +43,10 @@ from smoldebug.records import Answer, Card, CheckRun, Decision, PullRequest, Usa
 from smoldebug.redact import Redactor
 from smoldebug.report import sections
 from smoldebug.run import Crew, run
-from smoldebug.shipped import shipped
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
 from smoldebug.sources.fakes import FakeClock, FakeProcesses, fake_world
 from smoldebug.status import ExitStatus
-from smoldebug.toolset import ToolContext, Toolset, load_folder
+from smoldebug.toolset import ToolContext, Toolset, shipped_tools
 from tests.crews import yes
 
 PLAYBOOK = """\
@@ -173,9 +172,8 @@ class Patching:
         masks = Redactor()
         patch = Patch(plan, world, "run1", model="scripted", shown=masks.text)
         patch.patches = self.patches
-        shipped_tools = load_folder(shipped("tools")) if self.turns or self.model else ()
         families = ("git", "pull_request", "manifests")
-        specs = [spec for spec in shipped_tools if spec.family in families]
+        specs = [spec for spec in shipped_tools() if spec.family in families]
         tools = Toolset(specs, lambda _: ToolContext(world, patch=patch), evidence, masks)
         server = ServerApplier(self.tmp_path, clock, lambda url: True)
         kinds = appliers(world, server, CommandApplier(FakeProcesses()))

@@ -9,10 +9,9 @@ from smoldebug.patch import Patch
 from smoldebug.playbook.load import load
 from smoldebug.records import Answer
 from smoldebug.redact import Redactor
-from smoldebug.shipped import shipped
 from smoldebug.sources.fake_repository import FakeForge, FakeRepository
 from smoldebug.sources.fakes import FakeClock, fake_world
-from smoldebug.toolset import ToolContext, Toolset, load_folder
+from smoldebug.toolset import ToolContext, Toolset, shipped_tools
 from tests.test_patch import PLAYBOOK, deployment, shop
 
 NAMES = (
@@ -37,7 +36,7 @@ class Desk:
         self.forge = FakeForge(self.repository)
         self.world = fake_world(repository=self.repository, forge=self.forge, clock=FakeClock())
         self.patch = Patch(self.plan, self.world, "run1", model="scripted")
-        specs = [spec for spec in load_folder(shipped("tools")) if spec.name in NAMES]
+        specs = [spec for spec in shipped_tools() if spec.name in NAMES]
         settings = {"paths": ["deploy/**"]}
         context = ToolContext(self.world, settings, patch=self.patch)
         self.tools = Toolset(specs, lambda _: context, EvidenceStore(FakeClock()), Redactor())

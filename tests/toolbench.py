@@ -7,12 +7,11 @@ from smoldebug.clock import FakeClock
 from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Change, Json
 from smoldebug.redact import Redactor
-from smoldebug.shipped import shipped
 from smoldebug.sources.fakes import fake_world
-from smoldebug.toolset import Answer, ToolContext, Toolset, load_folder
+from smoldebug.toolset import Answer, ToolContext, Toolset, shipped_tools
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SPECS = load_folder(shipped("tools"))
+SPECS = shipped_tools()
 
 
 class Bench:

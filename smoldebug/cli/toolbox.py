@@ -15,7 +15,6 @@ from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.records import IN_GIT, OF_RELEASE, Effect, Json
 from smoldebug.redact import Redactor
-from smoldebug.shipped import shipped
 from smoldebug.sources.world import World
 from smoldebug.toolset import (
     Patching,
@@ -24,6 +23,7 @@ from smoldebug.toolset import (
     ToolSpec,
     load_entry_points,
     load_folder,
+    shipped_tools,
 )
 
 
@@ -41,7 +41,7 @@ def toolset(
     Raises PlaybookError for a tool it names that is not there.
     """
     playbook, metrics = plan.playbook, bool(metrics_url(plan.playbook, options.prometheus))
-    specs, installed = load_folder(shipped("tools")), load_entry_points()
+    specs, installed = shipped_tools(), load_entry_points()
     given = [spec for folder in options.tools for spec in load_folder(folder)]
     usable = [spec for spec in specs if enabled(spec, playbook, metrics)]
     usable += [spec for spec in installed if spec.name in playbook.tools.custom]
