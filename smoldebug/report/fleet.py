@@ -88,7 +88,7 @@ def sections(cells: Sequence[Cell]) -> list[Section]:
             ("CLUSTERS", _rows(cells)),
             ("OFFENDER", _safe([line for group in alike(cells) for line in _blamed(group)])),
             ("NOT SEEN", _per_cluster(cells, lambda cell: gaps(story(cell.events)))),
-            ("NEXT", [*_per_cluster(cells, todo), *_to_read(cells)]),
+            ("NEXT", _next(cells)),
         )
         if lines
     ]
@@ -147,8 +147,17 @@ def todo(cell: Cell) -> list[str]:
     settled = cell.status in (ExitStatus.UNDONE, ExitStatus.INTERRUPTED)
     if not settled or cell.rollback != "verified":
         return next_steps(story(cell.events))
-    again = f": mend {_short(cell.offender)}, then validate again" if cell.offender else ""
-    return [f"nothing is left to do there{again}"]
+    left = cell.ended.question if cell.ended else ""
+    again = f"mend {_short(cell.offender)}, then validate again" if cell.offender else ""
+    if left:
+        return [left, *filter(None, [again])]
+    return [": ".join(filter(None, ["nothing is left to do there", again]))]
+
+
+def _next(cells: Sequence[Cell]) -> list[str]:
+    lines = _per_cluster(cells, todo)
+    commands = any(line.startswith("$ ") for line in lines)  # each belongs to a cluster
+    return lines if commands else [*lines, *_to_read(cells)]
 
 
 def _to_read(cells: Sequence[Cell]) -> list[str]:
