@@ -19,10 +19,11 @@ from smoldebug import ending as end
 from smoldebug.agent import Agent
 from smoldebug.change import CHANGED
 from smoldebug.clock import duration
+from smoldebug.diagnose import hooks
 from smoldebug.diagnose.offender import blame
 from smoldebug.diagnose.witness import Witness
 from smoldebug.ending import Ending
-from smoldebug.errors import ToolError, UsageError
+from smoldebug.errors import SmoldebugError, ToolError, UsageError
 from smoldebug.events import (
     AnyEvent,
     Blamed,
@@ -39,8 +40,10 @@ from smoldebug.playbook.base import Duration
 from smoldebug.playbook.models import RolloutCheck, RunPlan
 from smoldebug.playbook.upgrades import Baseline
 from smoldebug.prompt import explain_prompt
-from smoldebug.records import Blame, ObjectRef, Outcome, Verdict
+from smoldebug.records import Blame, Change, ChangeKind, ObjectRef, Outcome, Verdict
+from smoldebug.signals.objects import Object, ref
 from smoldebug.signals.words import count
+from smoldebug.sources.helm import Release
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
 from smoldebug.steps import Material, WaitFor, changes, ready
@@ -90,7 +93,7 @@ class Upgrade:
             self._before = watch.goal.services()
             yield PhaseBegan("steps")
             began = watch.clock.monotonic()
-            if ending := (yield from self._steps(agent, watch)):
+            if ending := (yield from self._steps(agent, watch, began)):
                 return ending
             yield PhaseBegan("watching")
             ending = yield from self._watched(watch, late, began)
@@ -102,6 +105,14 @@ class Upgrade:
         self, ending: Ending, agent: Agent, watch: Watch
     ) -> Generator[AnyEvent, None, Ending]:
         """Take the steps back, where the playbook says so, and see that the goal holds again."""
+        ending = yield from self._back(ending, agent, watch)
+        if self.blamed:
+            agent.notebook.question = hooks.left(self.world.cluster, self.blamed.service)
+        return ending
+
+    def _back(
+        self, ending: Ending, agent: Agent, watch: Watch
+    ) -> Generator[AnyEvent, None, Ending]:
         interrupted = ending.status is ExitStatus.INTERRUPTED
         waits = ending.status is ExitStatus.NEEDS_APPROVAL
         if self.plan.playbook.on_failure not in ("undo", "rollback") or waits:
@@ -156,7 +167,9 @@ class Upgrade:
 
     # --- the steps --------------------------------------------------------------------------
 
-    def _steps(self, agent: Agent, watch: Watch) -> Generator[AnyEvent, None, Ending | None]:
+    def _steps(
+        self, agent: Agent, watch: Watch, began: float
+    ) -> Generator[AnyEvent, None, Ending | None]:
         for step in self.plan.playbook.steps:
             for item in changes(step, self.plan, self.world, self.folder, self.material):
                 if watch.stopped():
@@ -172,8 +185,32 @@ class Upgrade:
                     if outcome.state not in CHANGED:
                         return end.not_carried_out(outcome)
                     if outcome.state == "unknown":
-                        return Ending(ExitStatus.NOT_MET, outcome.text)
+                        return (yield from self._half_done(item, outcome.text, watch, began))
         return end.STOPPED if watch.stopped() else None
+
+    def _half_done(
+        self, change: Change, said: str, watch: Watch, began: float
+    ) -> Generator[AnyEvent, None, Ending]:
+        """An upgrade may have failed on a hook, which tells more of it than Helm does."""
+        if (stuck := self._stuck(change, said)) is None:
+            return Ending(ExitStatus.NOT_MET, said)
+        event, hook = stuck
+        yield PhaseBegan("explaining")
+        for item in self.witness.gather([ref(hook)], {ref(hook).kind: [hook]}):
+            yield EvidenceRecorded(item)
+        lasted = watch.clock.monotonic() - began
+        self.blamed = hooks.blame(event, hook, self.witness.evidence, lasted)
+        yield Blamed(self.blamed)
+        return Ending(ExitStatus.NOT_MET, self.blamed.reason)
+
+    def _stuck(self, change: Change, said: str) -> tuple[str, Object] | None:
+        if change.kind is not ChangeKind.HELM_UPGRADE:
+            return None
+        try:
+            made = self.world.helm.hooks(Release(change.target.namespace, change.target.name))
+            return hooks.not_done(self.world.cluster, made, said)
+        except SmoldebugError:
+            return None
 
     # --- after ------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ from smoldebug.redact import Redactor
 from smoldebug.run import Crew, roll_back, run
 from smoldebug.sources.fake_helm import FakeChart, FakeHelm
 from smoldebug.sources.fakes import FakeCluster, FakeProcesses
-from smoldebug.sources.helm import Release
+from smoldebug.sources.helm import Hook, Release
 from smoldebug.sources.helm import Upgrade as Upgrading
 from smoldebug.sources.world import World
 from smoldebug.status import ExitStatus
@@ -471,6 +471,65 @@ def test_a_rollback_that_fails_says_so(tmp_path):
     kinds = [type(each.event) for each in stage.seen]
     assert GoalChecked in kinds[kinds.index(UndoBegan) :]  # how it is now, and not how it was
     assert stage.charts() == ["platform-1.0", "platform-2.0"]
+
+
+class Hooked(Stage):
+    """An upgrade whose hook does not get done; Helm waits for it, and gives up."""
+
+    def __init__(self, folder: Path, log: str, ended: Mapping[str, Any], **given: Any) -> None:
+        super().__init__(folder, **given)
+        job = {"kind": "Job", "metadata": {"name": "migrate", "namespace": "shop"}}
+        hook = Hook(ObjectRef("Job", "shop", "migrate"), ("pre-upgrade",), job)
+        self.helm.charts[CHART] = [chart("1.0"), replace(chart("2.0"), hooks=(hook,))]
+        said = "pre-upgrade hooks failed: timed out waiting for the condition"
+        self.helm.fail("upgrade", ToolError(said), "failed")
+        state = {"terminated": {"exitCode": 3}} if ended else {"running": {}}
+        container = {"name": "app", "restartCount": 0, "state": state}
+        made = pod("migrate")
+        made["status"] = {"containerStatuses": [container]}
+        self.hook = {
+            **job,
+            "spec": {"selector": {"matchLabels": {"app": "migrate"}}},
+            "status": ended,
+        }
+        self.cluster.put(self.hook)
+        self.cluster.put(made)
+        self.cluster.log_texts["shop/migrate-1"] = log
+
+
+def test_an_upgrade_that_fails_on_a_hook_quotes_its_log_before_it_goes_back(tmp_path):
+    failed = {"conditions": [{"type": "Failed", "status": "True"}]}
+    log = 'level=info msg=begun\nlevel=error msg="schema is at 6, this needs 7"\n'
+    stage = Hooked(tmp_path, log, failed)
+    ended = stage.play()
+    assert ended.status is ExitStatus.UNDONE
+    why = "the pre-upgrade hook migrate exits with code 3; its log: “schema is at 6, this needs 7”"
+    assert ended.reason.startswith(why)
+    assert stage.phases() == ["baseline", "steps", "explaining", "rolling back"]
+    assert ended.blame is not None
+    assert ended.blame.service == "Job/shop/migrate"
+    assert ended.blame.quotes[0].text == "schema is at 6, this needs 7"
+    assert ended.question == ""
+
+
+@pytest.mark.parametrize("on_failure", ["rollback", "report"])
+def test_a_hook_that_hangs_runs_on_after_the_rollback_and_that_is_told(tmp_path, on_failure):
+    stage = Hooked(tmp_path, "waiting for the lock of orders\n", {}, on_failure=on_failure)
+    ended = stage.play()
+    why = "the pre-upgrade hook migrate was not done when Helm's time was over; its log ends: "
+    assert ended.reason.startswith(f"{why}“waiting for the lock of orders”")
+    assert ended.question == (
+        "Job/shop/migrate runs on, and a rollback does not end it: "
+        "kubectl --context eu -n shop delete job migrate"
+    )
+
+
+def test_an_upgrade_that_fails_after_its_hooks_blames_none_of_them(tmp_path):
+    stage = Hooked(tmp_path, "", {"conditions": [{"type": "Complete", "status": "True"}]})
+    stage.helm.fail("upgrade", ToolError("cannot patch web"), "failed")
+    ended = stage.play()
+    assert "cannot patch web" in ended.reason
+    assert ended.blame is None
 
 
 def test_what_was_changed_stays_where_the_playbook_only_reports(tmp_path):

@@ -74,11 +74,14 @@ class Witness:
     _objects: Mapping[str, Sequence[Object]] = field(default_factory=dict, init=False)
     _gaps: tuple[str, ...] = field(default=(), init=False)
 
-    def gather(self, services: Sequence[ObjectRef]) -> list[Evidence]:
+    def gather(
+        self, services: Sequence[ObjectRef], known: Mapping[str, Sequence[Object]] = {}
+    ) -> list[Evidence]:
         """Everything about these workloads. Takes about three seconds at most; raises nothing for
-        what the cluster does not show."""
+        what the cluster does not show. `known` are objects by kind that need not be read."""
         began = self.clock.monotonic()
         self._read(sorted({service.namespace for service in services}))
+        self._objects = {**self._objects, **known}
         workloads = [self._workload(service) for service in self._most_telling(services)]
         found = [self._described(item) for item in workloads if item]
         wanted = {str(ref(item)): list(self._logs_of(item)) for item in workloads if item}
@@ -142,6 +145,8 @@ class Witness:
     def _pods(self, workload: Object) -> list[Object]:
         """Those that are not ready or were restarted first. One that is being ended, as a rollout
         does with the old ones, says nothing of the new; unless there is no other."""
+        if workload.get("kind") == "Pod":
+            return [workload]
         selector = selector_text(spec(workload).get("selector") or {})
         here = meta(workload).get("namespace")
         found = [
@@ -277,6 +282,7 @@ class Witness:
             "lines": lines,
             "shapes": [asdict(shape) for shape in shapes],
             "ends": [end for text in texts.values() if (end := _last_error(text))],
+            "last": next((text.splitlines()[-1][:LINE] for text in texts.values() if text), ""),
         }
         seen = Observation("\n".join(rows), data, "log", str(about), gaps)
         return self._add(
