@@ -18,7 +18,7 @@ from smoldebug.goal.services import Service, workload
 from smoldebug.playbook.models import LogsTool
 from smoldebug.playbook.upgrades import LogsCheck
 from smoldebug.records import Json, ObjectRef
-from smoldebug.signals.log_shapes import KnownErrors, error_words
+from smoldebug.signals.log_shapes import KnownErrors, error_words, message
 from smoldebug.signals.words import count
 from smoldebug.sources.world import Object
 from smoldebug.untrusted import one_line
@@ -117,7 +117,7 @@ class _Logs:
         new = self._new
         if new.kinds:
             says = f"{count(len(new.kinds), 'new error shape')} ×{new.lines}: "
-            return not_met(says + one_line(new.first, SAID), new.lines, subject=new.pod)
+            return not_met(says + one_line(message(new.first), SAID), new.lines, subject=new.pod)
         if problem is not None:
             raise problem
         if not services or not any(service.pods for service in services):
