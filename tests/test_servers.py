@@ -206,7 +206,7 @@ def test_what_somebody_else_runs_there_is_left_alone(folder: Path, port: int):
         assert not made.holds(serving(port), ""), "it answers, but it is not ours"
         assert list(folder.iterdir()) == []
     finally:
-        other.send_signal(signal.SIGINT)
+        other.terminate()
         other.wait()
 
 
