@@ -130,6 +130,8 @@ class Upgrade:
             return _interrupted(ending, clean=clean)
         holds = clean and (yield from self._again(watch))
         yield from self._explained(agent)
+        if clean and not holds and watch.stopped():
+            return _unproven(ending)
         return _taken_back(ending, clean=clean, holds=holds, verdict=watch.verdict)
 
     # --- before -----------------------------------------------------------------------------
@@ -355,6 +357,11 @@ def _interrupted(ending: Ending, *, clean: bool) -> Ending:
     if not clean:
         return ending.after_undo(clean=False)
     return replace(ending, reason=f"{ending.reason}; changes undone and verified")
+
+
+def _unproven(ending: Ending) -> Ending:
+    why = f"taken back and verified, but {end.STOPPED.reason} before the goal held again"
+    return Ending(ExitStatus.INTERRUPTED, f"{ending.reason}; {why}")
 
 
 def _taken_back(ending: Ending, *, clean: bool, holds: bool, verdict: Verdict | None) -> Ending:

@@ -463,6 +463,19 @@ def test_a_cluster_that_goes_away_after_the_rollback_ends_the_run_and_nothing_es
     assert "connection refused" in ended.reason
 
 
+def test_one_who_stops_it_while_it_goes_back_is_not_told_that_this_failed(tmp_path):
+    stage = Stage(tmp_path, bad=DEADLINE)
+
+    def stop(event: AnyEvent) -> None:
+        if isinstance(event, UndoBegan):
+            stage.signals.stop.set()
+
+    ended = stage.play(at=stop)
+    assert ended.status is ExitStatus.INTERRUPTED
+    assert "taken back and verified, but stopped by the operator before the goal" in ended.reason
+    assert stage.charts()[-1] == "platform-1.0"
+
+
 def test_a_rollback_that_fails_says_so(tmp_path):
     stage = Stage(tmp_path, bad=DEADLINE)
     stage.helm.fail("rollback", ToolError("no space left"))
