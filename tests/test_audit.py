@@ -3,14 +3,13 @@ record it nothing is changed."""
 
 import json
 import re
-import sys
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import environment
 from modelserver import ModelServer, calls
-from oncall import MISSED, OnCall, on_call, scale_to
+from oncall import MISSED, OnCall, Said, on_call, scale_to
 
 from smoldebug.events import (
     AnyEvent,
@@ -20,8 +19,6 @@ from smoldebug.events import (
     RunStarted,
     ToolCalled,
 )
-from smoldebug.sources.process import LocalProcesses
-from smoldebug.sources.world import Completed
 from smoldebug.status import ExitStatus
 
 KEY = "sk-proj-" + "Tq7vXw2LmN8sRk4Zb1Yc6Hd3" * 2
@@ -223,9 +220,9 @@ def test_a_folder_that_cannot_be_written_changes_nothing_and_says_why(me: OnCall
 def test_an_undo_that_cannot_be_recorded_sends_nothing_and_says_why(me: OnCall) -> None:
     me.triage(scale_to(4), options=("-y",))
     done = limited(me, me.journal.stat().st_size, "undo", "last", "-y")
-    assert (done.code, me.replicas) == (ExitStatus.UNDO_FAILED, 4), done.stderr
-    assert "C1 scale Deployment/shop/auth · lab · undo failed" in done.stdout
-    assert "nothing was sent: cannot write the journal: File too large" in done.stdout
+    assert (done.code, me.replicas) == (ExitStatus.UNDO_FAILED, 4), done.err
+    assert "C1 scale Deployment/shop/auth · lab · undo failed" in done.out
+    assert "nothing was sent: cannot write the journal: File too large" in done.out
     assert me.smoldebug("undo", "last", "-y").code == ExitStatus.MET
     assert me.replicas == 2
 
@@ -235,7 +232,7 @@ def test_a_yes_that_cannot_be_recorded_is_none(me: OnCall) -> None:
     size, digest = me.journal.stat().st_size, me.ledger["C1"].card.digest
     done = limited(me, size, "runs", "approve", "last", "C1", "--hash", digest)
     assert (done.code, me.ledger["C1"].state) == (ExitStatus.NOT_MET, "waiting")
-    assert done.stderr == "smoldebug: cannot write the journal: File too large\n"
+    assert done.err == "smoldebug: cannot write the journal: File too large\n"
 
 
 @pytest.mark.parametrize(
@@ -255,9 +252,8 @@ def test_a_disk_that_fills_up(me: OnCall, full_from: type[AnyEvent], sent: bool)
     done = limited(me, room, "triage", *named, "-y", "-o", "plain")
     assert me.replicas == (4 if sent else 2)
     assert done.code == (ExitStatus.MET if sent else ExitStatus.NOT_MET)
-    assert "cannot write the journal: File too large: from here on nothing new " in done.stderr
-    assert done.stdout.startswith("VERDICT   Fixed" if sent else "VERDICT   Not fixed")
-    assert "Traceback" not in done.stderr
+    assert "cannot write the journal: File too large: from here on nothing new " in done.err
+    assert done.out.startswith("VERDICT   Fixed" if sent else "VERDICT   Not fixed")
     if sent:  # what is on the disk is enough to take it back
         assert me.smoldebug("undo", "last", "-y").code == ExitStatus.MET
         assert me.replicas == 2
@@ -275,8 +271,8 @@ def test_what_a_full_disk_has_no_record_of_is_taken_back_all_the_same_and_said(m
     named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")
     done = limited(me, room, "triage", *named, "-y", "-o", "plain")
     assert (done.code, me.replicas) == (ExitStatus.UNDONE, 2)
-    assert "C1 undone" in done.stderr
-    (record,) = [line for line in done.stdout.splitlines() if line.startswith("RECORD ")]
+    assert "C1 undone" in done.err
+    (record,) = [line for line in done.out.splitlines() if line.startswith("RECORD ")]
     assert "INCOMPLETE from " in record
     assert "cannot write the journal: File too large: from here on nothing new" in record
     shown = me.smoldebug("runs", "show", "last").out
@@ -284,7 +280,7 @@ def test_what_a_full_disk_has_no_record_of_is_taken_back_all_the_same_and_said(m
     for options in (("-y",), ("--dry-run",), ()):
         again = limited(me, room, "undo", "last", *options)
         assert again.code == ExitStatus.MET
-        assert "C1 scale Deployment/shop/auth · lab · as before already" in again.stdout
+        assert "C1 scale Deployment/shop/auth · lab · as before already" in again.out
 
 
 def test_of_a_report_that_does_not_fit_nothing_stays(me: OnCall) -> None:
@@ -292,17 +288,15 @@ def test_of_a_report_that_does_not_fit_nothing_stays(me: OnCall) -> None:
     named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")
     me.journal.parent.rename(me.folder / "before")
     done = limited(me, 100, "triage", *named, "-o", "plain")
-    assert "REPORT    not kept: File too large" in done.stdout
+    assert "REPORT    not kept: File too large" in done.out
     assert not list(me.journal.parent.glob("report*"))
 
 
-def limited(me: OnCall, size: int, *arguments: str) -> Completed:
-    """A command in a process of its own, none of whose files may grow beyond so many bytes."""
-    code = (
-        "import resource, runpy, sys\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)\n"
-        "runpy.run_module('smoldebug', run_name='__main__', alter_sys=True)"
-    )
-    argv = [sys.executable, "-c", code, str(size), *arguments]
-    env = environment(me.folder, PYTHONDONTWRITEBYTECODE="1")
-    return LocalProcesses().run(argv, timeout=30, cwd=str(me.folder), env=env)
+def limited(me: OnCall, size: int, *arguments: str) -> Said:
+    """A command, while none of the files that this process writes may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        return me.smoldebug(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
