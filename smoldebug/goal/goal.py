@@ -198,7 +198,7 @@ class Goal:
         measured = side_by_side(lambda key: measure(checks[key], sample, key[0]), anew)
         known = self._latest | dict(zip(anew, measured, strict=True))
         self._latest = {key: self._or_missing(key, checks[key], known[key]) for key in checks}
-        self._sure, self._seen.direct = self._seen.direct and not partial, False
+        self._sure, self._seen.direct = self._seen.direct, False
         if not partial:
             self._full = began
         self._count(anew)
