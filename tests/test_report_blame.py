@@ -124,6 +124,23 @@ def test_what_could_not_be_rolled_back_names_the_command_and_who_did_it_later():
     )
 
 
+def test_an_upgrade_that_nobody_watches_is_taken_back_and_not_gone_on_with():
+    cut = told(run(sent(), ChangeSettled("C1", "verified", ""), ended(ExitStatus.INTERRUPTED)))
+    assert cut["NEXT"] == (
+        "nobody watches what stands; to take it back:",
+        "$ smoldebug undo 7f3a1c",
+    )
+    begun_only = told(run(PhaseBegan("baseline"), ended(ExitStatus.INTERRUPTED)))
+    assert begun_only["NEXT"][0] == "to go on where it stopped:"
+
+
+def test_what_was_proposed_again_is_told_once():
+    first, again = sent(), sent()
+    again = ChangeProposed(replace(again.card, id="C2"))
+    events = [first, again, ChangeSettled("C2", "verified", ""), ended(ExitStatus.MET)]
+    assert "PROPOSED" not in told(run(*events))
+
+
 def test_the_verdict_of_an_upgrade_that_holds():
     events = upgraded(ended(ExitStatus.MET), left="verified")
     assert told(events)["VERDICT"][0] == "2.5.0 holds on us-staging"

@@ -27,6 +27,7 @@ from smoldebug.report.words import (
     goes_with_branch,
     in_lines,
     moment,
+    ours,
     refusal,
     resume_command,
     show_command,
@@ -212,7 +213,10 @@ def proposed(told: Story) -> list[str]:
     """Every change that was not made, why not, and how a person makes it; then what was refused
     before there was a card."""
     lines = []
+    latest = {change.card.digest: change.card.id for change in told.changes.values()}
     for change in told.proposed:
+        if latest[change.card.digest] != change.card.id:
+            continue  # the very same was proposed again
         lines.append(f"{change.card.id} {summary(change.card.change)} · {state_words(change)}")
         if command := by_hand(change):
             lines += ["by hand it is:", *_command(told, command)]
@@ -237,7 +241,10 @@ def next_steps(told: Story) -> list[str]:
         and not told.closed
         and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
     ):
-        lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
+        if told.upgrade and any(change.stands for change in told.changes.values()):
+            lines += ["nobody watches what stands; to take it back:", f"$ {ours('undo', told.run)}"]
+        else:
+            lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
             f"{services}{': ' if services else ''}{each.check} is {each.outcome.value}: {each.says}"
