@@ -92,9 +92,10 @@ class Upgrade:
             yield EvidenceRecorded(agent.toolset.evidence.add("baseline", {}, normal))
             self._before = watch.goal.services()
             yield PhaseBegan("steps")
-            began = watch.clock.monotonic()
+            began, waited = watch.clock.monotonic(), agent.executor.waited
             if ending := (yield from self._steps(agent, watch, began)):
                 return ending
+            began += agent.executor.waited - waited  # nobody's failure takes as long as a yes
             yield PhaseBegan("watching")
             ending = yield from self._watched(watch, late, began)
         if ending.status is ExitStatus.MET and (drift := agent.executor.overtaken()):
