@@ -95,7 +95,7 @@ class Upgrade:
             began, waited = watch.clock.monotonic(), agent.executor.waited
             if ending := (yield from self._steps(agent, watch, began)):
                 return ending
-            began += agent.executor.waited - waited  # nobody's failure takes as long as a yes
+            began += agent.executor.waited - waited  # for a yes
             yield PhaseBegan("watching")
             ending = yield from self._watched(watch, late, began)
         if ending.status is ExitStatus.MET and (drift := agent.executor.overtaken()):
