@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
 from labkit import eventually
 
 from smoldebug.sources.process import LocalProcesses, Process, signal_group, spawn
@@ -23,6 +24,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Nothing of whoever runs the tests: `folder` is home, and where runs are kept."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return {**kept, "HOME": str(folder), "SMOLDEBUG_HOME": str(folder / "home"), **more}
+
+
+def move_in(folder: Path, patch: pytest.MonkeyPatch, **more: str) -> None:
+    """The same for this process, which works in that folder."""
+    for name in FOREIGN:
+        patch.delenv(name, raising=False)
+    for name, value in environment(folder, **more).items():
+        patch.setenv(name, value)
+    patch.chdir(folder)
 
 
 def smoldebug(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Completed:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from clusters import Object, Practice, deployment, practice
-from commands import FOREIGN, environment
+from commands import move_in
 from labkit import in_store
 
 from smoldebug import journal
@@ -180,11 +180,7 @@ class OnCall:
 def on_call(
     folder: Path, monkeypatch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]
 ) -> Iterator[OnCall]:
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment(folder, COLUMNS="160").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(folder)
+    move_in(folder, monkeypatch, COLUMNS="160")
     with practice(folder, SYSTEM, AUTH) as cluster:
         yield OnCall(folder, cluster, captured)
 

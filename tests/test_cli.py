@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from clusters import deployment, practice
-from commands import FOREIGN, Running, environment, smoldebug
+from commands import Running, move_in, smoldebug
 
 from smoldebug import __version__
 from smoldebug.cli import main, program
@@ -32,11 +32,7 @@ NEVER = [sys.executable, "-c", "raise SystemExit(1)"]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in: no cluster, no key, no playbook but the shipped ones."""
-    for name, value in environment(tmp_path, COLUMNS="160").items():
-        monkeypatch.setenv(name, value)
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
+    move_in(tmp_path, monkeypatch, COLUMNS="160")
     return tmp_path
 
 

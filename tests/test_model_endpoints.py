@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import environment, smoldebug
+from commands import move_in
 from crews import Stage
 from modelserver import ModelServer, Reply, call, calls, completion, text
 
+from smoldebug.cli import program
 from smoldebug.clock import FakeClock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
@@ -297,28 +298,28 @@ def test_a_failed_model_does_not_buy_more_turns(tmp_path):
 # --- keys -----------------------------------------------------------------------------------
 
 
-def test_no_key_is_written_anywhere_even_when_the_provider_quotes_it(tmp_path, provider):
+def test_no_key_is_written_anywhere_even_when_the_provider_quotes_it(
+    tmp_path, provider, monkeypatch, capsys
+):
+    move_in(tmp_path, monkeypatch, OPENAI_API_KEY=KEY, HF_TOKEN=KEY)
     quoted = Reply({"error": {"message": f"Incorrect API key provided: {KEY}."}}, 401)
     playbook = tmp_path / "hopeless.yaml"
     with ModelServer([quoted]) as server:
         goal = {"all": [{"http": {"url": "http://127.0.0.1:9/", "timeout": "1s"}}]}
         book = {"apiVersion": "smoldebug.dev/v1", "name": "hopeless", "goal": goal}
         playbook.write_text(json.dumps({**book, "tools": {"http": {"allow": []}}}))
-        done = smoldebug(
-            *("triage", "-p", str(playbook), "--model", f"{provider}/one"),
-            *("--model", f"{provider}/two", "--api-base", server.url, "-o", "jsonl"),
-            cwd=tmp_path,
-            env=environment(tmp_path, OPENAI_API_KEY=KEY, HF_TOKEN=KEY),
-        )
-    assert "model one failed, two goes on" in done.stdout
-    assert "model two failed, expert goes on" in done.stdout
-    assert "Traceback" not in done.stderr
+        named = ["--model", f"{provider}/one", "--model", f"{provider}/two"]
+        program(["triage", "-p", str(playbook), *named, "--api-base", server.url, "-o", "jsonl"])
+    out, err = capsys.readouterr()
+    assert "model one failed, two goes on" in out
+    assert "model two failed, expert goes on" in out
+    assert "Traceback" not in err
     assert [body["model"] for body in server.asked] == ["one", "two"]
     written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert any(path.name == "journal.jsonl" for path in written)
-    for said in (done.stdout, done.stderr, *(path.read_text() for path in written)):
+    for said in (out, err, *(path.read_text() for path in written)):
         assert KEY not in said
-    assert "[secret:" in done.stdout
+    assert "[secret:" in out
 
 
 # --- chains ---------------------------------------------------------------------------------
@@ -370,8 +371,9 @@ def test_azure_says_what_it_lacks(monkeypatch):
 # --- the command line -----------------------------------------------------------------------
 
 
-def test_triage_repairs_with_a_model_behind_http(tmp_path, provider):
+def test_triage_repairs_with_a_model_behind_http(tmp_path, provider, monkeypatch, capsys):
     """The shipped local-server playbook: a real server is down, the model has it started."""
+    move_in(tmp_path, monkeypatch)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -380,15 +382,13 @@ def test_triage_repairs_with_a_model_behind_http(tmp_path, provider):
         [calls(check_server={"name": "web"}), calls(restart_server=restart)]
     ) as server:
         try:
-            done = smoldebug(
-                *("triage", "-p", "local-server", "--set", f"port={port}"),
-                *("--model", f"{provider}/some-model", "--api-base", server.url, "-o", "plain"),
-                cwd=tmp_path,
-                env=environment(tmp_path),
-            )
+            model = ["--model", f"{provider}/some-model", "--api-base", server.url]
+            named = ["-p", "local-server", "--set", f"port={port}"]
+            code = program(["triage", *named, *model, "-o", "plain"])
         finally:
             for record in (tmp_path / "home/servers").glob("*.json"):
                 servers.end(record, grace=0.5)
-    assert done.code == ExitStatus.MET, done.stdout + done.stderr
+    out, err = capsys.readouterr()
+    assert code == ExitStatus.MET, out + err
     assert len(server.asked) == 2
-    assert "some-model" in done.stderr
+    assert "some-model" in err
