@@ -1,11 +1,13 @@
-"""smoldebug as somebody at a terminal meets it: a process of its own."""
+"""smoldebug as somebody at a terminal meets it: a process of its own; or the same command in the
+process of the test, which takes a second less."""
 
+import io
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from labkit import eventually
 
+from smoldebug.cli import program
 from smoldebug.sources.process import LocalProcesses, Process, signal_group, spawn
 from smoldebug.sources.world import Completed
 
@@ -37,6 +40,18 @@ def move_in(folder: Path, patch: pytest.MonkeyPatch, **more: str) -> None:
 
 def smoldebug(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Completed:
     return LocalProcesses().run([*SMOLDEBUG, *arguments], timeout=50, cwd=str(cwd), env=env)
+
+
+def in_process(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Completed:
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in os.environ.keys() - env.keys():
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        patch.chdir(cwd)
+        code = program(list(arguments))
+    return Completed(code, *(each.detach().getvalue().decode() for each in (out, err)), seconds=0)
 
 
 class Running:

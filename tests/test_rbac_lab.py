@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from commands import environment, smoldebug
+from commands import environment, in_process
 from labkit import eventually, service_account_kubeconfig
 from realhelm import each_helm
 from test_lab_helm import Release, lab, release
@@ -65,7 +65,7 @@ class Account:
         return self._smoldebug("triage", "-p", *self._playbook, "-y", "-o", "json")
 
     def _smoldebug(self, *words: str) -> tuple[int, dict[str, Any]]:
-        done = smoldebug(*words, cwd=self._shop.folder, env=self._env)
+        done = in_process(*words, cwd=self._shop.folder, env=self._env)
         assert "Traceback" not in done.stderr, done.stderr
         return done.code or 0, json.loads(done.stdout)
 
@@ -180,7 +180,7 @@ class Upgrader:
         return self.smoldebug("validate", "-p", "./upgrade.yaml", "--set", f"values={values}")
 
     def smoldebug(self, *words: str) -> tuple[int, dict[str, Any]]:
-        done = smoldebug(*words, "-o", "json", cwd=self.folder, env=self.env)
+        done = in_process(*words, "-o", "json", cwd=self.folder, env=self.env)
         assert "Traceback" not in done.stderr, done.stderr
         return done.code or 0, json.loads(done.stdout)
 

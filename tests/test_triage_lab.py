@@ -1,4 +1,5 @@
-"""`smoldebug triage` and `demo` end to end: real processes, a real incident on the lab.
+"""`smoldebug triage` and `demo` end to end, a real incident on the lab: in processes of their own
+where they are stopped or carry the whole story, else the same commands in the test's process.
 
 The playbooks are the shipped ones; only the goal is measured more often than every five seconds.
 """
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Running, environment, smoldebug
+from commands import Running, environment, in_process, smoldebug
 from labkit import eventually
 
 from smoldebug import journal
@@ -39,7 +40,7 @@ class Shop:
             (mine / name).write_text(text.replace("every: 5s", f"every: {every}"))
 
     def smoldebug(self, *arguments: str) -> Completed:
-        return smoldebug(*arguments, cwd=self.folder, env=self.env)
+        return in_process(*arguments, cwd=self.folder, env=self.env)
 
     def running(self, *arguments: str) -> Running:
         return Running(*arguments, cwd=self.folder, env=self.env)
@@ -166,7 +167,8 @@ def test_what_a_stopped_run_has_changed_stays_and_the_report_says_how_to_take_it
 
 
 def test_the_incident_is_explained_repaired_and_proven_repaired(surge: Shop) -> None:
-    done = surge.smoldebug(*SURGE, "-y", "--output", "json", "--report", "markdown=report.md")
+    arguments = (*SURGE, "-y", "--output", "json", "--report", "markdown=report.md")
+    done = smoldebug(*arguments, cwd=surge.folder, env=surge.env)
     told = document_of(done)
     assert (done.code, told["outcome"]) == (0, "met")
     assert (told["goal"]["streak"], told["goal"]["needed"]) == (3, 3)
