@@ -116,6 +116,9 @@ class Upgrade:
     ) -> Generator[AnyEvent, None, Ending]:
         interrupted = ending.status is ExitStatus.INTERRUPTED
         waits = ending.status is ExitStatus.NEEDS_APPROVAL
+        if ending.status is ExitStatus.INCONCLUSIVE and agent.executor.overtaken():
+            yield Note("nothing is taken back: what stands there is somebody else's", "warning")
+            return ending
         if self.plan.playbook.on_failure not in ("undo", "rollback") or waits:
             yield Note("what was changed stays", "warning")
             return ending

@@ -360,6 +360,22 @@ def test_a_release_of_somebody_else_blocks_the_undo_and_is_named():
     assert "2026-01-01 00:00:00 UTC" in events[-1].detail
 
 
+def test_a_release_between_the_last_look_and_the_undo_is_not_rolled_over():
+    class Quicker(ReleaseApplier):
+        def drift(self, change: Change, note: str) -> str:
+            found = super().drift(change, note)
+            stage.helm.install(SHOP, CHART)
+            return found
+
+    stage = Stage()
+    stage.applier = Quicker(stage.world)
+    stage.executor = stage.made_executor()
+    stage.execute(stage.upgrade())
+    events, clean = stage.take_back()
+    assert (clean, events[-1].state) == (False, "undo blocked")
+    assert "meant for revision 2, and now there is revision 3" in events[-1].detail
+
+
 def test_a_failed_release_of_somebody_else_is_not_taken_for_ours():
     stage = Stage()
     stage.helm.fail("upgrade", ToolError("x"), "failed")
@@ -381,7 +397,7 @@ def test_a_release_since_it_was_proposed_is_a_conflict():
     stage = Stage()
     change = stage.upgrade()
     stage.helm.install(SHOP, CHART)
-    with pytest.raises(Conflict, match="made from revision 1, and now there is revision 2"):
+    with pytest.raises(Conflict, match="meant for revision 1, and now there is revision 2"):
         stage.applier.look(change)
     with pytest.raises(Conflict):
         stage.applier.apply(change, NOTE)

@@ -88,6 +88,7 @@ class ReleaseApplier:
     def __init__(self, world: World, kubeconfig: str = "") -> None:
         self._world, self._kubeconfig = world, kubeconfig
         self._seen: tuple[Change, Effect] | None = None  # by look, for the preview that follows
+        self._latest = 0  # newest revision that drift has judged, for the undo that follows
 
     def look(self, change: Change) -> Surroundings:
         """Raises Conflict when somebody has released meanwhile, ChangeRefused while another Helm
@@ -172,6 +173,7 @@ class ReleaseApplier:
         between = [each for each in history if began < each.number < (ours or history)[0].number]
         if between:
             return f"somebody else has released right before: {spoken(between[-1])}"
+        self._latest = newest.number
         if newest.number <= began or newest in ours:
             return ""
         alike = [change.inverse().revision, *(each.number for each in ours[-1:])]
@@ -184,10 +186,10 @@ class ReleaseApplier:
 
     def _newest(self, change: Change) -> Revision:
         newest = self._world.helm.history(release_of(change))[-1]
-        expected = change.before.get(REVISION)  # an undo's has none: drift has looked
+        expected = change.before.get(REVISION) or self._latest
         if expected and newest.number != expected:
             raise Conflict(
-                f"it was made from revision {expected}, and now there is {spoken(newest)}"
+                f"it is meant for revision {expected}, and now there is {spoken(newest)}"
             )
         if newest.status in PENDING and change.kind is UPGRADE:
             raise ChangeRefused(under_way(newest))
