@@ -360,6 +360,14 @@ def test_a_release_of_somebody_else_blocks_the_undo_and_is_named():
     assert "2026-01-01 00:00:00 UTC" in events[-1].detail
 
 
+def test_other_values_that_render_the_same_are_somebody_elses_all_the_same():
+    stage = Stage()
+    stage.execute(stage.upgrade())
+    stage.helm.charts[CHART] = [OLD]
+    stage.helm.install(SHOP, CHART, {"replicas": 2, "image": {"tag": "kept"}})
+    assert stage.take_back()[0][-1].state == "undo blocked"
+
+
 def test_a_release_between_the_last_look_and_the_undo_is_not_rolled_over():
     class Quicker(ReleaseApplier):
         def drift(self, change: Change, note: str) -> str:

@@ -177,8 +177,11 @@ class ReleaseApplier:
         if newest.number <= began or newest in ours:
             return ""
         alike = [change.inverse().revision, *(each.number for each in ours[-1:])]
-        made = helm.objects(release)
-        if any(made == helm.objects(release, number) for number in alike):
+        made, *others = (
+            (helm.objects(release, number), _given(helm.values(release, number)))
+            for number in (newest.number, *alike)
+        )
+        if made in others:
             return ""
         return f"somebody else has released since: {spoken(newest)}"
 
