@@ -189,7 +189,8 @@ class Upgrade:
                     agent.toolset.shown(item)  # its secrets are masked from here on, whoever tells
                     outcome = yield from agent.executor.execute(item)
                     if outcome.state not in CHANGED:
-                        return end.not_carried_out(outcome)
+                        unasked = outcome.state == "declined" and watch.stopped()  # no no, Ctrl-C
+                        return end.STOPPED if unasked else end.not_carried_out(outcome)
                     if outcome.state == "unknown":
                         return (yield from self._half_done(item, outcome.text, watch, began))
         return end.STOPPED if watch.stopped() else None

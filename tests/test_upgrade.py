@@ -629,6 +629,18 @@ def test_an_operator_who_stops_it_while_it_watches_gets_the_release_back(tmp_pat
     assert stage.charts()[-1] == "platform-1.0"
 
 
+def test_one_who_stops_it_in_place_of_an_answer_has_not_said_no(tmp_path):
+    stage = Stage(tmp_path, approval="ask")
+
+    def asked(card: Card) -> Decision:
+        stage.signals.stop.set()
+        return Decision(Answer.NO, "operator", "interrupted before an answer")
+
+    stage.approver = asked
+    assert stage.play().status is ExitStatus.INTERRUPTED
+    assert stage.verbs() == []
+
+
 def test_one_who_stops_it_at_once_keeps_what_there_is(tmp_path):
     stage = Stage(tmp_path)
 
