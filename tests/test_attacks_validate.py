@@ -132,6 +132,19 @@ def test_odd_names_are_names_or_nothing(odd: str):
         assert isinstance(meta["namespace"], str)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "kind: Job\nmetadata: {name: x, labels: [a]}",
+        "kind: Job\nmetadata: {name: x, annotations: yes}",
+        "kind: Secret\nmetadata: {name: x}\nstringData: [a]",
+    ],
+)
+def test_what_no_server_would_take_is_refused(odd: str):
+    with pytest.raises(ToolError, match=r"(?:Job|Secret) in platform is no object"):
+        seen(odd)
+
+
 # --- the bytes that were approved are the bytes that are sent, in every cluster -------------------
 
 
@@ -435,6 +448,14 @@ def test_power_over_others_is_asked_for(before: Object, after: Object, says: str
     _, said, asked = tried(chart(after), chart(before, version="1.0.0"))
     assert [says in each for each in asked] == [True] * bool(says)
     assert "applied and verified" in said
+
+
+@pytest.mark.parametrize("shape", [["x"], {"x": "y"}, "x"])
+def test_what_only_a_secret_has_is_shown_of_other_kinds(shape: Any):
+    item = thing("Sealed", "x", stringData=shape)
+    stage = Stage(chart(item), chart({**item, "stringData": "old"}, version="1.0.0"))
+    card = stage.card(stage.upgrade(chart(item)))
+    assert "stringData" in card.full_diff
 
 
 def test_rules_that_other_roles_take_over_are_asked_for():

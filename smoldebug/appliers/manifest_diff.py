@@ -120,8 +120,8 @@ def stored(manifest: Object) -> Object:
     and nothing that is the server's to say."""
     whole = _without_nulls(manifest)
     meta = {key: value for key, value in whole["metadata"].items() if key not in SERVED}
-    rest = {key: value for key, value in whole.items() if key not in ("status", "stringData")}
-    if given := whole.get("stringData"):
+    rest = {key: value for key, value in whole.items() if key != "status"}
+    if whole["kind"] == "Secret" and (given := rest.pop("stringData", None)):
         encoded = {key: base64.b64encode(str(given[key]).encode()).decode() for key in given}
         rest["data"] = {**(whole.get("data") or {}), **encoded}
     return {**rest, "metadata": meta}

@@ -261,8 +261,9 @@ def effect(world: World, change: Change) -> Effect:
 
 def _replaced(hook: Hook, live: manifest_diff.Live) -> bool:
     """Whether Helm deletes what is called as a hook is: it does so unless told otherwise."""
-    notes = hook.object.get("metadata", {}).get("annotations") or {}
-    policy = {word.strip() for word in str(notes.get(POLICY) or "").split(",")} - {""}
+    notes = (hook.object.get("metadata") or {}).get("annotations")
+    said = notes.get(POLICY) if isinstance(notes, dict) else ""
+    policy = {word.strip() for word in str(said or "").split(",")} - {""}
     return live.found.get(hook.ref) is not None and (not policy or bool(policy & DELETING))
 
 

@@ -258,6 +258,10 @@ def _objects(manifest: str, release: Release) -> Iterator[Object]:
     for document in documents(manifest, f"the manifest of {release.name}"):
         for item in _items(document):
             meta = {**item["metadata"]}
+            maps = [meta.get("labels"), meta.get("annotations")]
+            maps += [item.get("data"), item.get("stringData")] if item["kind"] == "Secret" else []
+            if not all(isinstance(each or {}, dict) for each in maps):
+                raise ToolError(f"{one_line(item['kind'])} in {release.name} is no object")
             meta["name"] = str(meta.get("name") or meta.get("generateName") or "")
             if item["kind"] in CLUSTER_SCOPED:
                 meta.pop("namespace", None)
