@@ -85,17 +85,13 @@ def changes(
 
 def ready(plan: RunPlan, world: World, folder: Path, material: Material | None = None) -> None:
     """See before the first step that each can be made: releases and charts are there, files hold
-    what they should. Raises what `changes` would."""
+    what they should. Raises UsageError for one that cannot, and UnreachableError."""
     made = _Steps(plan, world, folder, material or Material())
     for step in plan.playbook.steps:
-        if upgrade := step.helm_upgrade:
-            made.history(upgrade)
-            made.chart(upgrade)
-            made.values(upgrade, {})
-        elif step.helm_rollback:
-            made.history(step.helm_rollback)
-        elif step.kubectl_apply:
-            made.manifests(step.kubectl_apply)
+        try:
+            made.see(step)
+        except ToolError as error:
+            raise UsageError(str(error), error.hint) from error
 
 
 def local_chart(plan: RunPlan, chart: str) -> Path | None:
@@ -140,6 +136,16 @@ class _Steps:
         elif wait := step.wait_for_rollout:
             target = targets.parse(wait.target, self.namespace) if wait.target else None
             yield WaitFor(target, float(wait.within))
+
+    def see(self, step: Step) -> None:
+        if upgrade := step.helm_upgrade:
+            self.history(upgrade)
+            self.chart(upgrade)
+            self.values(upgrade, {})
+        elif step.helm_rollback:
+            self.history(step.helm_rollback)
+        elif step.kubectl_apply:
+            self.manifests(step.kubectl_apply)
 
     # --- Helm -------------------------------------------------------------------------------
 

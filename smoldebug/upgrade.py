@@ -23,7 +23,7 @@ from smoldebug.diagnose import hooks
 from smoldebug.diagnose.offender import blame
 from smoldebug.diagnose.witness import Witness
 from smoldebug.ending import Ending
-from smoldebug.errors import SmoldebugError, ToolError, UsageError
+from smoldebug.errors import SmoldebugError
 from smoldebug.events import (
     AnyEvent,
     Blamed,
@@ -82,7 +82,7 @@ class Upgrade:
         begun = bool(agent.executor.applied)
         if begun and not approved:
             return CUT_OFF
-        self._ready()
+        ready(self.plan, self.world, self.folder, self.material)
         with watch.goal.watch():
             if (baseline := self.plan.playbook.baseline) and not begun:
                 yield PhaseBegan("baseline")
@@ -139,13 +139,6 @@ class Upgrade:
         return _taken_back(ending, clean=clean, holds=holds, verdict=watch.verdict)
 
     # --- before -----------------------------------------------------------------------------
-
-    def _ready(self) -> None:
-        """Raises UsageError for steps that cannot be carried out as they are."""
-        try:
-            ready(self.plan, self.world, self.folder, self.material)
-        except ToolError as error:
-            raise UsageError(f"{error}; nothing was touched", error.hint) from error
 
     def _baseline(
         self, baseline: Baseline, watch: Watch, late: Late

@@ -130,6 +130,18 @@ def test_a_service_that_is_down_is_not_met(tmp_path):
     assert f"127.0.0.1:{port}: connection refused" in result.stdout
 
 
+def test_a_row_names_its_service(tmp_path):
+    config = tmp_path / "config"
+    entry = {"name": "eu", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "eu", "context": {"cluster": "eu", "user": ""}}
+    config.write_text(json.dumps({"clusters": [entry], "contexts": [context]}))
+    services = "  each_service: {list: [Deployment/shop/auth, Deployment/shop/web]}\n"
+    path = playbook(tmp_path, "    - rollout: {}", services)
+    result = run("-p", path, "--no-wait", "--kubeconfig", str(config), "--context", "eu")
+    rows = result.stdout.splitlines()[1:]
+    assert [row.split("  ")[2].strip() for row in rows] == ["auth: rollout", "web: rollout"]
+
+
 def metrics(port: int) -> str:
     return f"tools:\n  metrics: {{url: 'http://127.0.0.1:{port}'}}"
 

@@ -316,7 +316,7 @@ def test_a_chart_that_is_not_there_is_bad_input_and_nothing_is_touched(tmp_path)
     stage.helm.charts.clear()
     ended = stage.play()
     assert (ended.status, ended.outcome) == (ExitStatus.USAGE, Outcome.INCONCLUSIVE)
-    assert ended.reason.startswith(f"no such chart: {CHART} 2.0; nothing was touched")
+    assert ended.reason == f"no such chart: {CHART} 2.0"
     assert stage.phases() == []
 
 

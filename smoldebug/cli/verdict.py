@@ -11,6 +11,7 @@ from smoldebug.events import SCHEMA_VERSION
 from smoldebug.goal import Goal
 from smoldebug.playbook.models import RunPlan
 from smoldebug.records import Json, Outcome, Verdict
+from smoldebug.report.words import check_words
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import inert, one_line
 from smoldebug.view import OutputFormat
@@ -100,7 +101,7 @@ def _rows(verdict: Verdict) -> list[tuple[Outcome, list[str]]]:
             [
                 MARKS[result.outcome],
                 result.outcome.value,
-                one_line(result.check, 80),
+                one_line(check_words(result), 120),
                 one_line(result.says),
                 one_line(result.route) if result.route != "direct" else "",
             ],
