@@ -47,15 +47,15 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; helm {version}")
     with tempfile.TemporaryDirectory() as folder, Bench.up(Path(folder)) as bench:
         print(COLUMNS.format("seconds", "best", "median", "worst"))
+        alone = [bench.overhead() for _ in range(runs)]
+        for number, label in enumerate(("helm upgrade --wait", "smoldebug validate", "overhead")):
+            row(f"one cluster, no windows: {label}", [each[number] for each in alone])
         good = [bench.validated("2.5.0", stable=10) for _ in range(runs)]
         row("good upgrade of three clusters, window of 10 s", [each.wall for each in good])
         for version, offender in OFFENDERS.items():
             bad = [bench.validated(version, stable=25, code=4) for _ in range(runs)]
             found = [each.detection(name, offender) for each in bad for name in CLUSTERS]
             row(f"{version}: from the first bad line of {offender} to its name", found)
-        alone = [bench.overhead() for _ in range(runs)]
-        for number, label in enumerate(("helm upgrade --wait", "smoldebug validate", "overhead")):
-            row(f"one cluster, no windows: {label}", [each[number] for each in alone])
         print()
         rates = [each.rate(name) for each in good for name in CLUSTERS]
         row("API requests a second and cluster, all well", rates)
