@@ -188,6 +188,10 @@ def test_down_ends_all_of_them_also_one_that_hangs_and_when_one_was_killed(
     control.break_(infos[1].folder, UNREACHABLE)
     with pytest.raises(UsageError, match="already runs"):
         clusters.start(tmp_path, 1)
+    for _ in range(20):  # as often as it likes, also while it is ending
+        os.kill(infos[2].pid, signal.SIGTERM)
+    began = time.monotonic()
     assert clusters.stop(tmp_path)
+    assert time.monotonic() - began < control.STOP_WITHIN  # nobody had to be killed
     assert not any(alive(info.pid) for info in infos)
     assert not clusters.stop(tmp_path)

@@ -2,12 +2,12 @@
 
 import argparse
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from smoldebug.errors import SmoldebugError
 from smoldebug.lab.cluster import Lab
+from smoldebug.lab.stopping import Told
 
 
 def main() -> int:
@@ -27,12 +27,11 @@ def main() -> int:
         bare=options.bare,
         images=options.images,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: lab.stopping.set())
+    told = Told()
     try:
         with lab:
             logging.info("ready: %s", lab.server.url)
-            lab.stopping.wait()
+            told.wait(lab.stopping)
             logging.info("stopping")
     except SmoldebugError as error:
         sys.stderr.write(f"smoldebug: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))

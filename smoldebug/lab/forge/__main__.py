@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +14,7 @@ from smoldebug.errors import SmoldebugError
 from smoldebug.lab.folder import INFO, claim, write_private
 from smoldebug.lab.forge.server import serve_forge
 from smoldebug.lab.forge.state import now
+from smoldebug.lab.stopping import Told
 
 
 def main() -> int:
@@ -24,18 +24,16 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="to listen on (0: any free one)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    told = Told()
     try:
-        _serve(options.folder.absolute(), options.port, stopping)
+        _serve(options.folder.absolute(), options.port, told)
     except SmoldebugError as error:
         sys.stderr.write(f"smoldebug: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.status
     return 0
 
 
-def _serve(folder: Path, port: int, stopping: threading.Event) -> None:
+def _serve(folder: Path, port: int, told: Told) -> None:
     with contextlib.ExitStack() as until:
         claim(folder, until)
         forge = until.enter_context(serve_forge(folder, port))
@@ -49,7 +47,7 @@ def _serve(folder: Path, port: int, stopping: threading.Event) -> None:
         write_private(folder / INFO, json.dumps(info))
         until.callback((folder / INFO).unlink, missing_ok=True)
         logging.info("ready: %s", forge.url)
-        stopping.wait()
+        told.wait(threading.Event())
 
 
 if __name__ == "__main__":
