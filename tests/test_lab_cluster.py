@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 import yaml
+from commands import in_process
 from labkit import eventually
 from realkubectl import needs_kubectl
 
@@ -294,8 +294,8 @@ def test_a_port_that_is_taken_is_a_usage_error(lab: LabInfo, tmp_path: Path) -> 
 
 def test_the_command_line_drives_it(lab: LabInfo) -> None:
     def smoldebug(*arguments: str, code: int = 0) -> tuple[str, str]:
-        argv = [sys.executable, "-m", "smoldebug", "lab", *arguments]
-        done = LocalProcesses().run([*argv, "--dir", str(lab.folder)], timeout=30)
+        argv = ["lab", *arguments, "--dir", str(lab.folder)]
+        done = in_process(*argv, cwd=lab.folder, env=os.environ)
         assert done.code == code, done.stderr
         return done.stdout, done.stderr
 

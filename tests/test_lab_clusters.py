@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,13 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import in_process
 from labkit import eventually, pod
 
 from smoldebug.errors import UnreachableError, UsageError
 from smoldebug.lab import clusters, control, images
 from smoldebug.lab.control import LabInfo
 from smoldebug.lab.faults import UNREACHABLE
-from smoldebug.sources.process import LocalProcesses
 
 PODS = "/api/v1/namespaces/default/pods"
 TOLD_WITHIN = 0.05  # seconds, on a machine that is not busy
@@ -150,10 +149,8 @@ def test_a_cluster_that_is_made_unreachable_leaves_its_clients_waiting(folder: P
 
 def test_the_command_line_drives_them(folder: Path, tmp_path: Path) -> None:
     def lab(*arguments: str, code: int = 0) -> tuple[str, str]:
-        argv = [sys.executable, "-m", "smoldebug", "lab", *arguments, "--dir", str(folder)]
-        if arguments[0] == "load-image":  # what follows "--" is the image's
-            argv = [*argv[:5], "--dir", str(folder), *arguments[1:]]
-        done = LocalProcesses().run(argv, timeout=30)
+        argv = ["lab", arguments[0], "--dir", str(folder), *arguments[1:]]
+        done = in_process(*argv, cwd=tmp_path, env=os.environ)
         assert done.code == code, done.stderr
         return done.stdout, done.stderr
 

@@ -129,9 +129,8 @@ def interruptible(signals: Signals) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         if signals.cut.is_set():
             raise KeyboardInterrupt
-        if signals.stop.is_set():
-            signals.cut.set()
-        signals.stop.set()
+        # Never one that is set: a signal amid another's `set` would wait for ever for its lock.
+        (signals.cut if signals.stop.is_set() else signals.stop).set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
