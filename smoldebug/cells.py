@@ -89,6 +89,13 @@ class Cell:
         return self.ended.status if self.ended else ExitStatus.INTERRUPTED
 
     @property
+    def counts(self) -> ExitStatus | None:
+        """What it makes of the matrix; None: another cluster decides."""
+        found = (each.event for each in self.events)
+        skipped = next((event for event in found if isinstance(event, Skipped)), None)
+        return skipped.status if skipped else self.status
+
+    @property
     def verdict(self) -> str:
         """How it ended, in the words of every view and report."""
         return WORDS[self.status] if self.status is not None else "skipped"
@@ -182,7 +189,7 @@ class Cell:
 def status(cells: Sequence[Cell]) -> ExitStatus:
     """The exit status over all of them: the worst. One that could not be begun, for a mistake that
     only shows there, is inconclusive where others ran."""
-    found = [each.status for each in cells if each.status is not None]
+    found = [each.counts for each in cells if each.counts is not None]
     if any(each is not ExitStatus.USAGE for each in found):
         found = [ExitStatus.INCONCLUSIVE if each is ExitStatus.USAGE else each for each in found]
     return worst(found or [ExitStatus.MET])
@@ -190,7 +197,7 @@ def status(cells: Sequence[Cell]) -> ExitStatus:
 
 def speaking(cells: Sequence[Cell]) -> Cell | None:
     """The one that the exit status over all of them is about; None where every one was met."""
-    found = [each for each in cells if each.status not in (None, ExitStatus.MET)]
+    found = [each for each in cells if each.counts not in (None, ExitStatus.MET)]
     found = [each for each in found if not each.gave_way] or found
-    last = worst(each.status for each in found if each.status is not None) if found else None
-    return next((each for each in found if each.status is last), None)
+    last = worst(each.counts for each in found if each.counts is not None) if found else None
+    return next((each for each in found if each.counts is last), None)

@@ -203,9 +203,11 @@ class Blamed(Event, frozen=True):
 
 
 class Skipped(Event, frozen=True):
-    """A cluster of a matrix that was not begun; in no journal, since there is no run."""
+    """A cluster of a matrix that was not begun; in no journal, since there is no run. `status` is
+    what that makes of the matrix, None where another cluster decides."""
 
     reason: str
+    status: ExitStatus | None = None
 
 
 class Waiting(Event, frozen=True):

@@ -101,8 +101,9 @@ class Fleet:
             else:
                 running -= 1
                 item.result()
-        for cluster in waiting:
-            yield cluster, Stamp("", self.clock)(Skipped(self._halted(began)))
+        if halted := self._halted(began):
+            for cluster in waiting:
+                yield cluster, Stamp("", self.clock)(halted)
 
     def _run(self, cluster: str, done: SimpleQueue[Done]) -> None:
         try:
@@ -113,17 +114,18 @@ class Fleet:
         for stamped in begun.events():
             done.put((cluster, stamped))
 
-    def _halted(self, began: float) -> str:
-        """Why no other cluster is begun, or ""."""
+    def _halted(self, began: float) -> Skipped | None:
+        """Why no other cluster is begun."""
         if self.stop.is_set():
-            return "stopped by the operator"
+            return Skipped("stopped by the operator", ExitStatus.INTERRUPTED)
         failed = [cell.cluster for cell in self.cells() if _failed(cell)]
         most, wall = self.matrix.stop_after_failures, self.matrix.wall
         if most and len(failed) >= most:
-            return f"not begun, since {', '.join(failed)} failed (matrix.stop_after_failures)"
+            why = f"not begun, since {', '.join(failed)} failed (matrix.stop_after_failures)"
+            return Skipped(why)
         if wall and self.clock.monotonic() - began >= wall:
-            return f"not begun, since matrix.wall is over: {wall}"
-        return ""
+            return Skipped(f"not begun, since matrix.wall is over: {wall}", ExitStatus.LIMIT)
+        return None
 
     def _back(self) -> Iterator[Merged]:
         cells = self.cells()

@@ -252,7 +252,9 @@ class Upgrade:
         if found is None:
             missed = end.unmet(watch.verdict)
             return replace(ending, reason=f"{ending.reason}: {missed.reason}") if ending else missed
-        return Ending(ending.status if ending else ExitStatus.NOT_MET, found.reason)
+        if ending is None:
+            return Ending(ExitStatus.NOT_MET, found.reason)
+        return replace(ending, reason=f"{ending.reason}: {found.reason}")
 
     def _proven(self, watch: Watch) -> str:
         checks = len(watch.verdict.results) if watch.verdict else 0

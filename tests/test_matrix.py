@@ -177,6 +177,7 @@ def test_after_the_wall_nothing_new_is_begun():
             fleet.clock.sleep(61)
     assert clusters.begun == ["eu"]
     assert fleet.cells()[1].skipped == "not begun, since matrix.wall is over: 1m"
+    assert status(fleet.cells()) is ExitStatus.LIMIT, "not every cluster was upgraded"
 
 
 def test_an_operator_who_stops_it_begins_no_other():
@@ -186,6 +187,7 @@ def test_an_operator_who_stops_it_begins_no_other():
         fleet.stop.set()
     assert clusters.begun == ["eu"]
     assert fleet.cells()[1].skipped == "stopped by the operator"
+    assert status(fleet.cells()) is ExitStatus.INTERRUPTED
 
 
 def test_closed_early_it_stops_the_runs_and_closes_them():
