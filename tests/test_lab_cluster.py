@@ -282,7 +282,7 @@ def test_kill_9_of_the_lab_leaves_no_process_and_the_folder_can_be_used_again(
     os.kill(info.pid, signal.SIGKILL)
     eventually(lambda: not any(map(alive, (info.pid, *children))))
     assert control.find(tmp_path) is None
-    again = control.start(tmp_path, dies_with_parent=True)
+    again = control.start(tmp_path, dies_with_parent=True, options=["--bare"])
     assert control.stop(again.folder)
 
 
