@@ -236,21 +236,27 @@ def next_steps(told: Story) -> list[str]:
     lines = [told.ended.question] if told.ended and told.ended.question else []
     for change in told.changes.values():
         lines += [line for line in _next_for(told, change) if line not in lines]
-    if (
+    if _left_changed(told):
+        lines += ["nobody watches what stands; to take it back:", f"$ {ours('undo', told.run)}"]
+    elif (
         told.started
         and not told.closed
         and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
     ):
-        if told.upgrade and any(change.stands for change in told.changes.values()):
-            lines += ["nobody watches what stands; to take it back:", f"$ {ours('undo', told.run)}"]
-        else:
-            lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
+        lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
     if told.status in _FAILING and told.verdict:
         lines += [
             f"{services}{': ' if services else ''}{each.check} is {each.outcome.value}: {each.says}"
             for services, each in told.verdict.missed
         ]
     return lines
+
+
+def _left_changed(told: Story) -> bool:
+    """Whether an upgrade ended, not as met, without an attempt to take its steps back."""
+    stands = any(change.state in ("verified", "unknown") for change in told.changes.values())
+    met = told.status in (ExitStatus.MET, ExitStatus.NEEDS_APPROVAL)
+    return told.upgrade and stands and not met and not told.closed
 
 
 _FAILING = (

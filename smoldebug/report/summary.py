@@ -96,7 +96,7 @@ def _section(group: Sequence[Cell], most: int) -> str:
         parts.append(
             f"Release: {_cell(cell.release)}; now: {_TEXT.line(cell.now or 'not settled')}"
         )
-    if len(group) > 1:
+    if len(group) > 1 and not cell.skipped:
         parts.append(f"As {_cell(cell.cluster)} showed it:")
     parts += _blamed(cell)
     if rows := failing(cell):
