@@ -214,7 +214,7 @@ def test_a_copy_that_was_altered_is_not_sent(tmp_path: Path, file: str):
 def test_a_cluster_does_not_take_an_altered_copy_of_another(tmp_path: Path):
     matrix = Clusters(tmp_path, upgrade())
     laid(Path(matrix.run("eu").after["/path"]), {"values.yaml": "altered: true"})
-    with pytest.raises(ToolError, match="that another cluster got has changed since"):
+    with pytest.raises(UsageError, match="that another cluster got has changed since"):
         matrix.run("us")
 
 
