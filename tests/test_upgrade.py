@@ -516,7 +516,7 @@ def test_an_upgrade_that_fails_on_a_hook_quotes_its_log_before_it_goes_back(tmp_
     stage = Hooked(tmp_path, log, failed)
     ended = stage.play()
     assert ended.status is ExitStatus.UNDONE
-    why = "the pre-upgrade hook migrate exits with code 3; its log: “schema is at 6, this needs 7”"
+    why = "pre-upgrade hook migrate: it exits with code 3; its log: “schema is at 6, this needs 7”"
     assert ended.reason.startswith(why)
     assert stage.phases() == ["baseline", "steps", "explaining", "rolling back"]
     assert ended.blame is not None
@@ -529,7 +529,7 @@ def test_an_upgrade_that_fails_on_a_hook_quotes_its_log_before_it_goes_back(tmp_
 def test_a_hook_that_hangs_runs_on_after_the_rollback_and_that_is_told(tmp_path, on_failure):
     stage = Hooked(tmp_path, "waiting for the lock of orders\n", {}, on_failure=on_failure)
     ended = stage.play()
-    why = "the pre-upgrade hook migrate was not done when Helm's time was over; its log ends: "
+    why = "pre-upgrade hook migrate: it was not done when Helm's time was over; its log ends: "
     assert ended.reason.startswith(f"{why}“waiting for the lock of orders”")
     assert ended.question == (
         "Job/shop/migrate runs on, and a rollback does not end it: "

@@ -61,11 +61,11 @@ def blame(event: str, hook: Object, evidence: EvidenceStore, at: float) -> Blame
         why, quotes = f"; its log ends: “{last.text}”", [last, *quotes]
     else:
         why = "; it has logged nothing that could be read"
-    what = seen.says or ("failed" if _failed(hook) else "was not done when Helm's time was over")
+    at_last = "it failed" if _failed(hook) else "it was not done when Helm's time was over"
     return Blame(
         service=about,
         check=f"{event} hook",
-        reason=f"the {event} hook {ref(hook).name} {what.removeprefix('it ')}{why}",
+        reason=f"{event} hook {ref(hook).name}: {seen.says or at_last}{why}",
         at=at,
         quotes=tuple(each for each in map(evidence.verify, quotes) if each.verified),
         fault=seen.fault,
