@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -123,6 +124,7 @@ def _filled_compound(hint: Any, text: str) -> Any:
     return hint(**{each: filled(hints[each], text, each) for each in names})
 
 
+@cache
 def run_of(text: str) -> list[Stamped]:
     """Every kind of event once, and every text in it is `text`."""
     kinds: tuple[type[AnyEvent], ...] = get_args(AnyEvent)
