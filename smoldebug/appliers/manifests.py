@@ -34,7 +34,10 @@ def manifest_of(change: Change) -> Object:
 
 
 def without_addresses(manifest: Object) -> Object:
-    """A Service without the addresses and node ports that the cluster picks; all else as it is."""
+    """A Service without the addresses and node ports that the cluster picks, a ServiceAccount
+    without the tokens that older clusters make for it at any moment; all else as it is."""
+    if manifest.get("kind") == "ServiceAccount":
+        return _without(manifest, ("secrets",))
     spec = manifest.get("spec")
     if manifest.get("kind") != "Service" or not isinstance(spec, dict):
         return manifest
