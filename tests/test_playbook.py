@@ -232,6 +232,14 @@ def test_an_unknown_input_is_refused_with_what_is_close(write):
         load(write(with_inputs("service: {default: web}")), {"servce": "web"})
 
 
+def test_a_required_input_that_is_empty_is_missing(write):
+    """As with --set version=$VERSION, where nobody has set that."""
+    path = write(with_inputs("version: {required: true}, tag: {}"))
+    with pytest.raises(UsageError, match="inputs are missing: --set version=..."):
+        load(path, {"version": "", "tag": ""})
+    assert load(path, {"version": "2.5.0", "tag": ""}).inputs["tag"] == ""
+
+
 def test_a_file_with_missing_inputs_is_judged_all_the_same(write):
     path = write(
         with_inputs("n: {required: true}") + b"limits: {max_steps: '${{ inputs.n }}', wall: x}"

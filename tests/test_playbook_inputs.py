@@ -20,7 +20,7 @@ WORDS = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
 TEMPLATE = """\
 apiVersion: smoldebug.dev/v1
 name: template
-inputs: {{x: {{required: true}}}}
+inputs: {{x: {{default: sample}}}}
 description: "about ${{{{ inputs.x }}}}"
 goal:
   all:
