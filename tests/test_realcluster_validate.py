@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from realhelm import HELMS
+from realhelm import HELMS, SDK
 
 from smoldebug.shipped import shipped
 
@@ -42,8 +42,9 @@ pytestmark = [
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with `helm` and `smoldebug`, for the PATH."""
-    for name, argv in (("helm", HELM), ("smoldebug", [sys.executable, "-m", "smoldebug"])):
+    """A folder for the PATH, with a helm unless it is the Python package."""
+    commands = {"python3": [sys.executable], "smoldebug": [sys.executable, "-m", "smoldebug"]}
+    for name, argv in (commands | ({} if HELM == SDK else {"helm": HELM})).items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/sh\nexec {" ".join(argv)} "$@"\n')

@@ -50,10 +50,11 @@ class Values:
         self.given: dict[str, Json] = {}
         self.missing: list[str] = []
         for name, entry in declared.items():
-            if name in overrides:
-                self.given[name] = _typed(name, overrides[name], entry.default)
-            elif entry.required and entry.default is msgspec.UNSET:
+            wanted = entry.required and entry.default is msgspec.UNSET
+            if wanted and not overrides.get(name):  # --set version=$VERSION, and nobody set that
                 self.missing.append(name)
+            elif name in overrides:
+                self.given[name] = _typed(name, overrides[name], entry.default)
             else:
                 self.given[name] = "" if entry.default is msgspec.UNSET else entry.default
 
