@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from smolagents import Tool, ToolCallingAgent
+from smolagents import ToolCallingAgent
 from smolagents.agents import EMPTY_PROMPT_TEMPLATES
 from smolagents.memory import ActionStep, TaskStep, ToolCall
 from smolagents.models import ChatMessage, MessageRole, Model
@@ -38,9 +38,10 @@ from smoldebug.events import (
     ToolCalled,
     TurnStarted,
 )
+from smoldebug.model.described import Described
 from smoldebug.notebook import Notebook
 from smoldebug.records import Card, Change, Evidence, Json, Observation, Usage
-from smoldebug.toolset import Answer, Cancelled, Toolset, ToolSpec, within_limit
+from smoldebug.toolset import Answer, Cancelled, Toolset, within_limit
 from smoldebug.untrusted import one_line, plain, whole
 
 WINDOW = 12  # turns the prompt holds; everything stays in the journal and the evidence store
@@ -249,7 +250,7 @@ class _ToolCallingAgent(ToolCallingAgent):
         self.sent: set[tuple[str, str]] = set()  # role and text of each message of the last prompt
         self.scanned = 0  # steps of the memory among which tasks have been looked for
         super().__init__(
-            tools=[_Described(spec) for spec in driver.toolset.specs.values()],
+            tools=[Described(spec) for spec in driver.toolset.specs.values()],
             model=_Cuttable(driver),
             prompt_templates={**EMPTY_PROMPT_TEMPLATES, "system_prompt": "{{custom_instructions}}"},
             instructions=system,
@@ -384,33 +385,6 @@ class _ToolCallingAgent(ToolCallingAgent):
         seen = Observation(text, data, "change", str(change.target))
         arguments = call.arguments if isinstance(call.arguments, dict) else {}
         return self.driver.toolset.evidence.add(call.name, arguments, seen)
-
-
-class _Described(Tool):
-    """A ToolSpec as smolagents describes it to a model. It is never called: `_answer` calls."""
-
-    skip_forward_signature_validation = True
-    output_type = "string"
-
-    def __init__(self, spec: ToolSpec) -> None:
-        self.name, self.description = spec.name, spec.description
-        required = spec.schema.get("required", [])
-        self.inputs = {
-            name: _smol(schema, name not in required)
-            for name, schema in spec.schema["properties"].items()
-        }
-        super().__init__()
-
-
-def _smol(schema: dict[str, Any], optional: bool) -> dict[str, Any]:
-    """A property's JSON Schema in smolagents' dialect: a plain `type`, and `nullable`."""
-    kinds = [part for part in schema.get("anyOf", []) if part.get("type") != "null"]
-    plainest = {**schema, **(kinds[0] if kinds else {})}
-    plainest.pop("anyOf", None)
-    if plainest.get("default", "") is None:
-        del plainest["default"]  # null is no value of the plain type
-    plainest.setdefault("type", "string")  # an enum has values, but no type
-    return {**plainest, "nullable": True} if optional else plainest
 
 
 def _given(arguments: Any) -> Any:

@@ -112,6 +112,40 @@ class ModelAsked(Event, frozen=True):
     messages: tuple[Json, ...]  # those that it had not been sent before
     endpoint: str = ""  # base URL, where one was named
     tools: tuple[str, ...] = ()  # whose descriptions (docs/tools.md) go along each time
+    tier: str = ""  # cheap or strong, where the playbook has both
+
+
+class ModelHeard(Event, frozen=True):
+    """What a model has said so far of an answer that is still coming. In no journal."""
+
+    turn: int
+    model: str
+    text: str
+
+
+class ModelAnswered(Event, frozen=True):
+    """How one call of a model ended, and what it cost."""
+
+    turn: int
+    model: str
+    seconds: float
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached_in: int = 0  # of tokens_in: those that the provider still had
+    cost: float = 0.0  # US dollars
+    estimated: bool = False  # the provider told no usage: counted here
+    finish: str = ""  # stop, tool_calls, length ...: the provider's word for why it ended
+    error: str = ""  # why there is no answer
+    cached: bool = False  # answered from the response cache: nothing was sent
+
+
+class ModelSwitched(Event, frozen=True):
+    """Another model of the chain goes on."""
+
+    turn: int
+    model: str  # who is asked no more
+    to: str
+    why: str
 
 
 class ToolCalled(Event, frozen=True):
@@ -245,6 +279,9 @@ AnyEvent = (
     | TurnStarted
     | Thought
     | ModelAsked
+    | ModelHeard
+    | ModelAnswered
+    | ModelSwitched
     | ToolCalled
     | ToolAnswered
     | HypothesesChanged
@@ -262,6 +299,9 @@ AnyEvent = (
     | Note
     | RunEnded
 )
+
+
+PASSING = (ModelHeard,)  # shown while it happens, and in no journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +324,7 @@ class Stamp:
         self.began = clock.monotonic() - elapsed
 
     def __call__(self, event: AnyEvent) -> Stamped:
+        """What is in no journal takes no number there."""
         stamped = Stamped(
             self.run,
             self.seq,
@@ -291,7 +332,7 @@ class Stamp:
             self.clock.now(),
             event,
         )
-        self.seq += 1
+        self.seq += not isinstance(event, PASSING)
         return stamped
 
 

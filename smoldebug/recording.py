@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smoldebug.change import Executor
 from smoldebug.errors import SmoldebugError
-from smoldebug.events import AnyEvent, Note, Stamp, Stamped
+from smoldebug.events import PASSING, AnyEvent, Note, Stamp, Stamped
 from smoldebug.journal import Writes
 
 
@@ -18,7 +18,7 @@ def recorded(
     """
     for event in events:
         stamped = stamp(event)
-        if not executor.unrecorded:
+        if not (executor.unrecorded or isinstance(event, PASSING)):
             try:
                 journal.append(stamped)
             except SmoldebugError as error:

@@ -447,8 +447,12 @@ class Usage:
 
     turns: int = 0
     max_turns: int = 0
+    calls: int = 0  # of models that are not the expert, failed ones too
+    max_calls: int | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+    cached_in: int = 0  # of tokens_in: those that the provider still had
+    max_tokens: int | None = None  # in and out
     cost: float = 0.0
     max_cost: float | None = None
     seconds: float = 0.0

@@ -8,8 +8,8 @@ import pytest
 from crews import ESCALATE, LOOK, Stage
 from smolagents.models import get_tool_json_schema
 
-from smoldebug.agent import _Described
 from smoldebug.events import HypothesesChanged
+from smoldebug.model.described import Described
 from smoldebug.playbook import models
 from smoldebug.prompt import system_prompt
 from smoldebug.records import Effect
@@ -82,7 +82,7 @@ def test_tools_are_described_in_smolagents_dialect():
         """
         return target
 
-    parameters = get_tool_json_schema(_Described(describe(fetch, Effect.READ)))["function"][
+    parameters = get_tool_json_schema(Described(describe(fetch, Effect.READ)))["function"][
         "parameters"
     ]
     assert parameters["required"] == ["target"]

@@ -32,7 +32,7 @@ from smoldebug.model.factory import chain, keys
 from smoldebug.notebook import Notebook
 from smoldebug.past import Past
 from smoldebug.patch import Patch
-from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.playbook.models import Playbook, RunPlan, chains
 from smoldebug.playbook.policy import Policy, load_policies, personal_data
 from smoldebug.records import Json, ObjectRef, Usage
 from smoldebug.redact import Redactor, use_key
@@ -222,8 +222,8 @@ def uses_cluster(playbook: Playbook, prometheus: str) -> bool:
 
 
 def _model_names(playbook: Playbook) -> list[str]:
-    names = playbook.model or os.environ.get("SMOLDEBUG_MODEL", "expert")
-    return [names] if isinstance(names, str) else list(names)
+    cheap, _ = chains(playbook.model or os.environ.get("SMOLDEBUG_MODEL", "expert"))
+    return list(cheap)
 
 
 def _limits(playbook: Playbook) -> Usage:

@@ -13,6 +13,7 @@ import typer
 from smoldebug.status import ExitStatus
 
 if TYPE_CHECKING:
+    from smoldebug.playbook.models import Models
     from smoldebug.preview.lint import Linted
     from smoldebug.records import Json
 
@@ -255,10 +256,12 @@ def schema() -> None:
     _write(text())
 
 
-def _models(named: str | list[str]) -> tuple[str, ...]:
+def _models(named: "Models") -> tuple[str, ...]:
     """Those that a run without --model asks."""
-    names = named or os.environ.get("SMOLDEBUG_MODEL", "expert")
-    return (names,) if isinstance(names, str) else tuple(names)
+    from smoldebug.playbook.models import chains
+
+    cheap, strong = chains(named or os.environ.get("SMOLDEBUG_MODEL", "expert"))
+    return tuple(dict.fromkeys([*cheap, *strong]))
 
 
 def _lines(result: "Linted") -> Iterator[str]:

@@ -369,6 +369,12 @@ class Freeze(Model, frozen=True, kw_only=True):
 class Limits(Model, frozen=True, kw_only=True):
     max_steps: Annotated[int, Meta(ge=1), doc("Turns of the loop.")] = 25
     cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
+    tokens: Annotated[int | None, Meta(ge=1), doc("Most a model may read and write.")] = None
+    calls: Annotated[int | None, Meta(ge=1), doc("Most calls of a model, failed ones too.")] = None
+    over_budget: Annotated[
+        Literal["expert", "stop"],
+        doc("When cost, tokens or calls are used up: the expert goes on, or the run stops."),
+    ] = "expert"
     wall: Annotated[Duration | None, doc("Longest run, waiting for approval excluded.")] = None
     changes: Annotated[
         int, Meta(ge=0), doc("Objects that may be changed; a Helm release is one.")
@@ -396,6 +402,30 @@ class Limits(Model, frozen=True, kw_only=True):
         Meta(ge=0),
         doc("Lines a patch may add or remove, per container it edits; 0: any number."),
     ] = 0
+
+
+class Tiers(Model, frozen=True, kw_only=True):
+    cheap: Annotated[
+        str | list[str], doc("For the first turns and for texts.", "openai/gpt-5-mini")
+    ]
+    strong: Annotated[
+        str | list[str],
+        doc("When nobody is confident of a cause, or two causes compete.", "openai/gpt-5"),
+    ]
+
+
+Models = str | list[str] | Tiers  # a model, a fallback chain, or one of them for each tier
+
+
+def chains(models: Models) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names in the order they are asked: (cheap, strong), the same twice where there is one."""
+    if isinstance(models, Tiers):
+        return _names(models.cheap), _names(models.strong)
+    return _names(models), _names(models)
+
+
+def _names(models: str | list[str]) -> tuple[str, ...]:
+    return (models,) if isinstance(models, str) else tuple(models)
 
 
 class Playbook(Model, frozen=True, kw_only=True):
@@ -441,7 +471,9 @@ class Playbook(Model, frozen=True, kw_only=True):
     hints: Annotated[
         str, doc("Markdown file beside the playbook, told to the model.", "502.md")
     ] = ""
-    model: Annotated[str | list[str], doc("Model, or a fallback chain.", "expert")] = ""
+    model: Annotated[
+        str | list[str] | Tiers, doc("Model, a fallback chain, or a cheap and a strong one.")
+    ] = ""
     edits: Annotated[
         list[Edit], doc("Edits of manifests that code makes, before anybody else is asked.")
     ] = []
