@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -118,6 +118,7 @@ class Answer:
     evidence: Evidence | None = None
     change: Change | None = None
     flags: tuple[str, ...] = ()
+    refused: bool = False  # no such tool or wrong arguments: nothing ran
 
 
 class Remark(str):
@@ -361,7 +362,7 @@ class Toolset:
         try:
             parsed = self.parse(name, arguments)
         except UsageError as error:
-            return Answer(False, f"ERROR {error}")
+            return Answer(False, f"ERROR {error}", refused=True)
         if limit <= 0:
             return Answer(False, f"ERROR no time is left for {name}. NOT executed.")
         spec = self.specs[name]
@@ -430,14 +431,11 @@ class Toolset:
         return f"ERROR {spec.name} raised {_said(error)}\n{tail}"
 
 
-def within_limit(
-    function: Callable[[], Any], limit: float, cancel: threading.Event | None
-) -> "Future[Any] | None":
-    """Call a function; its finished future, or None when `limit` seconds passed first.
+def begin(function: Callable[[], Any]) -> "Future[Any]":
+    """Call a function in a thread of its own; the future of what it returns or raises.
 
     In a thread, because neither a tool nor a model can be trusted to honour a limit. A thread
     cannot be killed either, so every source gives its calls limits of their own.
-    Raises Cancelled when `cancel` is set meanwhile.
     """
     future: Future[Any] = Future()
 
@@ -447,14 +445,23 @@ def within_limit(
         except BaseException as error:  # noqa: BLE001 the one place an exception becomes a value
             future.set_exception(error)
 
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
+    threading.Thread(target=body, daemon=True).start()
+    return future
+
+
+def within_limit(
+    function: Callable[[], Any], limit: float, cancel: threading.Event | None
+) -> "Future[Any] | None":
+    """Call a function; its finished future, or None when `limit` seconds passed first.
+
+    Raises Cancelled when `cancel` is set meanwhile.
+    """
+    future = begin(function)
     end = time.monotonic() + limit
-    while thread.is_alive():
-        thread.join(POLL)
-        if thread.is_alive() and cancel is not None and cancel.is_set():
+    while not wait([future], POLL).done:
+        if cancel is not None and cancel.is_set():
             raise Cancelled("it was running; its outcome is unknown")
-        if thread.is_alive() and time.monotonic() > end:
+        if time.monotonic() > end:
             return None
     return future
 
