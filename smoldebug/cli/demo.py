@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from smoldebug.cli.options import Output
+from smoldebug.cli.options import ApiBase, Models, Output
 
 EXAMPLES = """\
 Examples:
@@ -13,6 +13,8 @@ Examples:
   smoldebug demo
 
   smoldebug demo --output plain
+
+  smoldebug demo --model openai/gpt-oss-20b --api-base http://localhost:11434/v1
 
 It needs no cluster, no model and no network. Ctrl-C ends it and everything it started.
 """
@@ -22,8 +24,9 @@ LOUD = 6.0  # seconds of the incident before anybody looks, as in life
 INPUTS = {"service": "checkout", "window": "10s"}  # a short window: a demo is not a night shift
 
 
-def demo(output: Output = None) -> int:
-    """Start a practice cluster, break it, triage it with the built-in expert, tear it down.
+def demo(model: Models = None, api_base: ApiBase = "", output: Output = None) -> int:
+    """Start a practice cluster, break it, triage it, tear it down; the built-in expert does it, or
+    a model that you name.
 
     The shop's customers almost quadruple; its auth service saturates, and checkout answers 502
     now and then. All of it is real: processes, HTTP, logs, metrics, the Kubernetes API. Changes
@@ -48,7 +51,13 @@ def demo(output: Output = None) -> int:
             control.break_(place, FAULT)
             time.sleep(LOUD)
             plan = load(str(shipped("playbooks") / "triage-502.yaml"), INPUTS)
-            options = Options(kubeconfig=str(info.kubeconfig), yes=True, command="demo")
+            options = Options(
+                kubeconfig=str(info.kubeconfig),
+                models=tuple(model or ()),
+                api_base=api_base,
+                yes=True,
+                command="demo",
+            )
             return drive(plan, options, output, {})
         finally:
             control.stop(place)

@@ -49,6 +49,17 @@ BreakGlass = Annotated[
         help="Go over a limit, a window or a freeze once, for a reason that is recorded.",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="expert (default), PROVIDER/ID or a name of your settings (`smoldebug models list`), "
+        "scripted:FILE or replay:RUN; several are a fallback chain, which always ends at the "
+        "expert.",
+    ),
+]
+ApiBase = Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")]
 Output = Annotated[
     OutputFormat | None,
     typer.Option("--output", "-o", help="rich at a terminal, github or gitlab in CI, else plain."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldebug.cli.options import (
+    ApiBase,
     Approval,
     BreakGlass,
     Context,
@@ -62,7 +63,7 @@ def patch(
         list[str] | None,
         typer.Option("--model", "-m", help="For what the edits do not cover; see triage --help."),
     ] = None,
-    api_base: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")] = "",
+    api_base: ApiBase = "",
     approval: Approval = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Answer approvals with yes; skips no limit.")

@@ -7,10 +7,12 @@ import typer
 
 from smoldebug.cli.options import (
     AllowCode,
+    ApiBase,
     Approval,
     BreakGlass,
     Context,
     Kubeconfig,
+    Models,
     Namespace,
     Output,
     SetInput,
@@ -44,17 +46,8 @@ def triage(
     namespace: Namespace = "",
     context: Context = None,
     kubeconfig: Kubeconfig = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="expert (default), openai/ID, hf/ID, litellm/ID, azure/ID, "
-            "transformers/ID or scripted:FILE; several are a fallback chain, which always ends "
-            "at the expert.",
-        ),
-    ] = None,
-    api_base: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")] = "",
+    model: Models = None,
+    api_base: ApiBase = "",
     prometheus: Annotated[
         str, typer.Option(help="Prometheus URL, in place of the playbook's; *.svc works.")
     ] = "",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smoldebug.cli.options import (
+    ApiBase,
     Approval,
     BreakGlass,
     Context,
@@ -46,7 +47,7 @@ def validate(
         list[str] | None,
         typer.Option("--model", "-m", help="Asked to explain a failure; see triage --help."),
     ] = None,
-    api_base: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")] = "",
+    api_base: ApiBase = "",
     prometheus: Annotated[
         str, typer.Option(help="Prometheus URL, in place of the playbook's; *.svc works.")
     ] = "",

@@ -63,6 +63,11 @@ class Expert:
             return Move(self._looking(found, reads), [*notes, *map(_plain, reads)])
         return Move("nothing more to learn here", [*notes, ("escalate", self._escalation())])
 
+    def confident(self) -> bool:
+        """Whether the evidence so far confirms a cause."""
+        picture = Picture(self._evidence, self._brief, self._stale)
+        return any(item.confirmed for rule in self._rules for item in rule(picture))
+
     def _reads(self, found: Sequence[Assessment]) -> list[Call]:
         """The next unknowns, the likeliest hypothesis first; each is asked once per state."""
         ordered = sorted(found, key=lambda item: (item.ruled_out, -len(item.supports)))
