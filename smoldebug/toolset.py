@@ -333,18 +333,7 @@ class Toolset:
         spec = self.specs.get(name)
         if spec is None:
             raise UsageError(f"unknown tool {name!r}; available: {', '.join(self.specs)}")
-        try:
-            if isinstance(arguments, str):  # smolagents leaves text that is no JSON as it is
-                arguments = msgspec.json.decode(arguments or "{}")
-            plain_json = msgspec.json.encode({} if arguments is None else arguments)
-            if b"null" in plain_json and _not_finite(arguments):
-                raise msgspec.ValidationError("NaN and infinity are no JSON numbers")
-            return msgspec.json.decode(plain_json, type=spec.arguments)
-        except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
-            schema = msgspec.json.encode(spec.schema).decode()
-            raise UsageError(
-                f"invalid call to {name}: {error}. Schema: {schema}. NOT executed."
-            ) from error
+        return checked_arguments(spec, arguments)
 
     def call(
         self,
@@ -429,6 +418,22 @@ class Toolset:
             return f"ERROR {spec.name}: {error}" + (f" ({error.hint})" if error.hint else "")
         tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
         return f"ERROR {spec.name} raised {_said(error)}\n{tail}"
+
+
+def checked_arguments(spec: ToolSpec, arguments: Json) -> msgspec.Struct:
+    """Arguments as the tool takes them. Raises UsageError if it may not run with these."""
+    try:
+        if isinstance(arguments, str):  # smolagents leaves text that is no JSON as it is
+            arguments = msgspec.json.decode(arguments or "{}")
+        plain_json = msgspec.json.encode({} if arguments is None else arguments)
+        if b"null" in plain_json and _not_finite(arguments):
+            raise msgspec.ValidationError("NaN and infinity are no JSON numbers")
+        return msgspec.json.decode(plain_json, type=spec.arguments)
+    except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
+        schema = msgspec.json.encode(spec.schema).decode()
+        raise UsageError(
+            f"invalid call to {spec.name}: {error}. Schema: {schema}. NOT executed."
+        ) from error
 
 
 def begin(function: Callable[[], Any]) -> "Future[Any]":
