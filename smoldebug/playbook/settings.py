@@ -9,12 +9,27 @@
 It never holds a key itself: only where one is.
 """
 
-from typing import Annotated, Literal
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from smoldebug.playbook.base import Duration, Model, Money, doc
+from smoldebug.playbook.convert import Converter, Report
 from smoldebug.playbook.models import Tiers
+from smoldebug.playbook.tree import At, Block, Problem
+
+EXPERT = "expert"
+PLACE = (
+    "says where the key is, never the key itself: one of {env: NAME}, {file: /PATH} or "
+    "{keyring: SERVICE/USER}"
+)
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_BELOW_KEY = re.compile(r"(models\..*\.key)(\.(env|file|keyring))?(?=\.|$)")
 
 
 class Key(Model, frozen=True, kw_only=True):
@@ -84,3 +99,103 @@ class Settings(Model, frozen=True, kw_only=True):
         doc("A model whose price nobody knows: ask, refuse it, or count it at a price."),
     ] = "ask"
     cache: Annotated[Cache, doc("What is not asked or read twice.")] = Cache()
+
+    def about(self, name: str) -> ModelSettings:
+        """What is set for a model; the defaults for one that is not named here."""
+        return self.models.get(name, ModelSettings())
+
+
+def settings_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$SMOLDEBUG_SETTINGS`, else `$SMOLDEBUG_HOME/settings.yaml`, else that of the user's folder
+    for configuration."""
+    if named := environ.get("SMOLDEBUG_SETTINGS"):
+        return Path(named).expanduser()
+    if home := environ.get("SMOLDEBUG_HOME"):
+        return Path(home) / "settings.yaml"
+    from platformdirs import user_config_path
+
+    return user_config_path("smoldebug") / "settings.yaml"
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force; the defaults where there is no file.
+
+    Raises PlaybookError with every problem of the file, one line each; none quotes a key. So it
+    does for a file of $SMOLDEBUG_SETTINGS that is not there.
+    """
+    path = settings_file(environ)
+    if not environ.get("SMOLDEBUG_SETTINGS") and not os.path.lexists(path):
+        return Settings()
+    return read_settings(path)
+
+
+def read_settings(path: Path) -> Settings:
+    """One file. Raises PlaybookError as `load_settings` does."""
+    from smoldebug.playbook.load import problems_error, read_file
+    from smoldebug.playbook.parse import MAX_BYTES, parse
+
+    root, problems = parse(read_file(path, MAX_BYTES + 1), str(path))
+    if root is None:  # nothing, or only comments
+        return Settings()
+    converter = Converter(_RULES, "settings")
+    found = converter.convert(root, Settings) if isinstance(root, Block) else None
+    problems += converter.problems
+    if found is None and not problems:
+        problems = [Problem(At(1, 1), "", "expected settings: a map such as `model: expert`")]
+    if problems or not isinstance(found, Settings):
+        raise problems_error(str(path), sorted({_without_key(problem) for problem in problems}))
+    return found
+
+
+def _without_key(problem: Problem) -> Problem:
+    """Of what stands where a key's place belongs nothing is quoted: it may be the key."""
+    from smoldebug.redact import Redactor
+
+    if found := _BELOW_KEY.match(problem.key):
+        return Problem(problem.at, found[0], PLACE)
+    says, block, _ = problem.says.partition("), got ")  # a word where a block of settings belongs
+    return Problem(problem.at, problem.key, Redactor().text(says + ")" * bool(block)))
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def _key(key: Key, report: Report) -> None:
+    given = [name for name in key.__struct_fields__ if getattr(key, name)]
+    if len(given) != 1:
+        report("", PLACE)
+    if key.env and not _VARIABLE.fullmatch(key.env):
+        report("env", PLACE)
+    if key.file and not key.file.startswith(("/", "~/")):
+        report("file", PLACE)
+    if key.keyring and not all(key.keyring.partition("/")):
+        report("keyring", PLACE)
+
+
+def _model(about: ModelSettings, report: Report) -> None:
+    if not about.api_base:
+        return
+    try:
+        parts = urlsplit(about.api_base)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        report("api_base", "is no URL")
+        return
+    if parts.username or parts.password:
+        report("api_base", "holds a user or password: the key belongs in a place of its own, key")
+    elif not usable:
+        report("api_base", "expected a URL such as http://localhost:8000/v1")
+
+
+def _settings(settings: Settings, report: Report) -> None:
+    for name, about in settings.models.items():
+        where = f"models.{name}"
+        if name == EXPERT:
+            report(where, "expert is built in, and takes no settings")
+        elif not about.model and "/" not in name:
+            report(where, "needs model: which one it is, as PROVIDER/ID")
+        elif about.model and "/" not in about.model:
+            report(f"{where}.model", "expected PROVIDER/ID, such as openai/gpt-oss-20b")
+
+
+_RULES: Any = {Key: _key, ModelSettings: _model, Settings: _settings}
