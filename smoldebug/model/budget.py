@@ -1,0 +1,270 @@
+"""What a run, and a user in a day, may spend on models.
+
+The worst case of a call (what goes in, and the longest answer) is reserved before it is sent and
+settled after it: runs side by side never spend the same dollar. A reservation that is never settled
+(the process was killed) stays counted at its worst case: the provider may have answered.
+"""
+
+import math
+import secrets
+import sqlite3
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from smoldebug.errors import LimitReached
+from smoldebug.model.accounts import Accounts
+from smoldebug.model.asking import Tokens
+from smoldebug.playbook.models import Limits
+from smoldebug.playbook.settings import Budgets, Price
+from smoldebug.records import Usage
+
+WARN_AT = 0.8  # of a limit
+NANO: Final = 10**9  # the unit of the accounts, of a dollar: no sum of them is ever rounded
+MOST_TOKENS = 10**9  # a provider's own count of one answer is believed up to here
+MOST_COST = 10**6 * NANO  # of one call
+
+
+class OverBudget(LimitReached):
+    """A call that was not made: its worst case is more than what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Money in billionths of a dollar."""
+
+    cost: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.cost + other.cost, self.tokens + other.tokens, self.calls + other.calls)
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.cost - other.cost, self.tokens - other.tokens, self.calls - other.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    name: str  # as in the playbook or the settings
+    kind: str  # a field of Spent
+    most: int
+
+    def used(self, spent: Spent) -> int:
+        return int(getattr(spent, self.kind))
+
+    def refuses(self, spent: Spent, wanted: Spent) -> bool:
+        return self.used(wanted) > 0 and self.used(spent) + self.used(wanted) > self.most
+
+    def why(self, spent: Spent, wanted: Spent) -> str:
+        then = f"this call may cost up to {self._said(self.used(wanted))}"
+        if self.kind == "tokens":
+            then = f"this call may take up to {self.used(wanted)}"
+        if self.kind == "calls":
+            then = "this would be one more"
+        return f"{self.state(spent)}, {then}"
+
+    def state(self, spent: Spent) -> str:
+        today = " today (UTC)" if self.name.startswith("budgets.") else ""
+        return (
+            f"{self.name}: {self._said(self.used(spent))} of {self._said(self.most)} is used{today}"
+        )
+
+    def near(self, spent: Spent) -> bool:
+        return 0 < self.used(spent) >= WARN_AT * self.most
+
+    def _said(self, value: int) -> str:
+        return dollars(value / NANO) if self.kind == "cost" else f"{value} {self.kind}"
+
+
+class Budget:
+    """Of one run. `user` is who spends: the day's budgets are theirs."""
+
+    def __init__(
+        self, limits: Limits, budgets: Budgets, accounts: Accounts, run: str, user: str
+    ) -> None:
+        self._accounts, self._run, self._user = accounts, run, user
+        self._limits = _bounds(
+            ("limits.cost", "cost", nano(limits.cost)),
+            ("limits.tokens", "tokens", limits.tokens),
+            ("limits.calls", "calls", limits.calls),
+        )
+        self._daily = _bounds(
+            ("budgets.day", "cost", None if budgets.day is None else nano(budgets.day)),
+            ("budgets.day_tokens", "tokens", budgets.day_tokens),
+        )
+        self._settled, self._held, self._day = Spent(), Spent(), Spent()
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def spent(self) -> tuple[float, int, int]:
+        """(US dollars, tokens in and out, calls) of this run, without what is under way."""
+        with self._lock:
+            return self._settled.cost / NANO, self._settled.tokens, self._settled.calls
+
+    def restore(self, usage: Usage) -> None:
+        """Begin with what the run had used when it stopped. The accounts know of a call, too, that
+        was under way when it was killed."""
+        known = self._accounts.change(lambda db: total(db, "run = ?", self._run))
+        tokens = usage.tokens_in + usage.tokens_out
+        with self._lock:
+            self._settled = Spent(
+                max(known.cost, nano(usage.cost)),
+                max(known.tokens, tokens),
+                max(known.calls, usage.calls),
+            )
+
+    def reserve(self, name: str, price: Price, tokens_in: int, max_out: int) -> "Hold":
+        """Keep the worst case of a call to the model `name`. Raises OverBudget."""
+        tokens = Tokens(tokens_in, max_out)
+        worst = Spent(worst_cost(price, tokens), tokens_in + max_out, 1)
+        hold = Hold(self, secrets.token_hex(8), price, worst)
+        with self._lock:
+            _check(self._limits, self._settled + self._held, worst)
+            self._accounts.change(lambda db: self._book(db, hold, name, tokens))
+            self._held += worst
+        return hold
+
+    def warning(self) -> str:
+        """The limits of which 80 % are used, and that the accounts are of no use, each told once;
+        "" where there is nothing new. Of a day: as it was when the last call was settled."""
+        with self._lock:
+            both = ((self._limits, self._settled), (self._daily, self._day))
+            told = {
+                limit.name: limit.state(spent)
+                for limits, spent in both
+                for limit in limits
+                if limit.near(spent)
+            }
+            if self._accounts.trouble:
+                told["accounts"] = f"{self._accounts.trouble}; this run counts for itself"
+            new = [text for name, text in told.items() if name not in self._warned]
+            self._warned |= set(told)
+            return "; ".join(new)
+
+    def _book(self, db: sqlite3.Connection, hold: "Hold", name: str, tokens: Tokens) -> None:
+        if self._daily:
+            self._check_day(db, hold.worst)
+        now = self._accounts.now()
+        row = (hold.id, now, day_of(now), self._run, self._user, name, "held", hold.worst.cost)
+        db.execute(
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            (*row, tokens.into, tokens.out),
+        )
+
+    def _check_day(self, db: sqlite3.Connection, worst: Spent) -> None:
+        binding = [limit.name for limit in self._daily if limit.used(worst) > 0]
+        if binding and self._accounts.trouble:
+            names = " and ".join(binding)
+            raise OverBudget(f"{self._accounts.trouble}; nobody knows what is left of {names}")
+        _check(self._daily, self._today(db), worst)
+
+    def _today(self, db: sqlite3.Connection) -> Spent:
+        return today(db, self._accounts.now(), self._user)
+
+    def _settle(self, hold: "Hold", tokens: Tokens, state: str) -> None:
+        real = Spent(cost_of(hold.price, tokens), tokens.into + tokens.out, 1)
+        row = (state, real.cost, tokens.into, tokens.out, tokens.cached, hold.id)
+
+        def kept(db: sqlite3.Connection) -> Spent:
+            db.execute(
+                "UPDATE calls SET state = ?, cost = ?, tokens_in = ?, tokens_out = ?, cached = ?"
+                " WHERE id = ?",
+                row,
+            )
+            return self._today(db)
+
+        with self._lock:
+            self._held -= hold.worst
+            self._settled += real
+            self._day = self._accounts.change(kept)
+
+
+class Hold:
+    """The worst case of one call, kept until it is settled, once."""
+
+    def __init__(self, budget: Budget, id: str, price: Price, worst: Spent) -> None:
+        self._budget, self.id, self.price, self.worst = budget, id, price, worst
+        self._settled = False
+
+    def settle(self, tokens: Tokens) -> float:
+        """The call was answered. US dollars it cost."""
+        return self._end(tokens, "answered")
+
+    def failed(self, tokens: Tokens) -> float:
+        """There was no answer; `tokens` were used all the same. US dollars they cost."""
+        return self._end(tokens, "failed")
+
+    def _end(self, tokens: Tokens, state: str) -> float:
+        believed = _believed(tokens)
+        if not self._settled:
+            self._settled = True
+            self._budget._settle(self, believed, state)
+        return cost_of(self.price, believed) / NANO
+
+
+# --- money ----------------------------------------------------------------------------------
+
+
+def cost_of(price: Price, tokens: Tokens) -> int:
+    """Billionths of a dollar, rounded up."""
+    cached = price.input if price.cached is None else price.cached
+    fresh = tokens.into - tokens.cached
+    whole = fresh * price.input + tokens.cached * cached + tokens.out * price.output
+    return min(math.ceil(round(whole * (NANO / 10**6), 3)), MOST_COST)
+
+
+def worst_cost(price: Price, tokens: Tokens) -> int:
+    """Whatever of it the provider still has: where that is dearer, all of it."""
+    return max(cost_of(price, tokens), cost_of(price, Tokens(tokens.into, tokens.out, tokens.into)))
+
+
+def nano(cost: float) -> int:
+    return math.ceil(round(cost * NANO, 3))
+
+
+def dollars(cost: float) -> str:
+    """`$0.97`; below a cent `$0.0042`, never nothing for something."""
+    if cost == 0 or cost >= 0.01:
+        return f"${cost:.2f}"
+    return f"${cost:.4f}" if cost >= 0.0001 else "less than $0.0001"
+
+
+def _believed(tokens: Tokens) -> Tokens:
+    """Counts come from a provider: none is below zero, beyond reason, or more than the whole."""
+    into, out = (min(max(0, count), MOST_TOKENS) for count in (tokens.into, tokens.out))
+    return Tokens(into, out, min(max(0, tokens.cached), into), tokens.estimated)
+
+
+# --- limits and accounts --------------------------------------------------------------------
+
+
+def _bounds(*bounds: tuple[str, str, int | None]) -> list[_Limit]:
+    return [_Limit(name, kind, most) for name, kind, most in bounds if most is not None]
+
+
+def _check(limits: list[_Limit], spent: Spent, wanted: Spent) -> None:
+    for limit in limits:
+        if limit.refuses(spent, wanted):
+            raise OverBudget(limit.why(spent, wanted))
+
+
+def day_of(now: float) -> str:
+    """The day of a Unix time, in UTC."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
+
+
+def today(db: sqlite3.Connection, now: float, user: str) -> Spent:
+    """Of one user, what is under way at its worst case."""
+    return total(db, "day = ? AND user = ?", day_of(now), user)
+
+
+def total(db: sqlite3.Connection, where: str, *values: str) -> Spent:
+    found = db.execute(
+        "SELECT COALESCE(SUM(cost), 0), COALESCE(SUM(tokens_in + tokens_out), 0), COUNT(*)"
+        f" FROM calls WHERE {where}",
+        values,
+    )
+    return Spent(*found.fetchone())
