@@ -1,0 +1,344 @@
+"""Who is asked next, what that costs, and what happens when nobody answers."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from askers import CHEAP, Asker, down, look, text
+
+from smoldebug.clock import FakeClock
+from smoldebug.conversation import Message
+from smoldebug.errors import LimitReached
+from smoldebug.events import (
+    AnyEvent,
+    ModelAnswered,
+    ModelAsked,
+    ModelHeard,
+    ModelSwitched,
+    Note,
+)
+from smoldebug.model.accounts import Accounts
+from smoldebug.model.asking import Answer, ModelFailed, Tokens
+from smoldebug.model.budget import Budget
+from smoldebug.model.cache import Memory, ResponseCache
+from smoldebug.model.chain import Chain, Question, Shared
+from smoldebug.model.health import Health
+from smoldebug.model.pace import Pace
+from smoldebug.playbook.models import Limits
+from smoldebug.playbook.settings import Budgets
+from smoldebug.toolset import Cancelled
+
+PROMPT = (Message("system", "be brief"), Message("user", "the goal is not met"))
+
+
+class Played:
+    """A chain over fakes, and what it told while it was asked."""
+
+    def __init__(self, tmp_path, *models, strong=(), limits=None, mask=str, cache=False) -> None:
+        self.clock = FakeClock()
+        self.accounts = Accounts(tmp_path / "models.db", self.clock)
+        self.expert = Asker("expert", look("expert"))
+        shared = Shared(
+            Budget(limits or Limits(), Budgets(), self.accounts, "run1", "me"),
+            Pace(self.accounts),
+            Health(self.accounts),
+            ResponseCache(Memory(self.clock) if cache else None, mask),
+        )
+        strong = strong or models
+        self.chain = Chain(models, strong, self.expert, shared, self.clock, mask)
+        self.events: list[AnyEvent] = []
+
+    def ask(self, turn: int = 1, tier: str = "", **more) -> Answer:
+        return self.run(self.chain.ask(Question(turn, lambda model: PROMPT, tier=tier, **more)))
+
+    def words(self) -> str:
+        return self.run(self.chain.words(Question(1, lambda model: PROMPT)))
+
+    def run(self, asking):
+        try:
+            while True:
+                self.events.append(next(asking))
+        except StopIteration as done:
+            return done.value
+
+    def of(self, kind) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def play(tmp_path):
+    made = []
+
+    def playing(*models, **more) -> Played:
+        made.append(Played(tmp_path, *models, **more))
+        return made[-1]
+
+    yield playing
+    for played in made:
+        played.accounts.close()
+
+
+def at(answer: Answer) -> str:
+    """What the answer's call looks at: each model of these tests looks at something else."""
+    return answer.calls[0].arguments["at"]
+
+
+# --- fallback ---------------------------------------------------------------------------------
+
+
+def test_the_first_model_is_asked_as_long_as_it_answers(play):
+    first, second = Asker("a", look("a")), Asker("b", look("b"))
+    played = play(first, second)
+    assert [at(played.ask(turn)) for turn in (1, 2)] == ["a", "a"]
+    assert not second.requests
+    assert not played.of(ModelSwitched)
+
+
+def test_a_model_that_fails_is_replaced_by_the_next_one_and_that_is_told(play):
+    played = play(Asker("a", down("503: overloaded")), Asker("b", look("b")))
+    assert at(played.ask()) == "b"
+    assert played.of(ModelSwitched) == [ModelSwitched(1, "a", "b", "503: overloaded")]
+    assert [each.error for each in played.of(ModelAnswered)] == ["503: overloaded", ""]
+
+
+def test_the_expert_is_the_last_of_every_chain(play):
+    played = play(Asker("a", down()), Asker("b", down()))
+    assert at(played.ask()) == "expert"
+    assert [each.to for each in played.of(ModelSwitched)] == ["b", "expert"]
+
+
+def test_the_expert_is_asked_without_a_record_since_nothing_leaves_the_machine(play):
+    played = play()
+    assert at(played.ask()) == "expert"
+    assert played.events == []
+    assert played.chain.names() == ("expert",)
+
+
+def test_a_model_that_failed_is_left_alone_for_a_while_and_then_tried_again(play):
+    first = Asker("a", down(), look("a"))
+    played = play(first, Asker("b", look("b")))
+    assert at(played.ask(1)) == "b"
+    played.clock.sleep(30)
+    assert at(played.ask(2)) == "b"
+    assert len(first.requests) == 1
+    played.clock.sleep(31)
+    assert at(played.ask(3)) == "a"
+    assert played.of(ModelSwitched)[-1].to == "a"
+
+
+def test_a_wrong_key_is_not_tried_twice_in_a_run(play):
+    first = Asker("a", down("401: no such key", lasting=True), look("a"))
+    played = play(first, Asker("b", look("b")))
+    played.ask(1)
+    played.clock.sleep(3600)
+    assert at(played.ask(2)) == "b"
+    assert len(first.requests) == 1
+
+
+def test_a_provider_that_failed_in_other_runs_is_not_asked(play):
+    for _ in range(3):
+        play(Asker("a", down("502"))).ask()
+    fourth = Asker("a", look("a"))
+    played = play(fourth)
+    assert at(played.ask()) == "expert"
+    assert not fourth.requests
+    (switch,) = played.of(ModelSwitched)
+    assert "host of a failed before and is left alone until" in switch.why
+
+
+def test_the_last_one_failing_is_a_failure(play):
+    played = play(Asker("a", down("reset")))
+    played.expert.replies = [RuntimeError("a bug")]
+    with pytest.raises(ModelFailed, match="RuntimeError: a bug"):
+        played.ask()
+
+
+def test_whatever_a_model_raises_is_a_failure_of_that_model(play):
+    played = play(Asker("a", ZeroDivisionError("oops")))
+    assert at(played.ask()) == "expert"
+    assert played.of(ModelAnswered)[0].error == "ZeroDivisionError: oops"
+
+
+def test_secrets_in_a_failure_are_masked_before_it_is_told(play):
+    played = play(
+        Asker("a", down("bad key sk-123")), mask=lambda text: text.replace("sk-123", "[key]")
+    )
+    played.ask()
+    assert played.of(ModelSwitched)[0].why == "bad key [key]"
+    assert "sk-123" not in str(played.events)
+
+
+def test_a_model_may_be_given_up_for_the_rest_of_the_run(play):
+    first = Asker("a", text("hm"))
+    played = play(first, Asker("b", look("b")))
+    played.ask(1)
+    assert played.run(played.chain.give_up(1, "nothing usable"))
+    played.clock.sleep(3600)
+    assert at(played.ask(2)) == "b"
+    assert played.of(ModelSwitched) == [ModelSwitched(1, "a", "b", "nothing usable")]
+
+
+def test_the_expert_is_never_given_up(play):
+    played = play()
+    played.ask()
+    assert not played.run(played.chain.give_up(1, "nothing usable"))
+
+
+# --- tiers --------------------------------------------------------------------------------------
+
+
+def test_the_tier_says_who_is_asked_first_and_the_other_tier_stands_in(play):
+    cheap, strong = Asker("small", look("small")), Asker("big", down())
+    played = play(cheap, strong=[strong])
+    assert at(played.ask(1, "cheap")) == "small"
+    assert at(played.ask(2, "strong")) == "small"
+    assert [each.tier for each in played.of(ModelAsked)] == ["cheap", "strong", "strong"]
+
+
+def test_changing_the_tier_is_no_failure(play):
+    played = play(Asker("small", look("small")), strong=[Asker("big", look("big"))])
+    assert [at(played.ask(n, tier)) for n, tier in ((1, "cheap"), (2, "strong"))] == [
+        "small",
+        "big",
+    ]
+    assert not played.of(ModelSwitched)
+
+
+# --- money ---------------------------------------------------------------------------------------
+
+
+def test_what_an_answer_costs_is_told_and_added_up(play):
+    played = play(Asker("a", look(tokens=Tokens(1000, 500, 200)), price=CHEAP))
+    played.ask(1)
+    played.ask(2)
+    told = played.of(ModelAnswered)[0]
+    assert (told.tokens_in, told.tokens_out, told.cached_in) == (1000, 500, 200)
+    assert told.cost == pytest.approx(0.002)
+    used = played.chain.used
+    assert (used.calls, used.tokens_in, used.cost) == (2, 2000, pytest.approx(0.004))
+
+
+def test_a_failed_call_counts(play):
+    played = play(Asker("a", down(tokens=Tokens(1000, 0)), price=CHEAP))
+    played.ask()
+    assert played.chain.used.calls == 1
+    assert played.chain.used.cost == pytest.approx(0.001)
+
+
+def test_a_call_that_could_cost_too_much_is_not_made(play):
+    dear = Asker("a", look("a"), price=CHEAP, max_output=1000)
+    played = play(dear, limits=Limits(cost=0.002))
+    assert at(played.ask()) == "expert"
+    assert not dear.requests
+    assert "limits.cost" in played.of(ModelSwitched)[0].why
+
+
+def test_a_cheaper_model_of_the_chain_may_still_be_asked(play):
+    dear, free = Asker("a", price=CHEAP, max_output=10_000), Asker("b", look("b"))
+    assert at(play(dear, free, limits=Limits(cost=0.002)).ask()) == "b"
+
+
+def test_the_run_stops_over_its_budget_where_the_playbook_says_so(play):
+    played = play(Asker("a", price=CHEAP), limits=Limits(cost=0.001))
+    played.chain.stop_over_budget = True
+    with pytest.raises(LimitReached, match=r"limits\.cost"):
+        played.ask()
+
+
+def test_calls_can_be_limited_also_of_models_that_cost_nothing(play):
+    played = play(Asker("a", look("a")), limits=Limits(calls=2))
+    assert [at(played.ask(turn)) for turn in (1, 2, 3)] == ["a", "a", "expert"]
+
+
+def test_at_four_fifths_of_a_budget_there_is_a_warning_once(play):
+    played = play(Asker("a", look("a")), limits=Limits(calls=5))
+    for turn in range(1, 6):
+        played.ask(turn)
+    (warning,) = played.of(Note)
+    assert "limits.calls: 4 calls of 5 calls is used" in warning.text
+
+
+# --- time and the operator -----------------------------------------------------------------------
+
+
+def test_a_model_gets_the_time_that_the_run_has_left(play):
+    model = Asker("a")
+    play(model).ask(left=12.0)
+    assert model.requests[0].seconds == 12.0
+
+
+def test_the_operator_can_cut_a_model_that_is_thinking(play):
+    model, cut = Asker("a"), threading.Event()
+    model.may_answer.clear()
+    played = play(model)
+    asking = played.chain.ask(Question(1, lambda model: PROMPT, cancel=cut))
+    assert isinstance(next(asking), ModelAsked)
+    cut.set()
+    with pytest.raises(Cancelled):
+        next(asking)
+    model.may_answer.set()
+    assert played.chain.used.calls == 1  # it may have been read: it counts
+
+
+def test_what_a_model_says_is_told_while_it_is_still_thinking(play):
+    model = Asker("a", look("a"))
+    model.says = ["I look ", "I look at sk-1"]
+    model.may_answer.clear()
+    played = play(model, mask=lambda text: text.replace("sk-1", "[key]"))
+    asking = played.chain.ask(Question(1, lambda model: PROMPT))
+    assert isinstance(next(asking), ModelAsked)
+    assert next(asking) == ModelHeard(1, "a", "I look at [key]")
+    model.may_answer.set()
+    played.run(asking)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def test_only_what_a_model_was_not_sent_before_is_recorded(play):
+    played = play(Asker("a"), Asker("b"))
+    played.ask(1)
+    longer = (*PROMPT, Message("user", "and now?"))
+    played.run(played.chain.ask(Question(2, lambda model: longer)))
+    first, second = played.of(ModelAsked)
+    assert [message["text"] for message in first.messages] == ["be brief", "the goal is not met"]
+    assert [message["text"] for message in second.messages] == ["and now?"]
+
+
+def test_the_same_prompt_is_answered_from_the_cache_for_nothing(play):
+    model = Asker("a", text("it is the same"), price=CHEAP)
+    played = play(model, cache=True)
+    assert [played.ask(turn).text for turn in (1, 2)] == ["it is the same"] * 2
+    assert len(model.requests) == 1
+    assert [(each.cached, each.cost > 0) for each in played.of(ModelAnswered)] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_words_come_from_the_first_model(play):
+    assert play(Asker("a", text("All get the flag."))).words() == "All get the flag."
+
+
+def test_words_of_a_model_that_fails_are_none_and_nobody_else_is_asked(play):
+    second = Asker("b", text("me"))
+    played = play(Asker("a", down("503")), second)
+    assert played.words() == ""
+    assert not second.requests
+    assert "model a wrote nothing: 503" in played.of(Note)[0].text
+
+
+def test_the_expert_has_no_words(play):
+    played = play()
+    assert played.words() == ""
+    assert not played.expert.requests
+
+
+def test_a_question_can_be_asked_anew(play):
+    played = play(Asker("a"))
+    question = Question(1, lambda model: PROMPT)
+    played.run(played.chain.ask(question))
+    assert at(played.run(played.chain.ask(replace(question, turn=2)))) == "auth"
