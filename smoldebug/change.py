@@ -98,6 +98,7 @@ class Executor:
         self.waited = 0.0
         self.unrecorded = ""
         self.break_glass = ""  # the reason, until it was used
+        self.sending: Callable[[], None] = lambda: None  # told before anything is changed
         self._times: list[datetime] = []
         self._proposed = 0
         self._answers: dict[str, Entry] = {}  # by digest: approved while nobody was running
@@ -329,6 +330,7 @@ class Executor:
         if self.unrecorded:
             yield self._settled(card, "failed", self.unrecorded)
             return self._unrecordable(card)
+        self.sending()
         try:
             detail = self._applier(change).apply(change, note)
         except (ChangeRefused, NotFound, AccessDenied) as error:  # a clear no: nothing happened
@@ -381,6 +383,7 @@ class Executor:
                 return "undone", "it was already as before"
             if drift := self._applier(change).drift(change, self._note(card.id)):
                 return "undo blocked", drift
+            self.sending()
             detail = self._applier(inverse).apply(inverse, note)
         except Conflict as error:  # somebody was quicker
             return "undo blocked", str(error)

@@ -32,11 +32,13 @@ from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
+from smoldebug.clock import duration
 from smoldebug.edits.rendered import Rendering
 from smoldebug.edits.workspace import Workspace
 from smoldebug.errors import SmoldebugError, ToolError, UsageError
 from smoldebug.events import encode, plainest
 from smoldebug.evidence import EvidenceStore
+from smoldebug.reads import Reads
 from smoldebug.records import (
     Change,
     ChangeKind,
@@ -56,6 +58,7 @@ LOAD_LIMIT = 30.0  # seconds to import a file of tools
 POLL = 0.02  # seconds between looks at a running tool, its deadline and the cancel flag
 TEXT_LIMIT = 8000  # characters of an observation that a model reads
 MARK = "__smoldebug_tool__"
+_OWN = ("builtin", "git")  # families that write what is the run's own: its notes, its draft
 T = TypeVar("T")
 
 
@@ -320,6 +323,7 @@ class Toolset:
         context: Callable[[ToolSpec], ToolContext],
         evidence: EvidenceStore,
         redactor: Redactor,
+        reads: Reads | None = None,
     ) -> None:
         self.specs: dict[str, ToolSpec] = {}
         for spec in sorted(specs, key=lambda spec: spec.name):  # stable: prompt caches, replay
@@ -327,6 +331,7 @@ class Toolset:
                 raise UsageError(f"two tools are called: {spec.name}")
             self.specs[spec.name] = spec
         self._context, self.evidence, self.redactor = context, evidence, redactor
+        self._reads = reads  # None: every call reads
 
     def parse(self, name: str, arguments: Json) -> msgspec.Struct:
         """Checked arguments. Raises UsageError, in words a model can act on, if it may not run."""
@@ -355,6 +360,9 @@ class Toolset:
         if limit <= 0:
             return Answer(False, f"ERROR no time is left for {name}. NOT executed.")
         spec = self.specs[name]
+        given = msgspec.to_builtins(parsed)
+        if (known := self._known(spec, given)) is not None:
+            return known
         values = {key: getattr(parsed, key) for key in parsed.__struct_fields__}
         began = time.monotonic()
         outcome = self._run(spec, values, min(spec.timeout, limit), cancel)
@@ -364,7 +372,7 @@ class Toolset:
                 True, f"proposed: {outcome.kind} {outcome.target}", seconds, change=outcome
             )
         if isinstance(outcome, Observation):
-            return self._observed(spec, msgspec.to_builtins(parsed), outcome, seconds)
+            return self._observed(spec, given, outcome, seconds)
         text = clip(self._clean(outcome), TEXT_LIMIT)
         if isinstance(outcome, Remark):
             return Answer(True, text, seconds)
@@ -382,9 +390,24 @@ class Toolset:
             gaps=tuple(map(self._clean, seen.gaps)),
         )
         evidence = self.evidence.add(spec.name, arguments, clean)
+        if self._reads is not None and _repeats(spec):
+            self._reads.keep(evidence, seconds)
         flags = instruction_like(clean.text)
         text = clip(clean.text, TEXT_LIMIT)
         return Answer(True, text, seconds, evidence=evidence, flags=flags)
+
+    def _known(self, spec: ToolSpec, arguments: Mapping[str, Json]) -> Answer | None:
+        """The answer to the same call a moment ago, under the number it has: no new evidence."""
+        if self._reads is None:
+            return None
+        if _outdates(spec):
+            self._reads.forget()
+        found = self._reads.known(spec.name, arguments) if _repeats(spec) else None
+        if found is None:
+            return None
+        evidence, age = found
+        text = f"as [{evidence.id}], {duration(age)} ago:\n{evidence.observation.text}"
+        return Answer(True, clip(text, TEXT_LIMIT), flags=instruction_like(text))
 
     def shown(self, record: T) -> T:
         """A record or an event with the secrets in its texts masked."""
@@ -418,6 +441,18 @@ class Toolset:
             return f"ERROR {spec.name}: {error}" + (f" ({error.hint})" if error.hint else "")
         tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
         return f"ERROR {spec.name} raised {_said(error)}\n{tail}"
+
+
+def _repeats(spec: ToolSpec) -> bool:
+    """Whether the same call would show the same a moment later. A probe is sent to be sent; the
+    notebook's and the draft's tools only look like reads. What a log or a metric tells of the last
+    minutes is as good after seconds."""
+    return spec.effect is Effect.READ and spec.family not in _OWN
+
+
+def _outdates(spec: ToolSpec) -> bool:
+    """Whether what was read before may be different now, though nobody sends a change."""
+    return spec.name == "wait" or spec.family == "git"
 
 
 def checked_arguments(spec: ToolSpec, arguments: Json) -> msgspec.Struct:
