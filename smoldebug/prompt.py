@@ -8,7 +8,17 @@ from smoldebug.errors import PlaybookError
 from smoldebug.events import FirstCard
 from smoldebug.past import Past
 from smoldebug.playbook.models import RunPlan
-from smoldebug.records import Blame, Effect, Evidence, Fact, Observation, Outcome, Verdict
+from smoldebug.records import (
+    Blame,
+    Change,
+    Effect,
+    Evidence,
+    Fact,
+    Hypothesis,
+    Observation,
+    Outcome,
+    Verdict,
+)
 from smoldebug.toolset import Toolset
 from smoldebug.untrusted import clip, fence, one_line, plain
 
@@ -114,6 +124,17 @@ def explain_prompt(blame: Blame, evidence: Iterable[Evidence]) -> str:
             *shown,
         ]
     )
+
+
+def notes_text(hypotheses: Iterable[Hypothesis], changes: Iterable[Change]) -> str:
+    """What a model must still know when the turns it comes from are left out."""
+    lines = [
+        f"{item.id} {item.status}: {one_line(item.claim, 300)}"
+        + "".join(f' [{quote.evidence}] "{one_line(quote.text, 200)}"' for quote in item.supports)
+        for item in hypotheses
+    ]
+    lines += [f"changed so far: {change.kind} {change.target}" for change in changes]
+    return "\n".join(lines)
 
 
 def _so_far(past: Past) -> list[str]:
