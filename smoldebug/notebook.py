@@ -14,6 +14,7 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.records import Effect, Hypothesis, ObjectRef, Quote
 from smoldebug.toolset import Remark, ToolSpec, describe
 
+PART = 3500  # characters: less than a prompt holds of one answer
 LONGEST_WAIT = 120.0  # seconds; after that a model should look again
 
 
@@ -52,7 +53,7 @@ class Notebook:
     def tools(self) -> list[ToolSpec]:
         return [
             describe(function, Effect.READ, timeout=5, family="builtin")
-            for function in (self.hypothesis, self.wait, self.escalate)
+            for function in (self.hypothesis, self.wait, self.escalate, self.read_on)
         ]
 
     def hypothesis(
@@ -109,6 +110,24 @@ class Notebook:
             raise ToolError("say what is known, and what could not be seen or decided")
         self.escalation, self.question = reason, question
         return Remark("handed over to a person")
+
+    def read_on(self, evidence: str, start: int = 0) -> Remark:
+        """More of an observation of which a part was left out.
+
+        Args:
+            evidence: Its number, such as E7.
+            start: The character to begin at.
+        """
+        found = self._evidence.get(evidence)
+        if found is None:
+            raise ToolError(f"there is no evidence {evidence}")
+        text = found.observation.text
+        if not 0 <= start < max(1, len(text)):
+            raise ToolError(f"{evidence} has {len(text)} characters, beginning at 0")
+        part = text[start : start + PART]
+        end = start + len(part)
+        more = f"\n... [{len(text) - end} more; start={end} shows them]" if end < len(text) else ""
+        return Remark(f"{evidence}, characters {start} to {end} of {len(text)}:\n{part}{more}")
 
     def _verified(self, citations: tuple[Citation, ...]) -> tuple[Quote, ...]:
         return tuple(self._evidence.verify(Quote(item.evidence, item.quote)) for item in citations)

@@ -1,10 +1,16 @@
 """Our tools as smolagents describes them to a model."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from smolagents import Tool
 
+from smoldebug.records import Json
 from smoldebug.toolset import ToolSpec
+
+# Of a parameter's JSON Schema: what helps a model to write a call. The rest is checked all the
+# same, and a model is told what was wrong.
+TOLD = ("type", "description", "enum", "items", "properties", "required", "additionalProperties")
 
 
 class Described(Tool):
@@ -22,6 +28,32 @@ class Described(Tool):
             for name, schema in spec.schema["properties"].items()
         }
         super().__init__()
+
+
+def function_schema(tool: Tool) -> dict[str, Json]:
+    """A tool as OpenAI's API takes it, in as few tokens as it can be said: in place of smolagents'
+    `get_tool_json_schema`, which sends defaults and `nullable` along."""
+    inputs: Mapping[str, Any] = tool.inputs
+    parameters: dict[str, Json] = {
+        "type": "object",
+        "properties": {name: _told(schema) for name, schema in inputs.items()},
+    }
+    required = [name for name, schema in inputs.items() if not schema.get("nullable")]
+    if required:
+        parameters["required"] = required
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def _told(schema: Mapping[str, Any]) -> dict[str, Json]:
+    told = {key: schema[key] for key in TOLD if schema.get(key)}  # `additionalProperties: false`
+    if isinstance(told.get("items"), dict):
+        told["items"] = _told(told["items"])
+    if properties := told.get("properties"):
+        told["properties"] = {name: _told(part) for name, part in properties.items()}
+    if isinstance(schema.get("default"), int | str) and schema["default"]:
+        told["default"] = schema["default"]
+    return told
 
 
 def _smol(schema: dict[str, Any], optional: bool) -> dict[str, Any]:
