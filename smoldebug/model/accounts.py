@@ -7,9 +7,10 @@ of its own, in memory, and says so. Whoever must know what others spent asks for
 
 import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -119,12 +120,11 @@ def _alone(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _file(path: Path) -> sqlite3.Connection:
-    """Raises sqlite3.Error or OSError. Nobody else may read it; its -wal file gets its mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    """Raises sqlite3.Error or OSError. What SQLite puts beside the file gets its mode."""
+    if not path.exists():
+        _make(path)
     connection = _connected(str(path))
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
         # a power cut may lose the last calls, never the file; a killed process loses nothing
         connection.execute("PRAGMA synchronous = NORMAL")
         _upgrade(connection)
@@ -132,6 +132,22 @@ def _file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    """It appears whole, readable for its owner only: SQLite does not wait for another process that
+    is just beginning the same file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    os.close(number)
+    try:
+        with closing(_connected(draft)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            _upgrade(connection)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
 
 
 def _memory() -> sqlite3.Connection:

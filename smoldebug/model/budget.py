@@ -19,6 +19,7 @@ from smoldebug.model.asking import Tokens
 from smoldebug.playbook.models import Limits
 from smoldebug.playbook.settings import Budgets, Price
 from smoldebug.records import Usage
+from smoldebug.untrusted import plain
 
 WARN_AT = 0.8  # of a limit
 NANO: Final = 10**9  # the unit of the accounts, of a dollar: no sum of them is ever rounded
@@ -58,24 +59,21 @@ class _Limit:
         return self.used(wanted) > 0 and self.used(spent) + self.used(wanted) > self.most
 
     def why(self, spent: Spent, wanted: Spent) -> str:
-        then = f"this call may cost up to {self._said(self.used(wanted))}"
-        if self.kind == "tokens":
-            then = f"this call may take up to {self.used(wanted)}"
-        if self.kind == "calls":
-            then = "this would be one more"
-        return f"{self.state(spent)}, {then}"
+        more = {
+            "cost": f"this call may cost up to {dollars(wanted.cost / NANO)}",
+            "tokens": f"this call may take up to {wanted.tokens}",
+            "calls": "this would be one more",
+        }
+        return f"{self.state(spent)}, {more[self.kind]}"
 
     def state(self, spent: Spent) -> str:
-        today = " today (UTC)" if self.name.startswith("budgets.") else ""
-        return (
-            f"{self.name}: {self._said(self.used(spent))} of {self._said(self.most)} is used{today}"
-        )
+        used = f"{self.used(spent)} of {self.most} {self.kind} are used"
+        if self.kind == "cost":
+            used = f"{dollars(spent.cost / NANO)} of {dollars(self.most / NANO)} is used"
+        return f"{self.name}: {used}" + " today (UTC)" * self.name.startswith("budgets.")
 
     def near(self, spent: Spent) -> bool:
         return 0 < self.used(spent) >= WARN_AT * self.most
-
-    def _said(self, value: int) -> str:
-        return dollars(value / NANO) if self.kind == "cost" else f"{value} {self.kind}"
 
 
 class Budget:
@@ -118,8 +116,8 @@ class Budget:
 
     def reserve(self, name: str, price: Price, tokens_in: int, max_out: int) -> "Hold":
         """Keep the worst case of a call to the model `name`. Raises OverBudget."""
-        tokens = Tokens(tokens_in, max_out)
-        worst = Spent(worst_cost(price, tokens), tokens_in + max_out, 1)
+        tokens = _believed(Tokens(tokens_in, max_out))
+        worst = Spent(worst_cost(price, tokens), tokens.into + tokens.out, 1)
         hold = Hold(self, secrets.token_hex(8), price, worst)
         with self._lock:
             _check(self._limits, self._settled + self._held, worst)
@@ -148,7 +146,16 @@ class Budget:
         if self._daily:
             self._check_day(db, hold.worst)
         now = self._accounts.now()
-        row = (hold.id, now, day_of(now), self._run, self._user, name, "held", hold.worst.cost)
+        row = (
+            hold.id,
+            now,
+            day_of(now),
+            self._run,
+            self._user,
+            plain(name),
+            "held",
+            hold.worst.cost,
+        )
         db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
             (*row, tokens.into, tokens.out),
@@ -226,10 +233,10 @@ def nano(cost: float) -> int:
 
 
 def dollars(cost: float) -> str:
-    """`$0.97`; below a cent `$0.0042`, never nothing for something."""
+    """`$0.97`, below a cent `$0.0042`: never nothing for something."""
     if cost == 0 or cost >= 0.01:
         return f"${cost:.2f}"
-    return f"${cost:.4f}" if cost >= 0.0001 else "less than $0.0001"
+    return f"${cost:.4f}" if cost >= 0.0001 else "< $0.0001"
 
 
 def _believed(tokens: Tokens) -> Tokens:
