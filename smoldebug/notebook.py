@@ -66,16 +66,16 @@ class Notebook:
         subject: str = "",
         fault: str = "",
     ) -> Remark:
-        """Record or update a possible cause, with words copied from the evidence for and against.
+        """Note or update a possible cause, with words copied from the evidence for and against it.
 
         Args:
-            id: H1, H2, ... the same id updates the same hypothesis.
+            id: H1, H2, ... the same id updates it.
             claim: The cause in one sentence.
             status: How it stands.
-            supports: Quotes for it, each with the evidence id it was copied from.
+            supports: Quotes for it.
             contradicts: Quotes against it.
-            subject: The object it is about, as Kind/namespace/name.
-            fault: A fault name of the catalogue, where one fits.
+            subject: Kind/namespace/name of the culprit.
+            fault: Its name in the fault catalogue, if known.
         """
         quotes = self._verified(supports), self._verified(contradicts)
         wrong = [quote for quote in (*quotes[0], *quotes[1]) if not quote.verified]
@@ -91,8 +91,8 @@ class Notebook:
         """Let the goal be measured for a while before the next turn, e.g. after a change.
 
         Args:
-            seconds: How long at most; ends at once when the goal is met.
-            why: What is expected to happen meanwhile.
+            seconds: At most; ends when the goal is met.
+            why: What should happen meanwhile.
         """
         if not 0 < seconds <= LONGEST_WAIT:
             raise ToolError(f"seconds must be above 0 and at most {LONGEST_WAIT:g}: {seconds:g}")
@@ -103,8 +103,8 @@ class Notebook:
         """End the run and hand over to a person, honestly, instead of guessing.
 
         Args:
-            reason: What is known, and what could not be seen or decided.
-            question: What the person should answer or look at.
+            reason: What is known, and what is not.
+            question: For that person.
         """
         if not reason.strip():
             raise ToolError("say what is known, and what could not be seen or decided")

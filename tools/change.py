@@ -33,10 +33,10 @@ def scale(
     """Propose another number of replicas. Refused where an autoscaler sets it.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or replicaset/NAME.
+        target: KIND/NAME, such as deployment/auth.
         replicas: How many there should be.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *SCALABLE)
     wanted = copy.deepcopy(live)
@@ -58,11 +58,11 @@ def set_replicas_bounds(
     """Propose other bounds of a HorizontalPodAutoscaler.
 
     Args:
-        name: Name of the autoscaler.
-        why: The reason, citing evidence such as E4.
-        minimum: New lower bound; leave out to keep it.
-        maximum: New upper bound; leave out to keep it.
-        namespace: Empty for the run's namespace.
+        name: Its name.
+        why: Reason, citing evidence such as E4.
+        minimum: Left out: kept.
+        maximum: Left out: kept.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, name, namespace, "HorizontalPodAutoscaler")
     wanted = copy.deepcopy(live)
@@ -82,10 +82,10 @@ def rollback(
     """Propose the pod template of an earlier revision of a workload.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
-        why: The reason, citing evidence such as E4.
-        revision: Its number; 0 for the one before the current one.
-        namespace: Empty for the run's namespace.
+        target: KIND/NAME, such as deployment/auth.
+        why: Reason, citing evidence such as E4.
+        revision: 0: the one before.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     history = "ReplicaSet" if live["kind"] == "Deployment" else "ControllerRevision"
@@ -112,9 +112,9 @@ def restart(ctx: ToolContext, target: str, why: str, namespace: str = "") -> Cha
     """Propose to replace a workload's pods one by one.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        target: KIND/NAME, such as deployment/auth.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     wanted = copy.deepcopy(live)
@@ -141,11 +141,11 @@ def set_image(
     """Propose another image of one container.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
+        target: KIND/NAME, such as deployment/auth.
         image: The whole reference, such as shop/auth:1.4.2.
-        why: The reason, citing evidence such as E4.
-        container: Its name; empty where there is only one.
-        namespace: Empty for the run's namespace.
+        why: Reason, citing evidence such as E4.
+        container: Needed where there are several.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     wanted, chosen = one_container(live, container)
@@ -167,12 +167,12 @@ def set_env(
     """Propose a value for one environment variable of one container; others stay.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
-        name: Name of the variable.
-        value: Its value, in place of a value or a reference.
-        why: The reason, citing evidence such as E4.
-        container: Its name; empty where there is only one.
-        namespace: Empty for the run's namespace.
+        target: KIND/NAME, such as deployment/auth.
+        name: Of the variable.
+        value: In place of a value or a reference.
+        why: Reason, citing evidence such as E4.
+        container: Needed where there are several.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     wanted, chosen = one_container(live, container)
@@ -198,11 +198,11 @@ def remove_env(
     """Propose to remove one environment variable of one container.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
-        name: Name of the variable.
-        why: The reason, citing evidence such as E4.
-        container: Its name; empty where there is only one.
-        namespace: Empty for the run's namespace.
+        target: KIND/NAME, such as deployment/auth.
+        name: Of the variable.
+        why: Reason, citing evidence such as E4.
+        container: Needed where there are several.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     wanted, chosen = one_container(live, container)
@@ -230,14 +230,14 @@ def set_resources(
     """Propose other CPU or memory requests and limits of one container.
 
     Args:
-        target: deployment/NAME, statefulset/NAME or daemonset/NAME.
-        why: The reason, citing evidence such as E4.
-        container: Its name; empty where there is only one.
+        target: KIND/NAME, such as deployment/auth.
+        why: Reason, citing evidence such as E4.
+        container: Needed where there are several.
         cpu_request: Such as 250m; empty to keep it.
         cpu_limit: Such as 1; empty to keep it.
         memory_request: Such as 128Mi; empty to keep it.
         memory_limit: Such as 256Mi; empty to keep it.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     live = _find(ctx, target, namespace, *TEMPLATED)
     wanted, chosen = one_container(live, container)

@@ -19,7 +19,7 @@ def cordon(ctx: ToolContext, node: str, why: str) -> Change:
 
     Args:
         node: Its name.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
     """
     live = _node(ctx, node)
     expects = f"no new pods on {name(live)}"
@@ -32,7 +32,7 @@ def uncordon(ctx: ToolContext, node: str, why: str) -> Change:
 
     Args:
         node: Its name.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
     """
     live = _node(ctx, node)
     expects = f"new pods on {name(live)} again"
@@ -49,7 +49,7 @@ def add_taint(
         node: Its name.
         key: Key of the taint, such as dedicated.
         effect: NoExecute also evicts the pods that run there.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         value: Value of the taint; empty for none.
     """
     live = _node(ctx, node)
@@ -69,7 +69,7 @@ def remove_taint(ctx: ToolContext, node: str, key: str, effect: TaintEffect, why
         node: Its name.
         key: Key of the taint.
         effect: Effect of the taint.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
     """
     live = _node(ctx, node)
     kept = [each for each in _taints(live) if (each["key"], each["effect"]) != (key, effect)]

@@ -42,9 +42,9 @@ def apply_k8s_patch(
     Args:
         target: KIND/NAME.
         patch: The fields to change, nested as in the object; null removes one.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         type: strategic merges items of lists by name, merge replaces lists as a whole.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     _, live = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
     wanted = pointers.merged(live, patch, strategic=type == "strategic")
@@ -64,8 +64,8 @@ def apply_json_patch(
     Args:
         target: KIND/NAME.
         operations: Such as {"op": "replace", "path": "/spec/replicas", "value": 2}.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     where, live = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
     edits: Any = operations
@@ -84,7 +84,7 @@ def apply_manifest(
 
     Args:
         manifest: apiVersion, kind, metadata.name and the fields that shall be so.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         namespace: Empty for that of the manifest, else the run's namespace.
     """
     whole = _manifest(ctx, manifest, namespace)
@@ -102,7 +102,7 @@ def create_object(
 
     Args:
         manifest: All of it: apiVersion, kind, metadata.name, spec or data.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         namespace: Empty for that of the manifest, else the run's namespace.
     """
     whole = _manifest(ctx, manifest, namespace)
@@ -119,8 +119,8 @@ def delete_object(ctx: ToolContext, target: str, why: str, namespace: str = "") 
 
     Args:
         target: KIND/NAME.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     _, live = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
     if live["kind"] == "Secret":
@@ -151,8 +151,8 @@ def set_config_key(
         configmap: Its name.
         key: The key, such as LOG_LEVEL or nginx.conf.
         value: Its whole value.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     live = _one(ctx, "ConfigMap", configmap, namespace)
     if live.get("immutable"):
@@ -171,9 +171,9 @@ def set_selector(
 
     Args:
         service: Its name.
-        selector: All labels that the pods must have, such as {"app": "auth"}.
-        why: The reason, citing evidence such as E4.
-        namespace: Empty for the run's namespace.
+        selector: All labels of these pods, such as {"app": "auth"}.
+        why: Reason, citing evidence such as E4.
+        namespace: Empty: the run's.
     """
     cluster, live = ctx.world.cluster, _one(ctx, "Service", service, namespace)
     labels = ",".join(f"{key}={value}" for key, value in selector.items())
@@ -199,10 +199,10 @@ def set_target_port(
 
     Args:
         service: Its name.
-        target_port: Number or name of the containers' port.
-        why: The reason, citing evidence such as E4.
-        port: The Service's own port in question; 0 where it has only one.
-        namespace: Empty for the run's namespace.
+        target_port: Number or name of it.
+        why: Reason, citing evidence such as E4.
+        port: The Service's own, where it has several.
+        namespace: Empty: the run's.
     """
     live = _one(ctx, "Service", service, namespace)
     wanted = copy.deepcopy(live)
@@ -235,9 +235,9 @@ def debug_container(
         pod: Name of the pod.
         image: Image with the programs that are needed.
         command: Program and arguments, such as ["nslookup", "auth"]; no shell.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         container: Whose processes it shall see; empty where there is only one.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     live = _one(ctx, "Pod", pod, namespace)
     known = [str(each["name"]) for each in spec(live).get("containers") or []]

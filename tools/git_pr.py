@@ -56,7 +56,7 @@ def commit_and_push(ctx: ToolContext, why: str) -> Change:
     """Propose to push what is drafted as commits on the playbook's branch.
 
     Args:
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
     """
     return _patch(ctx).pushed(why)
 

@@ -20,7 +20,7 @@ def helm_history(ctx: ToolContext, release: str, namespace: str = "") -> Observa
 
     Args:
         release: Its name.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     which, now = _release(ctx, release, namespace), ctx.world.clock.now()
     rows = [("REVISION", "AGE", "STATUS", "CHART", "APP", "DESCRIPTION")]
@@ -40,7 +40,7 @@ def helm_values(
     Args:
         release: Its name.
         revision: Its number; 0 for the newest.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     which = _release(ctx, release, namespace)
     values = dict(shown(ctx.world.helm.values(which, revision)))
@@ -58,7 +58,7 @@ def helm_changes(
         release: Its name.
         revision: Its number; 0 for the newest.
         before: The revision to compare with; 0 for the one before it.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     which, helm = _release(ctx, release, namespace), ctx.world.helm
     numbers = [each.number for each in helm.history(which)]
@@ -82,9 +82,9 @@ def rollback_release(
 
     Args:
         release: Its name.
-        why: The reason, citing evidence such as E4.
+        why: Reason, citing evidence such as E4.
         revision: Which to go back to; 0 for the last one that was deployed before the newest.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     which = _release(ctx, release, namespace)
     return helm_rollback(which, ctx.world.helm.history(which), revision, why)

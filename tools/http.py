@@ -29,7 +29,7 @@ def http_check(
 
     Args:
         url: http(s)://HOST:PORT/PATH; NAME.NAMESPACE.svc works from anywhere.
-        times: How many samples.
+        times: Samples.
         method: GET, or HEAD for the status alone.
     """
     allowed = [str(pattern) for pattern in ctx.settings.get("allow", [])]

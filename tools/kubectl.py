@@ -26,9 +26,9 @@ def get(
     """List objects of a kind as a table, or one object by name.
 
     Args:
-        kind: Kind, plural or short name, such as Pod, deployments or hpa.
-        name: One object; empty for all.
-        namespace: Empty for the run's namespace, all for every namespace.
+        kind: Such as Pod, deployments or hpa.
+        name: Empty for all.
+        namespace: Empty: the run's; all: every one.
         selector: Labels such as app=auth.
     """
     cluster, kind, where = ctx.world.cluster, kind_name(kind), _namespace(ctx, kind, namespace)
@@ -52,12 +52,12 @@ def get(
 
 @tool(effect="read")
 def describe(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
-    """One object: its owner, containers, conditions, states and latest events.
+    """One object: owner, containers, conditions, states, latest events.
 
     Args:
-        kind: Kind, plural or short name.
+        kind: Such as Pod or hpa.
         name: Its name.
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
     """
     cluster, kind, now = ctx.world.cluster, kind_name(kind), ctx.world.clock.now()
     item = cluster.get(ObjectRef(kind, _namespace(ctx, kind, namespace), name))
@@ -70,10 +70,10 @@ def describe(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Obs
 
 @tool(effect="read")
 def events(ctx: ToolContext, namespace: str = "", object: str = "") -> Observation:
-    """Events of a namespace or of one object: warnings first, newest first.
+    """Events of the namespace or of one object, warnings first, newest first.
 
     Args:
-        namespace: Empty for the run's namespace.
+        namespace: Empty: the run's.
         object: KIND/NAME or NAME; empty for all.
     """
     where = namespace or ctx.namespace
@@ -91,8 +91,8 @@ def rollout_status(ctx: ToolContext, target: str, namespace: str = "") -> Observ
     """Whether a rollout is complete, and what it waits for.
 
     Args:
-        target: deployment/NAME, statefulset/NAME, daemonset/NAME or a bare name.
-        namespace: Empty for the run's namespace.
+        target: KIND/NAME or a bare name.
+        namespace: Empty: the run's.
     """
     where, item = targets.find(ctx.world.cluster, target, namespace or ctx.namespace)
     found = status(item)

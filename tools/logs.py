@@ -43,13 +43,13 @@ def fetch_logs(
     """Read logs of a workload's pods, folded: one line per kind of message, errors first.
 
     Args:
-        target: deployment/NAME, service/NAME, pod/NAME or a bare name.
-        namespace: Where it runs; empty for the run's namespace.
-        container: One container; empty for all.
-        lines: Newest lines to read of each container.
-        since: Only the last while, such as 5m; empty for no limit.
-        grep: Keep lines that contain this text, in any case; a|b for either.
-        previous: Log from before a container's restart: auto adds it where one restarted.
+        target: KIND/NAME, such as deployment/auth, or a bare name.
+        namespace: Empty: the run's.
+        container: Empty for all.
+        lines: Newest, of each container.
+        since: Only the last, such as 5m.
+        grep: Lines that contain this, in any case; a|b for either.
+        previous: Log from before a restart; auto: where there was one.
     """
     cluster = ctx.world.cluster
     ref, item = targets.find(cluster, target, namespace or ctx.namespace)

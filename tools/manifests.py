@@ -19,12 +19,12 @@ ROWS = 200  # of one answer
 
 @tool(effect="read", timeout=60)
 def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") -> Observation:
-    """Names only: of one kind, or of the main kinds when none is given. In a run about a
-    repository: what its manifests describe, as it would be applied, with file and line.
+    """Names of objects, by kind. Of a repository: what its manifests describe, as it would be
+    applied, with file and line.
 
     Args:
-        kind: Kind, plural or short name; empty for an overview.
-        namespace: Empty for the run's namespace (of a repository: for all), all for every one.
+        kind: Such as Pod or hpa; empty for an overview.
+        namespace: Empty: the run's (of a repository: every one); all: every one.
     """
     if ctx.patch is not None:
         return _described(ctx.patch, kind, "" if namespace == "all" else namespace)
@@ -42,13 +42,13 @@ def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") ->
 
 @tool(effect="read", timeout=60)
 def fetch_k8s_manifest(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
-    """The YAML of one object, without status. Values of Secrets are never shown. In a run about a
-    repository: the file that describes it, with the edits drafted so far.
+    """The YAML of one object, without status. Of a repository: the file that describes it, with
+    the edits drafted so far.
 
     Args:
-        kind: Kind, plural or short name.
+        kind: Such as Pod or hpa.
         name: Its name.
-        namespace: Empty for the run's namespace (of a repository: for any).
+        namespace: Empty: the run's (of a repository: any).
     """
     if ctx.patch is not None:
         return _file(ctx.patch, kind_name(kind), name, namespace)

@@ -22,8 +22,8 @@ def query_prometheus(ctx: ToolContext, query: str, range: str = "", step: str = 
 
     Args:
         query: PromQL. Counters need rate() or increase().
-        range: Look back this long, such as 15m; empty for the value now.
-        step: Distance of points in a range, such as 15s; empty for about 60 points.
+        range: Look back so far, such as 15m; empty: now.
+        step: Between points of a range, such as 15s.
     """
     metrics = ctx.world.metrics
     if not range:

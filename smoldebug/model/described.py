@@ -1,6 +1,6 @@
 """Our tools as smolagents describes them to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smolagents import Tool
@@ -8,8 +8,8 @@ from smolagents import Tool
 from smoldebug.records import Json
 from smoldebug.toolset import ToolSpec
 
-# Of a parameter's JSON Schema: what helps a model to write a call. The rest is checked all the
-# same, and a model is told what was wrong.
+# Of JSON Schema: what helps a model to write a call. The rest is checked all the same, and a model
+# is told what was wrong.
 TOLD = ("type", "description", "enum", "items", "properties", "required", "additionalProperties")
 
 
@@ -30,28 +30,46 @@ class Described(Tool):
         super().__init__()
 
 
-def function_schema(tool: Tool) -> dict[str, Json]:
-    """A tool as OpenAI's API takes it, in as few tokens as it can be said: in place of smolagents'
-    `get_tool_json_schema`, which sends defaults and `nullable` along."""
+def function_schemas(tools: Iterable[Tool]) -> list[dict[str, Json]]:
+    """Tools as OpenAI's API takes them, in as few tokens as they can be said: in place of
+    smolagents' `get_tool_json_schema`, which sends every default and `nullable` along.
+
+    What describes a parameter is said once, by the first tool that has it; so is the form of items.
+    """
+    said: set[str] = set()
+    return [_function(tool, said) for tool in tools]
+
+
+def _function(tool: Tool, said: set[str]) -> dict[str, Json]:
     inputs: Mapping[str, Any] = tool.inputs
-    parameters: dict[str, Json] = {
-        "type": "object",
-        "properties": {name: _told(schema) for name, schema in inputs.items()},
-    }
-    required = [name for name, schema in inputs.items() if not schema.get("nullable")]
-    if required:
+    properties = {name: _once(name, _told(schema), said) for name, schema in inputs.items()}
+    parameters: dict[str, Json] = {"type": "object", "properties": properties}
+    if required := [name for name, schema in inputs.items() if not schema.get("nullable")]:
         parameters["required"] = required
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
 
 
+def _once(name: str, told: dict[str, Json], said: set[str]) -> dict[str, Json]:
+    """Without what an earlier parameter has said."""
+    words, form = f"{name}: {told.get('description')}", told.get("items", {})
+    if words in said:
+        del told["description"]
+    if str(form) in said:
+        told["items"] = {"type": form["type"]}
+    said.add(words)
+    if form.get("properties"):
+        said.add(str(form))
+    return told
+
+
 def _told(schema: Mapping[str, Any]) -> dict[str, Json]:
-    told = {key: schema[key] for key in TOLD if schema.get(key)}  # `additionalProperties: false`
-    if isinstance(told.get("items"), dict):
-        told["items"] = _told(told["items"])
+    told = {key: schema[key] for key in TOLD if schema.get(key)}  # no `additionalProperties: false`
+    if items := told.get("items"):
+        told["items"] = {key: value for key, value in _told(items).items() if key != "description"}
     if properties := told.get("properties"):
         told["properties"] = {name: _told(part) for name, part in properties.items()}
-    if isinstance(schema.get("default"), int | str) and schema["default"]:
+    if schema.get("default"):
         told["default"] = schema["default"]
     return told
 
