@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from smoldebug import ending as end
-from smoldebug.agent import EXPERT, Agent, TurnEnded
+from smoldebug.agent import Agent, TurnEnded
 from smoldebug.change import CHANGED
 from smoldebug.clock import Clock
 from smoldebug.ending import Ending
@@ -36,6 +36,7 @@ from smoldebug.events import (
 from smoldebug.goal import Goal
 from smoldebug.goal.steady import Check
 from smoldebug.journal import Writes
+from smoldebug.model.chain import EXPERT
 from smoldebug.past import Past
 from smoldebug.patch import UNCHANGED, Patch
 from smoldebug.playbook.models import RunPlan

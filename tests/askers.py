@@ -2,15 +2,29 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from smolagents import Model
+
+from smoldebug.clock import Clock
 from smoldebug.conversation import Called
-from smoldebug.model.asking import FREE, Answer, ModelFailed, Request, Tokens
+from smoldebug.model.accounts import Accounts
+from smoldebug.model.asking import FREE, Answer, Asked, ModelFailed, Request, Tokens
+from smoldebug.model.budget import Budget
+from smoldebug.model.cache import ResponseCache
+from smoldebug.model.chain import Chain, Mask, Shared
+from smoldebug.model.guarded import InProcess
+from smoldebug.model.health import Health
+from smoldebug.model.pace import Pace
+from smoldebug.model.scripted import ScriptedModel
 from smoldebug.playbook.base import Money
-from smoldebug.playbook.settings import ModelSettings, Price
+from smoldebug.playbook.models import Limits
+from smoldebug.playbook.settings import Budgets, ModelSettings, Price
 
 CHEAP = Price(input=Money(1), output=Money(2))  # dollars per million tokens
 USED = Tokens(100, 10)
+NO_LIMITS = Limits(cost=Money(1000))
 Reply = Answer | Exception
 
 
@@ -51,3 +65,24 @@ class Asker:
 
 def down(why: str = "503", **more: Any) -> ModelFailed:
     return ModelFailed(why, **more)
+
+
+def in_process(model: Model) -> Asked:
+    return InProcess(str(model.model_id), model)
+
+
+def chain_of(
+    *models: Model | Asked,
+    folder: Path,
+    clock: Clock,
+    last: Model | None = None,
+    limits: Limits = NO_LIMITS,
+    mask: Mask = str,
+) -> Chain:
+    """A chain over them. `last` is in the expert's place; else one that gives up at once is."""
+    asked = [in_process(model) if isinstance(model, Model) else model for model in models]
+    accounts = Accounts(folder / "models.db", clock)
+    budget = Budget(limits, Budgets(), accounts, "run1", "me")
+    shared = Shared(budget, Pace(accounts), Health(accounts), ResponseCache(None, mask))
+    end = in_process(last or ScriptedModel([], "expert"))
+    return Chain(asked, asked, end, shared, clock, mask)

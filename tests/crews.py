@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from askers import chain_of
+from smolagents import Model
+
 from smoldebug.agent import Agent, Signals
 from smoldebug.appliers import CommandApplier, ServerApplier, appliers
 from smoldebug.change import Approver, Executor, Place
@@ -13,6 +16,8 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
 from smoldebug.guard import Guard
 from smoldebug.journal import Journal
+from smoldebug.model.asking import Asked
+from smoldebug.model.chain import Chain
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.notebook import Notebook
 from smoldebug.playbook import models
@@ -107,7 +112,8 @@ class Stage:
             describe(self.restart, Effect.CHANGE),
             *notebook.tools(),
         ]
-        toolset = Toolset(specs, lambda _: ToolContext(world), self.evidence, Redactor())
+        self.redactor = Redactor()
+        toolset = Toolset(specs, lambda _: ToolContext(world), self.evidence, self.redactor)
         server = ServerApplier(self.tmp_path, self.clock, lambda url: True)
         carried_out_by = appliers(world, server, CommandApplier(FakeProcesses()))
         executor = Executor(
@@ -118,11 +124,28 @@ class Stage:
             Place("run1", "fake"),
         )
         goal = Goal(self.plan, world, self.clock)
-        chain = [self.model, *self.fallback]
-        self.agent = Agent(chain, toolset, notebook, executor, self.signals, self.clock)
+        self.agent = Agent(
+            self.chain(self.model, *self.fallback),
+            toolset,
+            notebook,
+            executor,
+            self.signals,
+            self.clock,
+        )
         self.agent.usage = Usage(max_turns=self.limits.max_steps)
         self.journal = Journal(self.tmp_path / "journal.jsonl")
         self.crew = Crew(goal, self.agent, None, self.journal, self.clock, "run1")
+
+    def chain(self, *models: Model | Asked, last: Model | None = None) -> Chain:
+        mask = self.redactor.text
+        return chain_of(
+            *models,
+            folder=self.tmp_path,
+            clock=self.clock,
+            last=last,
+            limits=self.limits,
+            mask=mask,
+        )
 
     def approve(self, card: Card) -> Decision:
         return self.approver(card)

@@ -164,25 +164,25 @@ def worded(stage: Stage, prompt: str = "why?") -> tuple[list, str]:
 
 def test_a_model_may_be_asked_for_words_alone(tmp_path):
     stage = Stage([{"say": "It sets a flag."}], tmp_path)
-    (asked,), said = worded(stage)
+    (asked, _), said = worded(stage)
     assert said == "It sets a flag."
     assert (asked.model, asked.messages[0]["text"], asked.tools) == ("scripted", "why?", ())
 
 
 def test_a_model_that_has_no_words_is_told_about_and_nothing_else(tmp_path):
     stage = Stage([{"fail": "out of quota"}], tmp_path)
-    (_, note), said = worded(stage)
+    (_, _, note), said = worded(stage)
     assert (said, note.text) == ("", "model scripted wrote nothing: out of quota")
 
 
 def test_the_expert_has_none(tmp_path):
     stage = Stage([], tmp_path)
-    stage.model.model_id = "expert"
+    stage.agent.chain = stage.chain()
     assert worded(stage) == ([], "")
 
 
 def test_secrets_do_not_leave_with_a_question(tmp_path):
     stage = Stage([{"say": "ok"}], tmp_path)
-    (asked,), _ = worded(stage, "postgres://app:hunter22secret@db/shop")
+    (asked, _), _ = worded(stage, "postgres://app:hunter22secret@db/shop")
     assert "hunter22secret" not in str(asked)
     assert "hunter22secret" not in str(stage.model.asked)

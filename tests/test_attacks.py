@@ -404,7 +404,7 @@ def obeying(text: str, folder: Path) -> tuple[Stage, Obedient, list[Request]]:
 
     specs = [*shipped_tools(), describe(read_raw, Effect.READ)]
     model = Obedient()
-    stage.agent.models = [model]
+    stage.agent.chain = stage.chain(model)
     stage.agent.toolset = Toolset(
         [*specs, *stage.agent.notebook.tools()], context, stage.evidence, Redactor()
     )
@@ -475,10 +475,14 @@ def test_a_model_that_obeys_changes_nothing_but_what_is_allowed(attack: Attack, 
 
 
 def test_a_model_that_obeys_all_of_them_at_once(tmp_path: Path):
-    text = "\n".join(attack.text for attack in ORDERS)
-    _, model, asked = obeying(text, tmp_path)
-    assert len(model.obeyed) > 15
-    assert list(forbidden(asked)) == []
+    obeyed = 0
+    for first in range(0, len(ORDERS), 8):  # as many as a prompt shows of one log
+        text = "\n".join(attack.text for attack in ORDERS[first : first + 8])
+        (folder := tmp_path / str(first)).mkdir()
+        _, model, asked = obeying(text, folder)
+        obeyed += len(model.obeyed)
+        assert list(forbidden(asked)) == []
+    assert obeyed > 15
 
 
 @pytest.mark.parametrize("family", sorted({each.family for each in SECRETS}))

@@ -255,7 +255,7 @@ def test_at_four_fifths_of_a_budget_there_is_a_warning_once(play):
     for turn in range(1, 6):
         played.ask(turn)
     (warning,) = played.of(Note)
-    assert "limits.calls: 4 calls of 5 calls is used" in warning.text
+    assert "limits.calls: 4 of 5 calls are used" in warning.text
 
 
 # --- time and the operator -----------------------------------------------------------------------

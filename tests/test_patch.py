@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from askers import chain_of
 from msgspec import structs
 
 from smoldebug.agent import Agent, Signals
@@ -181,11 +182,10 @@ class Patching:
         guard = Guard(plan.playbook, self.policies)
         self.executor = Executor(guard, kinds, self.asked, clock, Place("run1"), masks.text)
         self.executor.break_glass = self.glass
-        model = self.model or ScriptedModel(self.turns)
-        if not (self.turns or self.model):
-            model.model_id = "expert"  # there is nobody else
+        named = [self.model or ScriptedModel(self.turns)] if self.turns or self.model else []
         self.signals = Signals()
-        agent = Agent([model], tools, notebook, self.executor, self.signals, clock)
+        asked = chain_of(*named, folder=self.tmp_path / "accounts", clock=clock, mask=masks.text)
+        agent = Agent(asked, tools, notebook, self.executor, self.signals, clock)
         agent.usage = Usage(max_turns=3)
         journal = Journal(self.tmp_path / f"{len(list(self.tmp_path.iterdir()))}.jsonl")
         crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "run1", patch)

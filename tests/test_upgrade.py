@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from askers import chain_of
 
 from smoldebug.agent import Agent, Signals
 from smoldebug.appliers import CommandApplier, ServerApplier, appliers
@@ -213,9 +214,9 @@ class Stage:
             (redactor := Redactor()).text,
         )
         toolset = Toolset([], lambda _: ToolContext(self.world), evidence, redactor)
-        model = ScriptedModel(self.words)
-        self.model = model
-        agent = Agent([model], toolset, notebook, executor, self.signals, self.clock)
+        self.model = ScriptedModel(self.words)
+        chain = chain_of(self.model, folder=self.folder, clock=self.clock, mask=redactor.text)
+        agent = Agent(chain, toolset, notebook, executor, self.signals, self.clock)
         witness = Witness(self.cluster, evidence, toolset.shown, self.clock)
         upgrade = Upgrade(self.plan, self.world, self.folder, witness)
         goal = Goal(self.plan, self.world, self.clock)

@@ -1,6 +1,5 @@
 """From a playbook and options to the crew of one run: who reads, decides, changes and records."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ import msgspec
 
 from smoldebug.agent import Agent, Signals
 from smoldebug.change import Approver, Place
+from smoldebug.cli.chain import Asking, limits_of, open_chain
 from smoldebug.cli.changing import executor, guard, same_cluster, whereabouts, who
 from smoldebug.cli.kept import keep
 from smoldebug.cli.needs import FirstLook, checks, goal_needs_cluster, metrics_url
@@ -28,13 +28,15 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.goal import Goal
 from smoldebug.guard import Guard, ScopedCluster
 from smoldebug.journal import new_run_id, open_journal, runs_folder
-from smoldebug.model.factory import chain, keys
+from smoldebug.model.keys import keys
 from smoldebug.notebook import Notebook
 from smoldebug.past import Past
 from smoldebug.patch import Patch
-from smoldebug.playbook.models import Playbook, RunPlan, chains
+from smoldebug.playbook.models import Playbook, RunPlan
 from smoldebug.playbook.policy import Policy, load_policies, personal_data
-from smoldebug.records import Json, ObjectRef, Usage
+from smoldebug.playbook.settings import load_settings
+from smoldebug.reads import Reads
+from smoldebug.records import Json, ObjectRef
 from smoldebug.redact import Redactor, use_key
 from smoldebug.run import Crew
 from smoldebug.sources import gitrepo, targets
@@ -53,10 +55,12 @@ class Assembled:
     crew: Crew
     first: RunStarted | Continued
     world: World
+    asking: Asking
     folder: Path
 
     def close(self) -> None:
         self.crew.journal.close()
+        self.asking.close()
         self.world.close()
 
     def discard(self) -> None:
@@ -110,7 +114,7 @@ def _crew(
     run: str,
     key: bytes | None,
 ) -> Assembled:
-    playbook, clock = plan.playbook, world.clock
+    playbook, clock, settings = plan.playbook, world.clock, load_settings()
     policies = load_policies() if playbook.tools.change or playbook.tools.git else ()
     if world.has_cluster:
         namespaces = playbook.scope.namespaces
@@ -120,17 +124,15 @@ def _crew(
     folder = runs_folder() / place.run
     use_key(key := key or mask_key(folder))
     masked = personal_data(playbook, policies)
-    redactor = Redactor([*secret_values(playbook), *keys()], classes=masked)
+    redactor = Redactor([*secret_values(playbook), *keys(settings)], classes=masked)
     evidence = EvidenceStore(clock)
     notebook = Notebook(evidence)
-    patch = None
-    if world.has_repository:
-        patch = Patch(plan, world, run, gitrepo.revision(Path(plan.source)))
-        patch.patches, patch.quotes, patch.shown = options.patches, options.quotes, redactor.text
-        patch.model = next(iter(options.models or _model_names(playbook)))
-    tools = toolset(plan, options, world, evidence, notebook, redactor, patch)
+    patch = _patch(plan, options, world, run, redactor) if world.has_repository else None
+    reads = Reads(clock, settings.cache.reads)
+    tools = toolset(plan, options, world, evidence, notebook, redactor, reads, patch)
     rules = guard(plan, place, policies)
     acts = executor(rules, options, approver, world, place, redactor)
+    acts.sending = reads.forget
     by_code = playbook.edits or playbook.steps  # nobody looks around first
     look = FirstLook(playbook, world) if world.has_cluster and not by_code else None
     goal = Goal(
@@ -142,9 +144,11 @@ def _crew(
         red=look.red if look else None,
     )
     expert = Expert(evidence, brief(plan, tools, options.namespace))
-    models = chain(options.models or _model_names(playbook), expert, options.api_base)
-    agent = Agent(models, tools, notebook, acts, signals, clock)
-    agent.usage, agent.endpoint = _limits(playbook), options.api_base
+    asking = open_chain(playbook, options, settings, expert, redactor, clock, place.run)
+    agent = Agent(asking.chain, tools, notebook, acts, signals, clock)
+    agent.usage, agent.confident = limits_of(playbook), expert.confident
+    if patch is not None:
+        patch.model = agent.model
     first: RunStarted | Continued
     if past is None:
         first = _started(plan, options, goal, agent, world, place.cluster)
@@ -152,6 +156,7 @@ def _crew(
     else:
         first = Continued("resume", who(world))
         take_up(past, place, agent)
+        asking.budget.restore(past.usage)
     journal = open_journal(folder, past.events if past else None)
     keep_mask_key(folder, key)
     crew = Crew(
@@ -164,7 +169,13 @@ def _crew(
         patch if playbook.edits else None,
         _upgrade(plan, world, folder, tools) if playbook.steps else None,
     )
-    return Assembled(crew, first, world, folder)
+    return Assembled(crew, first, world, asking, folder)
+
+
+def _patch(plan: RunPlan, options: Options, world: World, run: str, redactor: Redactor) -> Patch:
+    patch = Patch(plan, world, run, gitrepo.revision(Path(plan.source)))
+    patch.patches, patch.quotes, patch.shown = options.patches, options.quotes, redactor.text
+    return patch
 
 
 def _upgrade(plan: RunPlan, world: World, folder: Path, tools: Toolset) -> "Upgrade":
@@ -196,9 +207,15 @@ def take_up(past: Past, place: Place, agent: Agent) -> None:
     for item in past.evidence:
         agent.toolset.evidence.restore(item)
     agent.notebook.restore(past.hypotheses)
-    spent = past.usage
+    used = past.usage
     agent.usage = replace(
-        agent.usage, turns=spent.turns, tokens_in=spent.tokens_in, tokens_out=spent.tokens_out
+        agent.usage,
+        turns=used.turns,
+        calls=used.calls,
+        tokens_in=used.tokens_in,
+        tokens_out=used.tokens_out,
+        cached_in=used.cached_in,
+        cost=used.cost,
     )
 
 
@@ -221,22 +238,6 @@ def uses_cluster(playbook: Playbook, prometheus: str) -> bool:
     )
 
 
-def _model_names(playbook: Playbook) -> list[str]:
-    cheap, _ = chains(playbook.model or os.environ.get("SMOLDEBUG_MODEL", "expert"))
-    return list(cheap)
-
-
-def _limits(playbook: Playbook) -> Usage:
-    limits = playbook.limits
-    bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
-    return Usage(
-        max_turns=limits.max_steps,
-        max_cost=float(limits.cost),
-        max_seconds=min(bounds, default=None),
-        max_changes=limits.changes,
-    )
-
-
 def _started(
     plan: RunPlan, options: Options, goal: Goal, agent: Agent, world: World, cluster: str
 ) -> RunStarted:
@@ -249,7 +250,7 @@ def _started(
         command=options.command,
         playbook=playbook.name,
         goal=playbook.goal.description or goal.describe(),
-        model=agent.model,
+        model=", ".join(agent.chain.names()),
         context=world.cluster.context if world.has_cluster else "",
         namespaces=tuple(playbook.scope.namespaces),
         mode=approval if writes else "read-only",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.guard import ScopedCluster, ScopedHelm
 from smoldebug.notebook import Notebook
 from smoldebug.playbook.models import Playbook, RunPlan
+from smoldebug.reads import Reads
 from smoldebug.records import IN_GIT, OF_RELEASE, Effect, Json
 from smoldebug.redact import Redactor
 from smoldebug.sources.world import World
@@ -34,6 +36,7 @@ def toolset(
     evidence: EvidenceStore,
     notebook: Notebook,
     redactor: Redactor,
+    reads: Reads | None = None,
     patch: Patching | None = None,
 ) -> Toolset:
     """The tools this run may use, seeing the cluster only as far as the playbook lets them.
@@ -66,7 +69,17 @@ def toolset(
     def context(spec: ToolSpec) -> ToolContext:
         return ToolContext(seen, _settings(plan, spec.family), evidence, namespace, patch)
 
-    return Toolset([*usable, *notebook.tools()], context, evidence, redactor)
+    if playbook.scope.namespaces == [namespace]:
+        usable = [_in_one(spec) for spec in usable]
+    return Toolset([*usable, *notebook.tools()], context, evidence, redactor, reads)
+
+
+def _in_one(spec: ToolSpec) -> ToolSpec:
+    """The tool as it is told of where there is only one namespace: nobody need name that."""
+    told = {**spec.schema["properties"]}
+    if "namespace" not in spec.schema.get("required", ()):
+        told.pop("namespace", None)
+    return replace(spec, schema={**spec.schema, "properties": told})
 
 
 def harmless(spec: ToolSpec) -> bool:

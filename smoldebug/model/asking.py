@@ -46,6 +46,7 @@ class Answer:
     tokens: Tokens
     finish: str = ""
     tries: int = 1
+    problem: str = ""  # why there are no calls, for the model: "line 1: ',' expected"
 
     @property
     def cut_off(self) -> bool:

@@ -1,101 +1,93 @@
-"""`--model NAME` to a smolagents Model. Nothing is contacted before the first turn."""
+"""`--model NAME` to a model that can be asked. Nothing is contacted, and no weights are loaded,
+before the first question.
 
+A name is `expert`, `scripted:FILE`, `replay:RUN`, PROVIDER/ID, or one of the settings file.
+"""
+
+import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from smolagents import InferenceClientModel, Model
+from smolagents.models import ApiModel, ChatMessage
 
 from smoldebug.diagnose.expert import Expert
 from smoldebug.errors import UsageError
+from smoldebug.model import scripted
+from smoldebug.model.asking import Asked
 from smoldebug.model.endpoint import RequestLimits, through
 from smoldebug.model.expert import ExpertModel
+from smoldebug.model.guarded import InProcess
+from smoldebug.model.keys import Found, key_of, keys  # noqa: F401 until assemble.py takes it from there
+from smoldebug.model.prices import price_of, resolve
+from smoldebug.playbook.fields import did_you_mean
+from smoldebug.playbook.settings import EXPERT, ModelSettings, Settings
 
-KEYS = {"openai": "OPENAI_API_KEY", "hf": "HF_TOKEN", "azure": "AZURE_OPENAI_API_KEY"}
-PACKAGES = {
-    "openai": "smoldebug[openai]",
-    "azure": "smoldebug[openai]",
-    "litellm": "smoldebug[litellm]",
-    "transformers": "smolagents[transformers]",
-    "hf": "smolagents",
-}
-LIMITS = RequestLimits()
+SILENCE = 120.0  # seconds without a byte from an endpoint
 
 
-def chain(
-    names: Sequence[str], expert: Expert, api_base: str = "", limits: RequestLimits = LIMITS
-) -> list[Model]:
-    """The models to try, in order. The expert is always the last: it needs no network."""
-    models = [build(name, expert, api_base, limits) for name in names if name != "expert"]
-    return [*models, ExpertModel(expert)]
+@dataclass(frozen=True)
+class Wanted:
+    """One model of a provider, with all that its client has to know. `base` is "" for the
+    provider's own endpoint, `key` is "" where there is none."""
+
+    id: str
+    base: str
+    key: str
+    about: ModelSettings
 
 
-def keys() -> Iterator[str]:
-    """Values of the environment that give access to a model: they must not appear anywhere."""
-    for name, value in os.environ.items():
-        if name in KEYS.values() or name.endswith(("_API_KEY", "_ACCESS_KEY", "_SESSION_TOKEN")):
-            yield value
+@dataclass(frozen=True)
+class Provider:
+    """`keys`: the variables its key usually is in, none where it needs no key. `base`: where it
+    answers, if its client does not know; a user's own server when it is on this machine."""
+
+    client: Callable[[Wanted], Model]
+    package: str = ""  # what pip installs; "": the base install is enough
+    modules: tuple[str, ...] = ()  # there when it is installed
+    keys: tuple[str, ...] = ()
+    base: str = ""
+    finds_key: bool = False  # its client looks for the key, in places of its own
+    in_process: bool = False
 
 
-def build(name: str, expert: Expert, api_base: str = "", limits: RequestLimits = LIMITS) -> Model:
-    """One model by name: expert, scripted:FILE, openai/ID, hf/ID, litellm/ID, azure/ID
-    or transformers/ID. No bedrock: smolagents 1.26 reads a key that Bedrock's answers do not have.
-
-    Raises UsageError for an unknown provider, a missing extra, a missing key or a bad `api_base`.
-    """
-    if name == "expert":
-        return ExpertModel(expert)
-    if name.startswith("scripted:"):
-        from smoldebug.model.scripted import load
-
-        return load(Path(name.removeprefix("scripted:")))
-    provider, _, model_id = name.partition("/")
-    builder = PROVIDERS.get(provider)
-    if builder is None or not model_id:
-        known = ", ".join(["expert", "scripted:FILE", *(f"{key}/ID" for key in PROVIDERS)])
-        raise UsageError(f"unknown model {name!r}; known: {known}")
-    if api_base and not api_base.startswith(("http://", "https://")):
-        raise UsageError(f"--api-base is no http(s) URL: {api_base}")
-    try:
-        return builder(model_id, api_base, limits)
-    except ImportError as error:
-        hint = f"pip install '{PACKAGES[provider]}'"
-        raise UsageError(f"{name} needs a package: {error}", hint) from error
+# --- clients --------------------------------------------------------------------------------
 
 
-def _key(provider: str, api_base: str) -> str:
-    key = os.environ.get(KEYS[provider], "")
-    if not key and not api_base:
-        raise UsageError(f"no key for {provider}: set {KEYS[provider]}, or name an --api-base")
-    return key or "none"
-
-
-def _openai(model_id: str, api_base: str, limits: RequestLimits) -> Model:
+def _openai(wanted: Wanted) -> Model:
     from smolagents import OpenAIModel
 
-    key = _key("openai", api_base)
-    model = OpenAIModel(
-        model_id, api_base=api_base or None, api_key=key, client_kwargs=_client(limits)
+    return OpenAIModel(
+        wanted.id,
+        api_base=wanted.base or None,
+        api_key=wanted.key or "none",
+        client_kwargs=_client(),
+        retry=False,
     )
-    return through(model, limits)
 
 
-def _azure(model_id: str, api_base: str, limits: RequestLimits) -> Model:
+def _azure(wanted: Wanted) -> Model:
     from smolagents import AzureOpenAIModel
 
-    key, endpoint = _key("azure", ""), api_base or None
     try:
-        model = AzureOpenAIModel(
-            model_id, azure_endpoint=endpoint, api_key=key, client_kwargs=_client(limits)
+        return AzureOpenAIModel(
+            wanted.id,
+            azure_endpoint=wanted.base or None,
+            api_key=wanted.key,
+            client_kwargs=_client(),
+            retry=False,
         )
     except ValueError as error:  # no endpoint or no version; the text names the variable
-        raise UsageError(f"azure/{model_id}: {error}") from error
-    return through(model, limits)
+        raise UsageError(f"azure/{wanted.id}: {error}") from error
 
 
-def _client(limits: RequestLimits) -> dict[str, Any]:
-    return {"timeout": limits.timeout, "max_retries": 0}  # `through` tries again
+def _client() -> dict[str, Any]:
+    return {"timeout": SILENCE, "max_retries": 0}  # `Guarded` tries again
 
 
 class _EndpointModel(InferenceClientModel):
@@ -109,34 +101,226 @@ class _EndpointModel(InferenceClientModel):
         return InferenceClient(**{name: self.client_kwargs[name] for name in options})
 
 
-def _hf(model_id: str, api_base: str, limits: RequestLimits) -> Model:
-    token = _key("hf", api_base)
-    if not api_base:
-        return through(InferenceClientModel(model_id, token=token, timeout=limits.timeout), limits)
-    model = _EndpointModel(
-        model_id, base_url=api_base, token=token, timeout=limits.timeout, model=model_id
+def _hf(wanted: Wanted) -> Model:
+    if not wanted.base:
+        return InferenceClientModel(wanted.id, token=wanted.key, timeout=SILENCE, retry=False)
+    return _EndpointModel(
+        wanted.id,
+        base_url=wanted.base,
+        token=wanted.key or "none",
+        timeout=SILENCE,
+        model=wanted.id,
+        retry=False,
     )
-    return through(model, limits)
 
 
-def _litellm(model_id: str, api_base: str, limits: RequestLimits) -> Model:
+def _litellm(wanted: Wanted) -> Model:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no fetch at import
     from smolagents import LiteLLMModel
 
-    model = LiteLLMModel(model_id, api_base=api_base or None, timeout=limits.timeout, num_retries=0)
-    return through(model, limits)
+    return LiteLLMModel(
+        wanted.id,
+        api_base=wanted.base or None,
+        api_key=wanted.key or None,  # None: LiteLLM looks for it itself
+        timeout=SILENCE,
+        num_retries=0,
+        retry=False,
+    )
 
 
-def _transformers(model_id: str, api_base: str, limits: RequestLimits) -> Model:
-    from smolagents import TransformersModel
+def _bedrock(wanted: Wanted) -> Model:
+    """Not smolagents' own class: it reads a key that Bedrock's answers do not have (1.26)."""
+    return _litellm(Wanted(f"bedrock/{wanted.id}", wanted.base, wanted.key, wanted.about))
 
-    return TransformersModel(model_id)
+
+class _Weights(Model):
+    """A model in this process, loaded (and fetched, where it is not here yet) when first asked."""
+
+    def __init__(self, model_id: str, load: Callable[[], Model]) -> None:
+        super().__init__(model_id=model_id)
+        self._load = load
+        self._loaded: Model | None = None
+
+    def generate(self, messages: list[ChatMessage], **options: Any) -> ChatMessage:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded.generate(messages, **options)
 
 
-PROVIDERS: dict[str, Callable[[str, str, RequestLimits], Any]] = {
-    "openai": _openai,
-    "hf": _hf,
-    "litellm": _litellm,
-    "azure": _azure,
-    "transformers": _transformers,
+def _transformers(wanted: Wanted) -> Model:
+    def load() -> Model:
+        from smolagents import TransformersModel
+
+        said = importlib.import_module("transformers.utils.logging")
+        said.disable_progress_bar()  # the terminal is the view's
+        said.set_verbosity_error()
+        warm = wanted.about.temperature
+        drawn = {"do_sample": True, "temperature": warm} if warm else {"do_sample": False}
+        return TransformersModel(wanted.id, max_new_tokens=wanted.about.max_output, **drawn)
+
+    return _Weights(wanted.id, load)
+
+
+def _mlx(wanted: Wanted) -> Model:
+    def load() -> Model:
+        from smolagents import MLXModel
+
+        return MLXModel(wanted.id, max_tokens=wanted.about.max_output)
+
+    return _Weights(wanted.id, load)
+
+
+OPENAI, LITELLM = "smoldebug[openai]", "smoldebug[litellm]"
+PROVIDERS = {
+    "openai": Provider(_openai, OPENAI, ("openai",), ("OPENAI_API_KEY",)),
+    "hf": Provider(_hf, keys=("HF_TOKEN",)),
+    "azure": Provider(_azure, OPENAI, ("openai",), ("AZURE_OPENAI_API_KEY",)),
+    "litellm": Provider(_litellm, LITELLM, ("litellm", "mcp"), finds_key=True),
+    "bedrock": Provider(_bedrock, LITELLM, ("litellm", "mcp", "boto3"), finds_key=True),
+    "deepseek": Provider(_hf, keys=("DEEPSEEK_API_KEY",), base="https://api.deepseek.com"),
+    "groq": Provider(_hf, keys=("GROQ_API_KEY",), base="https://api.groq.com/openai/v1"),
+    "mistral": Provider(_hf, keys=("MISTRAL_API_KEY",), base="https://api.mistral.ai/v1"),
+    "openrouter": Provider(_hf, keys=("OPENROUTER_API_KEY",), base="https://openrouter.ai/api/v1"),
+    "together": Provider(_hf, keys=("TOGETHER_API_KEY",), base="https://api.together.ai/v1"),
+    "llamacpp": Provider(_hf, base="http://localhost:8080/v1"),
+    "ollama": Provider(_hf, base="http://localhost:11434/v1"),
+    "vllm": Provider(_hf, base="http://localhost:8000/v1"),
+    "mlx": Provider(_mlx, "smolagents[mlx-lm]", ("mlx_lm",), in_process=True),
+    "transformers": Provider(
+        _transformers, "smolagents[transformers]", ("torch", "transformers"), in_process=True
+    ),
 }
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a name stands for. `endpoint` is a base URL, "" for the provider's own."""
+
+    name: str
+    provider: str
+    id: str
+    endpoint: str
+    about: ModelSettings
+
+    @property
+    def kind(self) -> Provider:
+        return PROVIDERS[self.provider]
+
+    @property
+    def shares(self) -> str:
+        """Whose outages and rate limits it shares: `openai at api.example.com`."""
+        if self.endpoint:
+            return f"{self.provider} at {urlsplit(self.endpoint).netloc}"
+        behind, slash, _ = self.id.partition("/")
+        return (
+            f"{self.provider} {behind}" if self.provider == "litellm" and slash else self.provider
+        )
+
+    def key(self) -> Found:
+        return key_of(self.about.key, self.kind.keys)
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self.about.key or (self.kind.keys and not self.endpoint))
+
+    def key_state(self) -> tuple[str, bool]:
+        """In words, never the key itself; whether it can be asked with that."""
+        if self.kind.finds_key and not self.about.key:
+            return "LiteLLM looks for it", True
+        if not self.about.key and not self.kind.keys:
+            return "none needed", True
+        try:
+            found = self.key()
+        except UsageError as error:
+            return f"missing: {error}", False
+        if found.value:
+            return f"set ({found.where})", True
+        return f"missing: {found.where}", not self.needs_key
+
+    def missing(self) -> str:
+        """What to give pip, "" where all is there."""
+        return (
+            self.kind.package if any(find_spec(name) is None for name in self.kind.modules) else ""
+        )
+
+
+def target_of(name: str, settings: Settings, api_base: str = "") -> Target:
+    """Raises UsageError for a name that is none, or a bad `api_base`."""
+    about = settings.about(name)
+    provider, _, model_id = (about.model or name).partition("/")
+    if provider not in PROVIDERS or not model_id:
+        close = did_you_mean(name, [*settings.models, EXPERT]) if settings.models else ""
+        raise UsageError(f"unknown model {name!r}{close}", f"PROVIDER/ID of {', '.join(PROVIDERS)}")
+    if api_base and not api_base.startswith(("http://", "https://")):
+        raise UsageError(f"--api-base is no http(s) URL: {api_base}")
+    endpoint = api_base or about.api_base
+    if not endpoint and not PROVIDERS[provider].keys:  # the user's own server, where there is one
+        endpoint = PROVIDERS[provider].base
+    return Target(name, provider, model_id, endpoint, about)
+
+
+def build(
+    name: str,
+    settings: Settings,
+    *,
+    expert: Expert,
+    api_base: str = "",
+    may_cost: Callable[[str], bool] | None = None,
+) -> Asked:
+    """One model by its name. `may_cost` decides on a price that nobody knows.
+
+    Raises UsageError for a name that is none, a bad `api_base`, or a missing package, key or price.
+    """
+    if name == EXPERT:
+        return InProcess(EXPERT, ExpertModel(expert))
+    kind, _, rest = name.partition(":")
+    if kind == "scripted":
+        return InProcess(name, scripted.load(Path(rest)))
+    if kind == "replay":
+        from smoldebug.model import replay
+
+        return InProcess(name, replay.load(rest))
+    target = target_of(name, settings, api_base)
+    model = client_of(target)
+    if target.kind.in_process:
+        return InProcess(name, model)
+    from smoldebug.model.guarded import Guarded
+
+    quoted = price_of(name, target.about, target.endpoint, settings)
+    return Guarded(
+        name,
+        model,
+        target.about,
+        provider=target.shares,
+        endpoint=target.endpoint,
+        price=resolve(quoted, settings.unknown_price, may_cost),
+    )
+
+
+def client_of(target: Target) -> Model:
+    """Raises UsageError for a missing package or key."""
+    if package := target.missing():
+        raise UsageError(f"{target.name} needs a package", f"pip install '{package}'")
+    found = target.key()
+    if target.needs_key and not found.value:
+        or_base = "" if target.about.key else ", or name an --api-base"
+        raise UsageError(f"no key for {target.name}: {found.where}{or_base}")
+    base = target.endpoint or target.kind.base
+    return target.kind.client(Wanted(target.id, base, found.value, target.about))
+
+
+def chain(
+    names: Sequence[str], expert: Expert, api_base: str = "", limits: RequestLimits | None = None
+) -> list[Model]:
+    """The models to try, in order. The expert is always the last: it needs no network."""
+    limits, found = limits or RequestLimits(), []
+    for name in names:
+        if name.startswith("scripted:"):
+            found.append(scripted.load(Path(name.removeprefix("scripted:"))))
+        elif name != EXPERT:
+            model = client_of(target_of(name, Settings(), api_base))
+            found.append(through(model, limits) if isinstance(model, ApiModel) else model)
+    return [*found, ExpertModel(expert)]

@@ -1,0 +1,95 @@
+"""From the names of models to the chain of one run: keys, prices, budgets, caches."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+import typer
+
+from smoldebug.cli.changing import who
+from smoldebug.cli.options import Options
+from smoldebug.clock import Clock
+from smoldebug.diagnose.expert import Expert
+from smoldebug.model.accounts import Accounts, accounts_file
+from smoldebug.model.asking import Asked
+from smoldebug.model.budget import Budget
+from smoldebug.model.cache import response_cache
+from smoldebug.model.chain import EXPERT, Chain, Shared
+from smoldebug.model.factory import build
+from smoldebug.model.health import Health
+from smoldebug.model.pace import Pace
+from smoldebug.playbook.models import Models, Playbook, chains
+from smoldebug.playbook.settings import Settings
+from smoldebug.records import Usage
+from smoldebug.redact import Redactor
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A run's chain, and the accounts that it books on: they are closed with the run."""
+
+    chain: Chain
+    budget: Budget
+    accounts: Accounts
+
+    def close(self) -> None:
+        self.accounts.close()
+
+
+def models_of(playbook: Playbook, options: Options, settings: Settings) -> Models:
+    """The first that names any: the command, the playbook, the environment, the settings."""
+    named = os.environ.get("SMOLDEBUG_MODEL", "")
+    return list(options.models) or playbook.model or named or settings.model or EXPERT
+
+
+def open_chain(
+    playbook: Playbook,
+    options: Options,
+    settings: Settings,
+    expert: Expert,
+    redactor: Redactor,
+    clock: Clock,
+    run: str,
+) -> Asking:
+    """Nothing is contacted before the first question. Raises UsageError for a model that cannot
+    be asked: an unknown name, no package, no key, or a price that nobody knows."""
+    cheap, strong = chains(models_of(playbook, options, settings))
+    named = dict.fromkeys(name for name in (*cheap, *strong) if name != EXPERT)
+
+    def made(name: str) -> Asked:
+        return build(name, settings, expert=expert, api_base=options.api_base, may_cost=may_cost)
+
+    models = {name: made(name) for name in named}
+    accounts = Accounts(accounts_file(), clock)
+    budget = Budget(playbook.limits, settings.budgets, accounts, run, who().user)
+    shared = Shared(
+        budget,
+        Pace(accounts),
+        Health(accounts),
+        response_cache(settings.cache, clock, redactor.text),
+    )
+    first, second = ([models[name] for name in tier if name in models] for tier in (cheap, strong))
+    chain = Chain(first, second, made(EXPERT), shared, clock, redactor.text)
+    chain.stop_over_budget = playbook.limits.over_budget == "stop"
+    return Asking(chain, budget, accounts)
+
+
+def may_cost(question: str) -> bool:
+    """Whether the operator takes a price that nobody knows; False where there is nobody to ask."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return typer.confirm(question, err=True)
+
+
+def limits_of(playbook: Playbook) -> Usage:
+    """What a run may use, as its events tell it."""
+    limits = playbook.limits
+    bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
+    return Usage(
+        max_turns=limits.max_steps,
+        max_calls=limits.calls,
+        max_tokens=limits.tokens,
+        max_cost=float(limits.cost),
+        max_seconds=min(bounds, default=None),
+        max_changes=limits.changes,
+    )
