@@ -1,0 +1,267 @@
+"""Stand-ins for what a run sees and changes: each answers as it was recorded.
+
+Everything that judges is the real thing: arguments are checked, quotes verified, permissions and
+limits weighed, the window of the goal kept. Only what the journal does not hold is taken as
+settled: the surroundings of a target, which the guard weighed before there was a card.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from threading import Event as Flag
+
+import msgspec
+
+from smoldebug.appliers import Applier
+from smoldebug.appliers.protocol import Preview
+from smoldebug.errors import ChangeFailed, ChangeRefused, Conflict, ToolError, UsageError
+from smoldebug.events import (
+    ChangeDecided,
+    ChangeProposed,
+    ChangeSettled,
+    Event,
+    GoalChecked,
+    RunEnded,
+    ToolAnswered,
+    TurnStarted,
+)
+from smoldebug.evidence import EvidenceStore
+from smoldebug.goal import Goal
+from smoldebug.guard import Guard
+from smoldebug.playbook import models
+from smoldebug.records import (
+    Answer as Said,
+)
+from smoldebug.records import Card, Change, CheckResult, Decision, Json, Surroundings, Verdict
+from smoldebug.redact import Redactor
+from smoldebug.replay.script import NotRecordedError, Script
+from smoldebug.sources.fakes import FakeCluster, fake_world
+from smoldebug.sources.world import World
+from smoldebug.toolset import Answer, Cancelled, ToolContext, Toolset, ToolSpec
+
+CUT = "CUT by the operator: "
+READ_BACK = "; read back something else"
+UNTIL = (TurnStarted, RunEnded)
+
+
+class Unmasked(Redactor):
+    """What was recorded is masked already."""
+
+    def text(self, text: str) -> str:
+        return text
+
+    def json(self, value: Json) -> Json:
+        return value
+
+
+def no_world(script: Script) -> World:
+    """A world without anything in it: for what wants one, and must not look at it."""
+    return fake_world(cluster=FakeCluster(), clock=script)
+
+
+# --- seeing -----------------------------------------------------------------------------------
+
+
+class RecordedTools(Toolset):
+    """Calls are checked in full; those of the notebook are carried out, all others are answered."""
+
+    def __init__(self, specs: Iterable[ToolSpec], evidence: EvidenceStore, script: Script) -> None:
+        super().__init__(specs, lambda _: ToolContext(no_world(script)), evidence, Unmasked())
+        self._script = script
+
+    def call(
+        self,
+        name: str,
+        arguments: Json,
+        *,
+        limit: float = float("inf"),
+        cancel: Flag | None = None,
+    ) -> Answer:
+        recorded = self._script.peek(ToolAnswered, lambda each: each.tool == name, UNTIL)
+        spec = self.specs.get(name)
+        if spec is None and recorded is not None and recorded.evidence:
+            raise NotRecordedError(f"the recording uses a tool that is not there now: {name}")
+        if spec is None or spec.family == "builtin":
+            return super().call(name, arguments, cancel=cancel)
+        try:
+            given = msgspec.to_builtins(self.parse(name, arguments))
+        except UsageError as error:
+            return Answer(False, f"ERROR {error}", refused=True)
+        if recorded is None:
+            raise NotRecordedError(f"the recording has no answer to another call of {name}")
+        if (change := self._proposed(recorded)) is not None:
+            return Answer(True, f"proposed: {change.kind} {change.target}", change=change)
+        if recorded.text.startswith(CUT):
+            if cancel is not None:
+                cancel.set()
+            raise Cancelled(recorded.text.removeprefix(CUT))
+        self._script.take(ToolAnswered, lambda each: each is recorded)
+        seen = recorded.observation
+        return Answer(
+            recorded.ok,
+            recorded.text,
+            recorded.seconds,
+            self.evidence.add(name, given, seen) if seen is not None else None,
+            flags=recorded.flags,
+        )
+
+    def _proposed(self, answered: ToolAnswered) -> Change | None:
+        """The change that the call came to. One that the guard refused at once is not recorded."""
+        found = self._script.peek(ChangeProposed, until=(ToolAnswered,))
+        return found.card.change if found and answered.tool else None
+
+
+class RecordedGoal(Goal):
+    """`recorded` is the goal that was measured. Another one is judged by the same measurements."""
+
+    def __init__(self, plan: models.RunPlan, recorded: models.Goal, script: Script) -> None:
+        super().__init__(plan, no_world(script), script, allow_code=True)
+        self._script, self._same = script, plan.playbook.goal == recorded
+
+    def check(self, hurry: bool = False) -> Verdict:
+        seen = self._script.take(GoalChecked, until=UNTIL)
+        if seen is None:
+            raise NotRecordedError("the goal is looked at longer than it was recorded")
+        return seen.verdict if self._same else self._judged(seen.verdict)
+
+    def due_in(self) -> float:
+        return 0.0
+
+    def _judged(self, seen: Verdict) -> Verdict:
+        if self._goal.each_service is not None:
+            raise NotRecordedError("goal.each_service: its rows are measured anew only")
+        measured = {each.check: each for each in seen.results}
+        results = tuple(self._measured(label, measured) for label in self._rows.labels)
+        outcome = self._root.outcome(
+            {place: result.outcome for place, result in enumerate(results)}
+        )
+        if outcome is None:
+            raise NotRecordedError("the goal has no check that was measured")
+        progress = self._window.feed(outcome, self._script.monotonic())
+        return Verdict(
+            progress.outcome,
+            outcome,
+            results,
+            streak=progress.streak,
+            needed=self._window.consecutive,
+            held=progress.held,
+            hold_for=self._window.for_,
+        )
+
+    def _measured(self, label: str, measured: dict[str, CheckResult]) -> CheckResult:
+        if label not in measured:
+            raise NotRecordedError(f"the goal asks what the recording has not measured: {label}")
+        return measured[label]
+
+
+# --- changing ---------------------------------------------------------------------------------
+
+
+class RecordedGuard(Guard):
+    """Permissions, limits and windows are judged anew, from the change alone."""
+
+    script: Script
+
+    def weigh(self, change: Change, around: Surroundings, verdict: Decision) -> Decision:
+        return verdict
+
+    def warnings(self, change: Change, around: Surroundings, verdict: Decision) -> tuple[str, ...]:
+        return proposed(self.script, change).warnings
+
+
+def proposed(script: Script, change: Change) -> Card:
+    """The card that a change had."""
+
+    def is_it(event: ChangeProposed) -> bool:
+        return (event.card.change.kind, event.card.change.target) == (change.kind, change.target)
+
+    found = script.peek(ChangeProposed, is_it, UNTIL)
+    if found is None:
+        raise NotRecordedError(f"the recording has no such change: {change.kind} {change.target}")
+    return found.card
+
+
+class Approvals:
+    """The operator, deciding as they did. A yes that nobody had to give then is given now."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def __call__(self, card: Card) -> Decision:
+        found = self._script.take(ChangeDecided, until=(ToolAnswered, *UNTIL))
+        if found is None:
+            raise NotRecordedError(f"nobody decided about {card.id} in the recording")
+        decision = found.decision
+        if decision.by == "playbook" and decision.answer is Said.YES:
+            return replace(decision, by="operator", reason="asked now; the recording went on")
+        return decision
+
+
+class RecordedApplier(Applier):
+    """Sends nothing: a change, and what takes it back, end as they did."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._names: dict[str, str] = {}  # of cards, here -> in the recording
+        self._sent: set[str] = set()
+
+    def look(self, change: Change) -> Surroundings:
+        return Surroundings(managed=proposed(self._script, change).managed)
+
+    def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
+        card = proposed(self._script, change)
+        self._names[_card(note)] = card.id
+        return Preview(card.diff, card.dry_run, card.command, card.full_diff)
+
+    def renewed(self, change: Change) -> Change | None:
+        found = self._script.peek(ChangeProposed, until=(ToolAnswered, *UNTIL))
+        return found.card.change if found else None
+
+    def apply(self, change: Change, note: str) -> str:
+        settled = self._settled(note)
+        self._sent.add(note)
+        if _undoes(note):
+            if settled.state != "undone":
+                raise ToolError(settled.detail)
+            return settled.detail.rpartition(" (")[2].removesuffix(")")
+        if settled.state == "failed":
+            moved = self.renewed(change) is not None
+            raise Conflict(settled.detail) if moved else ChangeRefused(settled.detail)
+        if settled.state == "unknown" and not settled.detail.endswith(READ_BACK):
+            answer = self._script.peek(ToolAnswered, until=UNTIL)
+            half = answer is not None and answer.text.startswith("FAILED, and may be half done")
+            raise (ChangeFailed if half else ToolError)(settled.detail)
+        return settled.detail.removesuffix(READ_BACK)
+
+    def holds(self, change: Change, note: str) -> bool:
+        settled = self._settled(note)
+        if _undoes(note):
+            already = settled.detail == "it was already as before"
+            return settled.state == "undone" and (already or note in self._sent)
+        if settled.state == "failed":  # as it was before
+            return change.why.startswith("undo: ")
+        return settled.state == "verified"
+
+    def drift(self, change: Change, note: str) -> str:
+        settled = self._script.peek(ChangeSettled, lambda each: each.card == self._name(note))
+        return settled.detail if settled and settled.state == "undo blocked" else ""
+
+    def _settled(self, note: str) -> ChangeSettled:
+        found = self._script.peek(ChangeSettled, lambda each: each.card == self._name(note))
+        if found is None:
+            raise NotRecordedError(f"the recording does not tell how this ended: {note}")
+        return found
+
+    def _name(self, note: str) -> str:
+        return self._names.get(_card(note), _card(note))
+
+
+def _card(note: str) -> str:
+    """`RUN C1`, `RUN undo C1` -> C1."""
+    return note.split()[-1]
+
+
+def _undoes(note: str) -> bool:
+    return "undo" in note.split()[:-1]
+
+
+ACTIVITY: tuple[type[Event], ...] = (GoalChecked, TurnStarted, ToolAnswered)
