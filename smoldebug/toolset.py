@@ -296,7 +296,7 @@ def _loaded(where: str, load: Callable[[], Any]) -> Any:
     if isinstance(error, SmoldebugError):
         raise UsageError(f"{where}: {error}", error.hint) from error
     if error is not None:
-        raise UsageError(f"{where}: cannot be loaded: {one_line(_said(error), 300)}") from error
+        raise UsageError(f"{where}: cannot be loaded: {one_line(said(error), 300)}") from error
     return done.result()
 
 
@@ -440,7 +440,7 @@ class Toolset:
         if isinstance(error, SmoldebugError):
             return f"ERROR {spec.name}: {error}" + (f" ({error.hint})" if error.hint else "")
         tail = "".join(traceback.format_exception(error)[-3:])[-1500:]
-        return f"ERROR {spec.name} raised {_said(error)}\n{tail}"
+        return f"ERROR {spec.name} raised {said(error)}\n{tail}"
 
 
 def _repeats(spec: ToolSpec) -> bool:
@@ -524,7 +524,7 @@ def _checked(spec: ToolSpec, value: Any) -> Observation | Change | Remark:
         raise ToolError(f"it returned a value that is not well formed: {error}") from error
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """Type and message; also of an exception whose message cannot be had."""
     return "".join(traceback.format_exception_only(error)).strip()
 
