@@ -6,6 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import typer
+
+from smoldebug import telemetry
 from smoldebug.agent import Signals
 from smoldebug.cli import drop_unread
 from smoldebug.cli.approval import approver, terminal
@@ -20,6 +23,7 @@ from smoldebug.records import Section
 from smoldebug.report import document, markdown, sections
 from smoldebug.run import run
 from smoldebug.status import ExitStatus
+from smoldebug.untrusted import inert
 from smoldebug.view import OutputFormat, View, open_view, output_format
 from smoldebug.view.jsonl import dumps
 
@@ -41,6 +45,8 @@ def drive(
     clock, signals = SystemClock(), Signals()
     view = open_view(output_format(output), document, clock=clock)
     seen: list[Stamped] = list(past)
+    watched = telemetry.opened()
+    watched.recall(past)
     try:
         with interruptible(signals):
             approve = approver(view, yes=options.yes, read=terminal(signals.stop))
@@ -51,6 +57,7 @@ def drive(
                     view.recall(past)
                 for stamped in run(plan, made.crew, made.first, before):
                     seen.append(stamped)
+                    watched.show(stamped)
                     with readers_may_leave(signals):
                         view.show(stamped)
             finally:
@@ -60,6 +67,7 @@ def drive(
     finally:
         with readers_may_leave(signals):
             view.close()
+            send_rest(watched)
     return _status(seen)
 
 
@@ -82,6 +90,12 @@ def keep_report(seen: Sequence[Stamped], folder: Path) -> str:
     except OSError as error:
         return f"not kept: {error.strerror}"
     return f"kept in {kept}"
+
+
+def send_rest(watched: telemetry.Telemetry) -> None:
+    """What OpenTelemetry did not take is said, and is no failure of the run."""
+    if trouble := watched.close():
+        typer.echo(inert(f"note: {trouble}"), err=True)
 
 
 def _report(seen: Sequence[Stamped], view: View, folder: Path, reports: Mapping[str, Path]) -> None:

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from smoldebug import journal
+from smoldebug import journal, telemetry
 from smoldebug.agent import Signals
 from smoldebug.cells import status
 from smoldebug.cli import reports
 from smoldebug.cli.approval import approver, terminal
 from smoldebug.cli.assemble import Assembled, assemble
 from smoldebug.cli.changing import who
-from smoldebug.cli.drive import interruptible, keep_report, readers_may_leave
+from smoldebug.cli.drive import interruptible, keep_report, readers_may_leave, send_rest
 from smoldebug.cli.options import Options, Strictness, load_plan
 from smoldebug.clock import SystemClock
 from smoldebug.errors import UsageError
@@ -111,9 +111,11 @@ def drive(
     cells = Cells(plans, several, signals, view, clock)
     back = plan.playbook.on_failure_others == "rollback"
     runs = Fleet(matrix, cells.begin, clock, signals.stop, others_back=back)
+    watched = telemetry.opened(plan.playbook.name)
     try:
         with interruptible(signals):
             for cluster, stamped in runs.events():
+                watched.show(stamped, cluster)
                 with readers_may_leave(signals):
                     view.show(cluster, stamped)
         done = runs.cells()
@@ -124,6 +126,7 @@ def drive(
     finally:
         with readers_may_leave(signals):
             view.close()
+            send_rest(watched)
     return status(runs.cells())
 
 
