@@ -20,7 +20,8 @@ from smoldebug.clock import FakeClock
 from smoldebug.model import accounts as shared
 from smoldebug.model.accounts import Accounts, accounts_file
 from smoldebug.model.asking import FREE, Tokens
-from smoldebug.model.budget import Budget, Hold, OverBudget, cost_of, dollars
+from smoldebug.model.budget import Budget, Hold, OverBudget, cost_of
+from smoldebug.model.spending import dollars
 from smoldebug.playbook.base import Money
 from smoldebug.playbook.models import Limits
 from smoldebug.playbook.settings import Budgets, Price

@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from smoldebug.cli import check, demo, lab, patch, playbooks, resume, runs, triage, undo, validate
+from smoldebug.cli import (
+    check,
+    cost,
+    demo,
+    lab,
+    patch,
+    playbook_tests,
+    playbooks,
+    replay,
+    resume,
+    runs,
+    triage,
+    undo,
+    validate,
+)
 
 app = typer.Typer(
     name="smoldebug",
@@ -24,10 +38,13 @@ app.command("undo", epilog=undo.EXAMPLES)(undo.undo)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.add_typer(lab.app, name="lab")
+playbooks.app.command("test", epilog=playbook_tests.EXAMPLES)(playbook_tests.run_tests)
 app.add_typer(playbooks.app, name="playbooks")
 runs.app.command("approve", epilog=resume.APPROVE_EXAMPLES)(resume.approve)
 runs.app.command("resume", epilog=resume.RESUME_EXAMPLES)(resume.resume)
+runs.app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.add_typer(runs.app, name="runs")
+app.command("cost", epilog=cost.EXAMPLES)(cost.cost)
 
 
 @app.command()

@@ -10,40 +10,23 @@ import secrets
 import sqlite3
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from smoldebug.errors import LimitReached
 from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import Tokens
+from smoldebug.model.spending import NANO, Spent, day_of, dollars, of_run, today
 from smoldebug.playbook.models import Limits
 from smoldebug.playbook.settings import Budgets, Price
 from smoldebug.records import Usage
 from smoldebug.untrusted import plain
 
 WARN_AT = 0.8  # of a limit
-NANO: Final = 10**9  # the unit of the accounts, of a dollar: no sum of them is ever rounded
 MOST_TOKENS = 10**9  # a provider's own count of one answer is believed up to here
 MOST_COST = 10**6 * NANO  # of one call
 
 
 class OverBudget(LimitReached):
     """A call that was not made: its worst case is more than what is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Money in billionths of a dollar."""
-
-    cost: int = 0
-    tokens: int = 0
-    calls: int = 0
-
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(self.cost + other.cost, self.tokens + other.tokens, self.calls + other.calls)
-
-    def __sub__(self, other: "Spent") -> "Spent":
-        return Spent(self.cost - other.cost, self.tokens - other.tokens, self.calls - other.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +88,7 @@ class Budget:
     def restore(self, usage: Usage) -> None:
         """Begin with what the run had used when it stopped. The accounts know of a call, too, that
         was under way when it was killed."""
-        known = self._accounts.change(lambda db: total(db, "run = ?", self._run))
+        known = self._accounts.change(lambda db: of_run(db, self._run))
         tokens = usage.tokens_in + usage.tokens_out
         with self._lock:
             self._settled = Spent(
@@ -145,21 +128,10 @@ class Budget:
     def _book(self, db: sqlite3.Connection, hold: "Hold", name: str, tokens: Tokens) -> None:
         if self._daily:
             self._check_day(db, hold.worst)
-        now = self._accounts.now()
-        row = (
-            hold.id,
-            now,
-            day_of(now),
-            self._run,
-            self._user,
-            plain(name),
-            "held",
-            hold.worst.cost,
-        )
-        db.execute(
-            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            (*row, tokens.into, tokens.out),
-        )
+        now, cost = self._accounts.now(), hold.worst.cost
+        run = (self._run, self._user, plain(name))
+        row = (hold.id, now, day_of(now), *run, "held", cost, tokens.into, tokens.out, 0)
+        db.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _check_day(self, db: sqlite3.Connection, worst: Spent) -> None:
         binding = [limit.name for limit in self._daily if limit.used(worst) > 0]
@@ -232,20 +204,13 @@ def nano(cost: float) -> int:
     return math.ceil(round(cost * NANO, 3))
 
 
-def dollars(cost: float) -> str:
-    """`$0.97`, below a cent `$0.0042`: never nothing for something."""
-    if cost == 0 or cost >= 0.01:
-        return f"${cost:.2f}"
-    return f"${cost:.4f}" if cost >= 0.0001 else "< $0.0001"
-
-
 def _believed(tokens: Tokens) -> Tokens:
     """Counts come from a provider: none is below zero, beyond reason, or more than the whole."""
     into, out = (min(max(0, count), MOST_TOKENS) for count in (tokens.into, tokens.out))
     return Tokens(into, out, min(max(0, tokens.cached), into), tokens.estimated)
 
 
-# --- limits and accounts --------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------
 
 
 def _bounds(*bounds: tuple[str, str, int | None]) -> list[_Limit]:
@@ -256,22 +221,3 @@ def _check(limits: list[_Limit], spent: Spent, wanted: Spent) -> None:
     for limit in limits:
         if limit.refuses(spent, wanted):
             raise OverBudget(limit.why(spent, wanted))
-
-
-def day_of(now: float) -> str:
-    """The day of a Unix time, in UTC."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
-
-
-def today(db: sqlite3.Connection, now: float, user: str) -> Spent:
-    """Of one user, what is under way at its worst case."""
-    return total(db, "day = ? AND user = ?", day_of(now), user)
-
-
-def total(db: sqlite3.Connection, where: str, *values: str) -> Spent:
-    found = db.execute(
-        "SELECT COALESCE(SUM(cost), 0), COALESCE(SUM(tokens_in + tokens_out), 0), COUNT(*)"
-        f" FROM calls WHERE {where}",
-        values,
-    )
-    return Spent(*found.fetchone())
