@@ -1,6 +1,7 @@
 """`smoldebug cost`: the accounts in, a table or JSON out."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,11 @@ from smoldebug.errors import SmoldebugError, UsageError
 from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import FREE, Tokens
 from smoldebug.model.budget import Budget
+from smoldebug.model.prices import price_of
 from smoldebug.playbook.base import Money
+from smoldebug.playbook.load import load
 from smoldebug.playbook.models import Limits
-from smoldebug.playbook.settings import Budgets, Price
+from smoldebug.playbook.settings import Budgets, Price, Settings, read_settings
 
 PRICE = Price(input=Money(1), output=Money(10), cached=Money(0.1))
 ME = who().user
@@ -172,3 +175,29 @@ def test_accounts_that_cannot_be_read_are_told_and_left_as_they_are(home: Path, 
         told()
     assert e.value.hint == "move the file away to begin a new one"
     assert (home / "models.db").read_bytes() == b"no database" * 100
+
+
+# --- docs/costs.md --------------------------------------------------------------------------
+
+HERE = "free: its endpoint is on this machine"
+PAGE = (Path(__file__).parent.parent / "docs/costs.md").read_text(encoding="utf-8")
+LIMITS, *SETTINGS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+def test_the_limits_of_the_page_are_limits_of_a_playbook(tmp_path: Path):
+    path = tmp_path / "p.yaml"
+    goal = "goal: {all: [{tcp: {host: localhost, port: 1}}]}"
+    path.write_text(f"apiVersion: smoldebug.dev/v1\nname: p\n{goal}\n{LIMITS}")
+    limits = load(str(path), {}).playbook.limits
+    assert (limits.cost, limits.tokens, limits.calls) == (Limits().cost, 200000, 40)
+
+
+@pytest.mark.parametrize("block", SETTINGS)
+def test_the_settings_of_the_page_are_settings(tmp_path: Path, block: str):
+    path = tmp_path / "settings.yaml"
+    path.write_text(block)
+    settings = read_settings(path)
+    assert settings != Settings()
+    for name, about in settings.models.items():
+        quoted = price_of(name, about, about.api_base, settings)
+        assert quoted.source == ("the settings" if about.price else HERE)
