@@ -6,7 +6,7 @@ A name is `expert`, `scripted:FILE`, `replay:RUN`, PROVIDER/ID, or one of the se
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,16 +14,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from smolagents import InferenceClientModel, Model
-from smolagents.models import ApiModel, ChatMessage
+from smolagents.models import ChatMessage
 
 from smoldebug.diagnose.expert import Expert
 from smoldebug.errors import UsageError
 from smoldebug.model import scripted
 from smoldebug.model.asking import Asked
-from smoldebug.model.endpoint import RequestLimits, through
 from smoldebug.model.expert import ExpertModel
 from smoldebug.model.guarded import InProcess
-from smoldebug.model.keys import Found, key_of, keys  # noqa: F401 until assemble.py takes it from there
+from smoldebug.model.keys import Found, key_of
 from smoldebug.model.prices import price_of, resolve
 from smoldebug.playbook.fields import did_you_mean
 from smoldebug.playbook.settings import EXPERT, ModelSettings, Settings
@@ -124,6 +123,7 @@ def _litellm(wanted: Wanted) -> Model:
         api_key=wanted.key or None,  # None: LiteLLM looks for it itself
         timeout=SILENCE,
         num_retries=0,
+        drop_params=True,  # what a provider behind it does not take, such as tool_choice
         retry=False,
     )
 
@@ -310,17 +310,3 @@ def client_of(target: Target) -> Model:
         raise UsageError(f"no key for {target.name}: {found.where}{or_base}")
     base = target.endpoint or target.kind.base
     return target.kind.client(Wanted(target.id, base, found.value, target.about))
-
-
-def chain(
-    names: Sequence[str], expert: Expert, api_base: str = "", limits: RequestLimits | None = None
-) -> list[Model]:
-    """The models to try, in order. The expert is always the last: it needs no network."""
-    limits, found = limits or RequestLimits(), []
-    for name in names:
-        if name.startswith("scripted:"):
-            found.append(scripted.load(Path(name.removeprefix("scripted:"))))
-        elif name != EXPERT:
-            model = client_of(target_of(name, Settings(), api_base))
-            found.append(through(model, limits) if isinstance(model, ApiModel) else model)
-    return [*found, ExpertModel(expert)]
