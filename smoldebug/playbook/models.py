@@ -369,8 +369,8 @@ class Freeze(Model, frozen=True, kw_only=True):
 class Limits(Model, frozen=True, kw_only=True):
     max_steps: Annotated[int, Meta(ge=1), doc("Turns of the loop.")] = 25
     cost: Annotated[Money, doc("Most the model may cost.")] = Money(1)
-    tokens: Annotated[int | None, Meta(ge=1), doc("Most a model may read and write.")] = None
-    calls: Annotated[int | None, Meta(ge=1), doc("Most calls of a model, failed ones too.")] = None
+    tokens: Annotated[int | None, doc("Most a model may read and write.")] = None
+    calls: Annotated[int | None, doc("Most calls of a model, failed ones too.")] = None
     over_budget: Annotated[
         Literal["expert", "stop"],
         doc("When cost, tokens or calls are used up: the expert goes on, or the run stops."),

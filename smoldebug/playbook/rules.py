@@ -212,6 +212,9 @@ def _report_url(url: str, key: str, report: Report) -> None:
 
 
 def _limits(limits: Limits, report: Report) -> None:
+    for key in ("tokens", "calls"):  # msgspec takes no bounds for `int | None`
+        if (most := getattr(limits, key)) is not None and most < 1:
+            report(key, f"must be at least 1, got {most}")
     report_never_delete(limits.never_delete, report)
 
 
