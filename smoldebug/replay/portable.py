@@ -33,11 +33,12 @@ def portable(events: Sequence[Stamped], options: Json) -> list[Stamped]:
     started = events[0].event
     assert isinstance(started, RunStarted)
     masks = Redactor(key=KEY)
-    paths = {started.kubeconfig: "kubeconfig", str(Path.home()): "~"}
+    paths = {started.kubeconfig: "kubeconfig", _folder(started): ".", str(Path.home()): "~"}
+    known = {path: name for path, name in paths.items() if len(path) > 1}
 
     def clean(text: str) -> str:
-        for path, name in paths.items():
-            text = text.replace(path, name) if len(path) > 1 else text
+        for path, name in known.items():
+            text = text.replace(path, name)
         return masks.text(text)
 
     place = Place(events[0].run, started.context)
@@ -49,6 +50,12 @@ def portable(events: Sequence[Stamped], options: Json) -> list[Stamped]:
         event = _hashed(msgspec.convert(plain, type(event)), place, digests)
         found.append(replace(stamped, event=event))
     return found
+
+
+def _folder(started: RunStarted) -> str:
+    """Of the playbook, absolute: beside it lie the files and the servers it names."""
+    plan = started.plan["plan"] if isinstance(started.plan, dict) else {}
+    return str(Path(plan["folder"]).absolute()) if plan.get("folder") else ""
 
 
 def _own(event: AnyEvent, options: Json) -> AnyEvent:
