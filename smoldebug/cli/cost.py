@@ -1,5 +1,6 @@
 """`smoldebug cost`: what models have cost on this machine, and what is left of today's budget."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple
@@ -56,7 +57,7 @@ def cost(
     begin, budgets = _begin(since, clock.now()), load_settings().budgets
     found: list[Group] = []
     day = Spent()
-    if path.exists():
+    if os.path.lexists(path):  # asking makes no file
         with Accounts(path, clock) as accounts:
             found = accounts.change(lambda db: groups(db, begin.timestamp(), by.value))
             day = accounts.change(lambda db: today(db, accounts.now(), user))

@@ -110,7 +110,7 @@ class Budget:
 
     def warning(self) -> str:
         """The limits of which 80 % are used, and that the accounts are of no use, each told once;
-        "" where there is nothing new. Of a day: as it was when the last call was settled."""
+        "" where there is nothing new. Of a day: as this run's last call found it."""
         with self._lock:
             both = ((self._limits, self._settled), (self._daily, self._day))
             told = {
@@ -138,27 +138,21 @@ class Budget:
         if binding and self._accounts.trouble:
             names = " and ".join(binding)
             raise OverBudget(f"{self._accounts.trouble}; nobody knows what is left of {names}")
-        _check(self._daily, self._today(db), worst)
-
-    def _today(self, db: sqlite3.Connection) -> Spent:
-        return today(db, self._accounts.now(), self._user)
+        spent = today(db, self._accounts.now(), self._user)
+        _check(self._daily, spent, worst)
+        self._day = spent + worst
 
     def _settle(self, hold: "Hold", tokens: Tokens, state: str) -> None:
         real = Spent(cost_of(hold.price, tokens), tokens.into + tokens.out, 1)
         row = (state, real.cost, tokens.into, tokens.out, tokens.cached, hold.id)
-
-        def kept(db: sqlite3.Connection) -> Spent:
-            db.execute(
-                "UPDATE calls SET state = ?, cost = ?, tokens_in = ?, tokens_out = ?, cached = ?"
-                " WHERE id = ?",
-                row,
-            )
-            return self._today(db)
-
+        columns = "state = ?, cost = ?, tokens_in = ?, tokens_out = ?, cached = ?"
         with self._lock:
             self._held -= hold.worst
             self._settled += real
-            self._day = self._accounts.change(kept)
+            self._day += real - hold.worst
+            self._accounts.change(
+                lambda db: db.execute(f"UPDATE calls SET {columns} WHERE id = ?", row)
+            )
 
 
 class Hold:
