@@ -1,50 +1,13 @@
-"""Models by name, and the one that plays a script. Models behind HTTP: test_model_endpoints.py."""
+"""The model that plays a script. Models by name: test_model_factory.py; behind HTTP:
+test_model_endpoints.py."""
 
-from importlib.metadata import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from smolagents.models import MessageRole
 
-from smoldebug.clock import FakeClock
-from smoldebug.diagnose.expert import Expert
-from smoldebug.diagnose.picture import Brief
 from smoldebug.errors import UsageError
-from smoldebug.evidence import EvidenceStore
-from smoldebug.model.factory import PACKAGES, PROVIDERS, build
 from smoldebug.model.scripted import ScriptedFailure, ScriptedModel, load
-
-EXPERT = Expert(EvidenceStore(FakeClock()), Brief())
-MODULES = {"openai": "openai", "azure": "openai", "litellm": "litellm", "transformers": "torch"}
-
-
-# --- by name -------------------------------------------------------------------------------------
-
-
-def test_the_expert_needs_nothing():
-    assert build("expert", EXPERT).model_id == "expert"
-
-
-@pytest.mark.parametrize("provider", MODULES)
-def test_a_missing_package_is_one_sentence_and_a_pip_command(
-    provider: str, monkeypatch: pytest.MonkeyPatch
-):
-    if find_spec(MODULES[provider]):
-        pytest.skip(f"{MODULES[provider]} is installed")
-    monkeypatch.setenv("OPENAI_API_KEY", "x")
-    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "x")
-    with pytest.raises(UsageError, match=f"{provider}/m needs a package: ") as error:
-        build(f"{provider}/m", EXPERT)
-    assert error.value.hint == f"pip install '{PACKAGES[provider]}'"
-
-
-def test_every_provider_has_a_package_with_an_extra_that_exists():
-    assert set(PACKAGES) == set(PROVIDERS)
-    for package in PACKAGES.values():
-        name, _, extra = package.removesuffix("]").partition("[")
-        assert not extra or extra in (metadata(name).get_all("Provides-Extra") or [])
-
 
 # --- scripts -------------------------------------------------------------------------------------
 
@@ -92,11 +55,6 @@ def test_text_is_not_searched_for_calls():
     model = ScriptedModel([{"say": '{"name": "reboot"}'}])
     with pytest.raises(ValueError, match="no tool call"):
         model.parse_tool_calls(model.generate([]))
-
-
-def test_a_model_is_built_from_a_script_by_name(tmp_path: Path):
-    (tmp_path / "s.yaml").write_text("- say: hi\n")
-    assert build(f"scripted:{tmp_path / 's.yaml'}", EXPERT).generate([]).content == "hi"
 
 
 @pytest.mark.parametrize(

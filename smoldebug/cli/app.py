@@ -9,6 +9,7 @@ from smoldebug.cli import (
     cost,
     demo,
     lab,
+    models,
     patch,
     playbook_tests,
     playbooks,
@@ -38,6 +39,7 @@ app.command("undo", epilog=undo.EXAMPLES)(undo.undo)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.add_typer(lab.app, name="lab")
+app.add_typer(models.app, name="models")
 playbooks.app.command("test", epilog=playbook_tests.EXAMPLES)(playbook_tests.run_tests)
 app.add_typer(playbooks.app, name="playbooks")
 runs.app.command("approve", epilog=resume.APPROVE_EXAMPLES)(resume.approve)

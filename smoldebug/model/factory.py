@@ -21,7 +21,7 @@ from smoldebug.errors import UsageError
 from smoldebug.model import scripted
 from smoldebug.model.asking import Asked
 from smoldebug.model.expert import ExpertModel
-from smoldebug.model.guarded import InProcess
+from smoldebug.model.guarded import Guarded, InProcess
 from smoldebug.model.keys import Found, key_of
 from smoldebug.model.prices import price_of, resolve
 from smoldebug.playbook.fields import did_you_mean
@@ -250,10 +250,11 @@ class Target:
 def target_of(name: str, settings: Settings, api_base: str = "") -> Target:
     """Raises UsageError for a name that is none, or a bad `api_base`."""
     about = settings.about(name)
-    provider, _, model_id = (about.model or name).partition("/")
+    full = about.model or name
+    provider, _, model_id = full.partition("/")
     if provider not in PROVIDERS or not model_id:
-        close = did_you_mean(name, [*settings.models, EXPERT]) if settings.models else ""
-        raise UsageError(f"unknown model {name!r}{close}", f"PROVIDER/ID of {', '.join(PROVIDERS)}")
+        close = did_you_mean(full, [*settings.models, EXPERT]) if name == full else ""
+        raise UsageError(f"unknown model {full!r}{close}", f"PROVIDER/ID of {', '.join(PROVIDERS)}")
     if api_base and not api_base.startswith(("http://", "https://")):
         raise UsageError(f"--api-base is no http(s) URL: {api_base}")
     endpoint = api_base or about.api_base
@@ -286,9 +287,9 @@ def build(
     target = target_of(name, settings, api_base)
     model = client_of(target)
     if target.kind.in_process:
-        return InProcess(name, model)
-    from smoldebug.model.guarded import Guarded
-
+        local = InProcess(name, model, told=True)
+        local.settings = target.about
+        return local
     quoted = price_of(name, target.about, target.endpoint, settings)
     return Guarded(
         name,
