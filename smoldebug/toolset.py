@@ -16,6 +16,7 @@ Change; `change.py` is the one executor. No declared effect = it does not load.
 
 import importlib.util
 import inspect
+import json
 import re
 import sys
 import threading
@@ -458,17 +459,25 @@ def _outdates(spec: ToolSpec) -> bool:
 def checked_arguments(spec: ToolSpec, arguments: Json) -> msgspec.Struct:
     """Arguments as the tool takes them. Raises UsageError if it may not run with these."""
     try:
-        if isinstance(arguments, str):  # smolagents leaves text that is no JSON as it is
-            arguments = msgspec.json.decode(arguments or "{}")
+        if isinstance(arguments, str):  # as some models hand it over
+            arguments = json.loads(arguments or "{}", object_pairs_hook=_once)
         plain_json = msgspec.json.encode({} if arguments is None else arguments)
         if b"null" in plain_json and _not_finite(arguments):
             raise msgspec.ValidationError("NaN and infinity are no JSON numbers")
         return msgspec.json.decode(plain_json, type=spec.arguments)
-    except (msgspec.MsgspecError, TypeError, UnicodeEncodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         schema = msgspec.json.encode(spec.schema).decode()
         raise UsageError(
             f"invalid call to {spec.name}: {error}. Schema: {schema}. NOT executed."
         ) from error
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object's members. Of a name that is given twice nobody knows which was meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def begin(function: Callable[[], Any]) -> "Future[Any]":

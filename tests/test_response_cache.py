@@ -181,9 +181,10 @@ def test_what_would_be_mended_or_is_not_whole_is_asked_again(answer):
     assert not shelf.kept
 
 
-def test_silence_and_calls_that_nobody_offered_are_no_words():
+def test_silence_half_a_sentence_and_calls_that_nobody_offered_are_no_words():
     shelf, words = Shelf(), replace(QUESTION, tools=())
-    for answer in (Answer(" \n", (), TOKENS), GOOD):
+    half = Answer("it is", (), TOKENS, "disconnected", problem="the provider cut the answer off")
+    for answer in (Answer(" \n", (), TOKENS), GOOD, half):
         cache(shelf).put(MODEL, words, answer)
     assert not shelf.kept
 

@@ -180,7 +180,7 @@ def key(asked: Asked, request: Request) -> str:
 
 def _usable(answer: Answer, request: Request) -> bool:
     """Whole, and nothing in it would be sent back to be mended."""
-    if answer.cut_off:
+    if answer.cut_off or answer.problem:
         return False
     if not request.tools:
         return bool(answer.text.strip()) and not answer.calls
