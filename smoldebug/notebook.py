@@ -88,7 +88,7 @@ class Notebook:
         return Remark(f"{id} noted: {status}")
 
     def wait(self, seconds: float, why: str) -> Remark:
-        """Let the goal be measured for a while before the next turn, e.g. after a change.
+        """Have the goal measured for a while before the next turn.
 
         Args:
             seconds: At most; ends when the goal is met.

@@ -18,7 +18,7 @@ from smoldebug.records import (
     Outcome,
     Verdict,
 )
-from smoldebug.toolset import Toolset
+from smoldebug.toolset import Toolset, ToolSpec
 from smoldebug.untrusted import clip, fence, one_line, plain
 
 ROLE = """\
@@ -31,7 +31,8 @@ it holds; you cannot declare success, and there is no final answer.
 - Evidence has a number: [E5]. Note possible causes with `hypothesis`; support them with quotes
   copied word for word, e.g. {"evidence": "E5", "quote": "pool exhausted (20/20)"}. Wrong quotes are
   refused.
-- The operator may decline a change; take the reason into account. After a change the goal is
+- Whatever changes something is only proposed. The operator may decline it; take the reason into
+  account. After a change the goal is
   watched for a while before you are asked again. Reading again is fine when time has passed.
 - If nothing more can be learned or done, call `escalate` with what you know. Never guess.
 
@@ -49,16 +50,22 @@ QUOTED = 3  # newest quotes for and against each
 
 
 def system_prompt(plan: RunPlan, toolset: Toolset) -> str:
-    """Role, which tools propose a change, and hints. Nothing in it changes from turn to turn.
+    """Role, which tools propose a change without saying so, and hints. Nothing in it changes from
+    turn to turn.
 
     What the tools do is not repeated here: their descriptions travel with every request.
     """
-    changing = (Effect.CHANGE, Effect.EXECUTE)
-    proposing = [spec.name for spec in toolset.specs.values() if spec.effect in changing]
-    lines = [ROLE, f"Tools that propose a change: {', '.join(proposing) or 'none'}."]
+    lines = [ROLE]
+    if silent := [spec.name for spec in toolset.specs.values() if _silent(spec)]:
+        lines.append(f"These tools propose a change too: {', '.join(silent)}.")
     if plan.playbook.hints:
         lines += ["", "Notes of this playbook's author", fence(_hints(plan))]
     return "\n".join(lines)
+
+
+def _silent(spec: ToolSpec) -> bool:
+    changing = spec.effect in (Effect.CHANGE, Effect.EXECUTE)
+    return changing and not spec.description.startswith("Propose")
 
 
 def _hints(plan: RunPlan) -> str:

@@ -19,8 +19,7 @@ ROWS = 200  # of one answer
 
 @tool(effect="read", timeout=60)
 def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") -> Observation:
-    """Names of objects, by kind. Of a repository: what its manifests describe, as it would be
-    applied, with file and line.
+    """Names of objects, by kind. Of a repository: as it would be applied, with file and line.
 
     Args:
         kind: Such as Pod or hpa; empty for an overview.
@@ -42,8 +41,7 @@ def list_k8s_resources(ctx: ToolContext, kind: str = "", namespace: str = "") ->
 
 @tool(effect="read", timeout=60)
 def fetch_k8s_manifest(ctx: ToolContext, kind: str, name: str, namespace: str = "") -> Observation:
-    """The YAML of one object, without status. Of a repository: the file that describes it, with
-    the edits drafted so far.
+    """The YAML of one object, without status. Of a repository: its file, edits included.
 
     Args:
         kind: Such as Pod or hpa.

@@ -69,7 +69,7 @@ def _told(schema: Mapping[str, Any]) -> dict[str, Json]:
         told["items"] = {key: value for key, value in _told(items).items() if key != "description"}
     if properties := told.get("properties"):
         told["properties"] = {name: _told(part) for name, part in properties.items()}
-    if schema.get("default"):
+    if schema.get("default") and "enum" not in schema:
         told["default"] = schema["default"]
     return told
 
