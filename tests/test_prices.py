@@ -237,7 +237,7 @@ OFFLINE = """
 import sys
 
 def refuse(event, arguments):
-    if event.startswith("socket.") or event == "urllib.Request":
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "urllib.Request"):
         raise SystemExit(f"{event} {arguments}")
 
 sys.addaudithook(refuse)
