@@ -48,6 +48,10 @@ class Answer:
     tries: int = 1
     problem: str = ""  # why there are no calls, for the model: "line 1: ',' expected"
 
+    def __post_init__(self) -> None:
+        if self.cut_off:
+            object.__setattr__(self, "calls", ())
+
     @property
     def cut_off(self) -> bool:
         return self.finish in ("length", "content_filter")

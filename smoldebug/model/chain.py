@@ -33,7 +33,7 @@ from smoldebug.model.cache import ResponseCache
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace, TooFast
 from smoldebug.records import Json, Usage
-from smoldebug.toolset import Cancelled, begin
+from smoldebug.toolset import Cancelled, begin, said
 from smoldebug.untrusted import one_line
 
 EXPERT = "expert"
@@ -291,7 +291,7 @@ def _result(work: "Future[Answer]") -> Answer:
         return work.result()
     if isinstance(error, ModelFailed):
         raise error
-    raise ModelFailed(f"{type(error).__name__}: {error}") from error
+    raise ModelFailed(said(error)) from error
 
 
 def _written(message: Message) -> str:
@@ -313,6 +313,6 @@ def _told(
         tokens.cached,
         cost,
         tokens.estimated,
-        finish=outcome.finish if isinstance(outcome, Answer) else "",
+        finish=one_line(outcome.finish, 40) if isinstance(outcome, Answer) else "",
         error="" if isinstance(outcome, Answer) else str(outcome),
     )
