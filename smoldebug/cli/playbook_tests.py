@@ -245,6 +245,8 @@ def _record(run: str, folder: Path) -> None:
         with journal.Journal(folder / JOURNAL) as kept_:
             for stamped in portable(events, options):
                 kept_.append(stamped)
+        (folder / JOURNAL).chmod(0o644)  # unlike those of runs it is meant for others
+        (folder / JOURNAL).parent.chmod(0o755)
         _name_playbook(was.plan, folder)
     except OSError as error:
         raise UsageError(f"cannot be written: {folder}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from smoldebug.errors import UnreachableError
 from smoldebug.events import (
     AnyEvent,
     ChangeDecided,
+    ChangeProposed,
     Continued,
     EvidenceRecorded,
     FirstCard,
@@ -247,6 +248,8 @@ def _said(event: AnyEvent | str | None) -> str:
     """An event in a few words: its name, and the first of what it tells."""
     if event is None or isinstance(event, str):
         return str(event)
+    if isinstance(event, ChangeProposed):
+        return f"ChangeProposed {event.card.id} {event.card.change.kind} {event.card.change.target}"
     plain: dict[str, Any] = msgspec.json.decode(encode(event))
     words: Iterable[str] = (str(plain[key]) for key in _TELLING if plain.get(key))
     return " ".join([type(event).__name__, _short(" ".join(words))]).strip()

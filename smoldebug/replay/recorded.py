@@ -86,10 +86,13 @@ class RecordedTools(Toolset):
             given = msgspec.to_builtins(self.parse(name, arguments))
         except UsageError as error:
             return Answer(False, f"ERROR {error}", refused=True)
+        if (
+            proposed := self._script.peek(ChangeProposed, until=(ToolAnswered, *UNTIL))
+        ) is not None:
+            change = proposed.card.change
+            return Answer(True, f"proposed: {change.kind} {change.target}", change=change)
         if recorded is None:
             raise NotRecordedError(f"the recording has no answer to another call of {name}")
-        if (change := self._proposed(recorded)) is not None:
-            return Answer(True, f"proposed: {change.kind} {change.target}", change=change)
         if recorded.text.startswith(CUT):
             if cancel is not None:
                 cancel.set()
@@ -103,11 +106,6 @@ class RecordedTools(Toolset):
             self.evidence.add(name, given, seen) if seen is not None else None,
             flags=recorded.flags,
         )
-
-    def _proposed(self, answered: ToolAnswered) -> Change | None:
-        """The change that the call came to. One that the guard refused at once is not recorded."""
-        found = self._script.peek(ChangeProposed, until=(ToolAnswered,))
-        return found.card.change if found and answered.tool else None
 
 
 class RecordedGoal(Goal):
