@@ -386,6 +386,8 @@ def torn(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
+    with Accounts(path, FakeClock(NOON)) as fresh:
+        call(budget(fresh), Tokens(1, 1))
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {len(shared.VERSIONS) + 1}")
 
@@ -410,6 +412,15 @@ def test_without_a_day_budget_the_run_goes_on_and_says_so_once(tmp_path: Path, s
         assert mine.warning() == ""
         with pytest.raises(OverBudget, match="limits.cost"):
             mine.reserve("openai/x", PRICE, 0, 60_000)
+
+
+def test_a_file_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "models.db"
+    newer(path)
+    with Accounts(path, FakeClock(NOON)) as accounts:
+        call(budget(accounts), Tokens(1, 1))
+        assert accounts.trouble.endswith("a newer version of smoldebug wrote it")
+    assert len(rows(path)) == 1
 
 
 @UNUSABLE

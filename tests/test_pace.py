@@ -131,13 +131,12 @@ def test_a_request_that_never_fits_is_not_waited_for(accounts: Accounts) -> None
 
 
 def test_who_is_cancelled_gives_the_turn_back(accounts: Accounts) -> None:
-    pace, cancel = Pace(accounts), threading.Event()
-    wait(pace)
-    wait(pace)
+    pace, cancel, one = Pace(accounts), threading.Event(), ModelSettings(requests_per_minute=1)
+    wait(pace, one)
     cancel.set()
     with pytest.raises(Cancelled):
-        wait(pace, cancel=cancel)
-    assert wait(pace) == 60
+        wait(pace, one, cancel=cancel)
+    assert wait(pace, one) == 60
 
 
 def test_a_clock_that_goes_back_locks_nobody_out(accounts: Accounts, clock: FakeClock) -> None:

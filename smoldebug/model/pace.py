@@ -76,8 +76,8 @@ def _sent(db: sqlite3.Connection, provider: str, now: float) -> list[tuple[float
 def _earliest(
     sent: list[tuple[float, int]], now: float, requests: int | None, most: int | None, tokens: int
 ) -> float:
-    """The first moment, not before anybody's turn, at which the minute before it has room."""
-    start = max([now, *(at for at, _ in sent[-1:])])
+    """The first moment at which the minute before it has room, beside the turns given out."""
+    start = now
     if requests is not None and len(sent) >= requests:
         start = max(start, sent[-requests][0] + MINUTE)
     if most is not None:
