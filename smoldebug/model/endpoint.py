@@ -6,7 +6,6 @@ its URL. What comes back they would read without limits, and believe: so its byt
 soon as the headers are there. A client that does not use httpx2 (LiteLLM) hands over objects.
 """
 
-import json
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,7 @@ CONNECT = 10.0  # seconds for a connection
 MOST = 8 << 20  # bytes of one answer
 WORDS = 64 << 10  # bytes of an error
 SHOWN = 0.05  # seconds between two states of a text that is still coming
+LATE = "the endpoint did not answer in time"
 PASSING = (408, 409, 425, 429)  # and 5xx: the same request may work a moment later
 # By name: each client library has classes of its own, and none of them need be installed.
 LOST = {"APIConnectionError", "NetworkError", "RemoteProtocolError"}
@@ -70,7 +71,7 @@ class Exchange:
     def look(self) -> None:
         """Raises Trouble when there is no time left."""
         if self.cut.is_set() or time.monotonic() > self.end:
-            raise Trouble("the answer took too long")
+            raise Trouble(LATE)
 
     def show(self, made: Assembler) -> None:
         now = time.monotonic()
@@ -86,9 +87,7 @@ class Endpoint:
         self.model = model
         model.retryer = _exchanged
         if isinstance(model, OpenAIModel):
-            client = httpx2.Client(follow_redirects=True, timeout=CONNECT)
-            _hook(client)
-            model.client = model.client.with_options(http_client=client, max_retries=0)
+            model.client = model.client.with_options(http_client=_http(), max_retries=0)
         self._hub = isinstance(model, InferenceClientModel)
 
     def send(self, exchange: Exchange) -> "Future[Said]":
@@ -126,6 +125,13 @@ def said(work: "Future[Said]") -> Said:
 
 
 # --- bytes ----------------------------------------------------------------------------------
+
+
+@cache
+def _http() -> httpx2.Client:
+    client = httpx2.Client(follow_redirects=True)
+    _hook(client)
+    return client
 
 
 def _hook(client: httpx2.Client) -> None:
@@ -273,13 +279,13 @@ def _trouble(error: BaseException) -> Trouble:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        return _refused(status, str(error), headers)
+        return _refused(status, text_of(error), headers)
     names = {each.__name__ for cause in _causes(error) for each in type(cause).__mro__}
     if any("Timeout" in name for name in names):
-        return Trouble("the endpoint does not answer in time")
+        return Trouble(LATE)
     if names & LOST:
         return Trouble("the connection to the endpoint broke", words=_deepest(error), again=True)
-    return Trouble("the endpoint cannot be asked", words=f"{type(error).__name__}: {error}")
+    return Trouble("the endpoint cannot be asked", words=text_of(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -292,85 +298,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _deepest(error: BaseException) -> str:
-    return str(list(_causes(error))[-1])
+    return text_of(list(_causes(error))[-1])
 
 
-# --- until every model is a Guarded -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """Times in seconds. All tries together stay below the agent's own limit for one answer."""
-
-    timeout: float = 120.0  # without a byte from the endpoint
-    tries: int = 2
-    pause: float = 1.0  # before another try, where no Retry-After says how long
-    longest_pause: float = 20.0  # who asks for more loses its turn to the next of the chain
-
-
-def through(model: ApiModel, limits: RequestLimits) -> ApiModel:
-    """The model, its requests bounded by `limits` and its answers made complete."""
-    model.retryer = _Requests(limits)
-    return model
-
-
-class _Requests:
-    def __init__(self, limits: RequestLimits) -> None:
-        self.limits = limits
-
-    def __call__(self, send: Callable[..., Any], **request: Any) -> Any:
-        for _ in range(self.limits.tries - 1):
-            try:
-                return _answer(send, request)
-            except Exception as error:
-                pause = self._pause(error)
-                if pause is None:
-                    raise
-            time.sleep(pause)
-        return _answer(send, request)
-
-    def _pause(self, error: Exception) -> float | None:
-        """Seconds to wait before another try; None when there should be none."""
-        response = getattr(error, "response", None)
-        status = getattr(response, "status_code", 0)
-        if not status and not _lost(error):
-            return None
-        if status and status < 500 and status not in PASSING:
-            return None
-        pause = _retry_after(response, self.limits.pause)
-        return pause if pause <= self.limits.longest_pause else None
-
-
-def _lost(error: Exception) -> bool:
-    """The connection broke. A time-out is none: it has cost the operator enough time already."""
-    names = {each.__name__ for each in type(error).__mro__}
-    return bool(names & LOST) and "Timeout" not in type(error).__name__
-
-
-def _retry_after(response: Any, otherwise: float) -> float:
-    value = getattr(response, "headers", {}).get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdecimal() else otherwise
-
-
-def _answer(send: Callable[..., Any], request: dict[str, Any]) -> Any:
-    """The response, with a usage: smolagents fails without one, and many servers send none.
-
-    Raises ValueError when it holds no answer. What it holds instead is quoted in full: whoever
-    shows it masks secrets first and shortens it then.
-    """
-    try:
-        response = send(**request)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the endpoint's answer is no JSON: {error}") from error
-    if not getattr(response, "choices", None):
-        raise ValueError(f"no chat completion in the endpoint's answer: {response}")
-    response.usage = SimpleNamespace(
-        prompt_tokens=_tokens(response.usage, "prompt_tokens"),
-        completion_tokens=_tokens(response.usage, "completion_tokens"),
-    )
-    return response
-
-
-def _tokens(usage: Any, name: str) -> int:
-    count = getattr(usage, name, None)
-    return max(0, count) if isinstance(count, int) else 0
+def text_of(error: BaseException) -> str:
+    """What an exception of somebody else's says; some cannot even say that."""
+    with suppress(Exception):
+        return str(error) or type(error).__name__
+    return type(error).__name__

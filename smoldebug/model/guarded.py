@@ -22,7 +22,7 @@ from smolagents.monitoring import TokenUsage
 from smoldebug.conversation import Called, Message
 from smoldebug.model import native, text_protocol, tokens
 from smoldebug.model.asking import FREE, Answer, ModelFailed, Request, Tokens
-from smoldebug.model.endpoint import Endpoint, Exchange, said
+from smoldebug.model.endpoint import LATE, Endpoint, Exchange, said, text_of
 from smoldebug.model.streaming import Piece, Said, Trouble
 from smoldebug.playbook.settings import ModelSettings, Price
 from smoldebug.records import Json
@@ -61,14 +61,14 @@ class Guarded:
         self.name, self.settings, self.price = name, settings, price
         self.provider, self.endpoint = provider, endpoint
         self.first_pause = FIRST_PAUSE
-        self._wire = Endpoint(model)
+        self._wire, self._id = Endpoint(model), str(model.model_id)
         self._keys = self._wire.keys()
         self._text = settings.tools == "text"
         self._dropped: set[str] = set()
         self._described: tuple[tuple[Tool, ...], list[Json]] = ((), [])
 
     def count(self, request: Request) -> int:
-        return tokens.count(request.messages, request.tools)
+        return tokens.count(request.messages, request.tools, self._id)
 
     def ask(self, request: Request) -> Answer:
         """Raises ModelFailed. Nothing else escapes."""
@@ -99,7 +99,7 @@ class Guarded:
                 raise ModelFailed("cancelled")
             if time.monotonic() > end:
                 exchange.stop()
-                raise Trouble(f"no answer within {request.seconds:.0f} s")
+                raise Trouble(LATE)
         return said(work)
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -136,7 +136,8 @@ class Guarded:
 
     def _answer(self, request: Request, came: Said, tries: int) -> Answer:
         used = _used(came, lambda: self.count(request))
-        text, calls, problem = came.text, native.called(came.calls), came.problem
+        text, (calls, problem) = came.text, native.called(came.calls)
+        problem = came.problem or problem
         if not came.complete:
             problem = f"the provider cut the answer off: {one_line(came.finish, 60)}"
         elif request.tools and not calls and not problem:
@@ -150,7 +151,7 @@ class Guarded:
         words = f"{trouble} {trouble.words}"
         for name in (*OPTIONAL, "max_tokens"):
             if name not in self._dropped and re.search(rf"\b{name}\b", words):
-                self._dropped.add(name)
+                self._dropped |= {name, "stream_options"} if name == "stream" else {name}
                 return True
         if self.settings.tools == "auto" and not self._text and NO_TOOLS.search(words):
             self._text = True
@@ -206,7 +207,7 @@ class InProcess:
             if time.monotonic() > end:
                 raise ModelFailed(f"no answer within {request.seconds:.0f} s")
         if (error := work.exception()) is not None:
-            raise ModelFailed(one_line(str(error) or type(error).__name__, 300)) from error
+            raise ModelFailed(one_line(text_of(error), 300)) from error
         answer: Answer = work.result()
         return answer
 
@@ -219,12 +220,11 @@ class InProcess:
         with self._busy:
             answer = self.model.generate(messages, tools_to_call_from=tools)
         text = answer.content if isinstance(answer.content, str) else ""
-        calls = native.called(
+        calls, problem = native.called(
             Piece(call.id, call.function.name, call.function.arguments)
             for call in answer.tool_calls or ()
         )
-        problem = ""
-        if request.tools and not calls:
+        if request.tools and not calls and not problem:
             text, calls, problem = _written(text, strictly=self._told)
         return Answer(text, calls, _counted(answer.token_usage), "stop", problem=problem)
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Sequence
 
 from smolagents import Tool
-from smolagents.models import get_tool_json_schema
 
 from smoldebug.conversation import Called, Message
-from smoldebug.model.streaming import Piece, strict
+from smoldebug.model.described import function_schemas
+from smoldebug.model.streaming import Ambiguous, Piece, strict
 from smoldebug.records import Json
 from smoldebug.untrusted import whole
 
@@ -18,19 +18,22 @@ def written(messages: Iterable[Message]) -> list[Json]:
 
 
 def described(tools: Sequence[Tool]) -> list[Json]:
-    return [get_tool_json_schema(tool) for tool in tools]
+    return list[Json](function_schemas(tools))
 
 
-def called(pieces: Iterable[Piece]) -> tuple[Called, ...]:
-    """Calls as the model made them. Arguments that are no JSON object stay what they are, for the
-    toolset to refuse: they never become anything that runs."""
-    return tuple(
-        Called(piece.id, piece.name, whole(arguments(piece.arguments))) for piece in pieces
-    )
+def called(pieces: Iterable[Piece]) -> tuple[tuple[Called, ...], str]:
+    """Calls as the model made them, or the problem because of which none of them may run.
+    Arguments that are no JSON object stay what they are, for the toolset to refuse."""
+    try:
+        return tuple(
+            Called(piece.id, piece.name, whole(arguments(piece.arguments))) for piece in pieces
+        ), ""
+    except Ambiguous as error:
+        return (), f"a call's arguments: {error}"
 
 
 def arguments(given: Json) -> Json:
-    """An object where there is one, also one that was encoded twice."""
+    """An object where there is one, also one that was encoded twice. Raises Ambiguous."""
     if given is None or given == "":
         return {}
     value = given
@@ -39,6 +42,8 @@ def arguments(given: Json) -> Json:
             break
         try:
             value = strict(value)
+        except Ambiguous:
+            raise
         except ValueError:
             return given
     return value if isinstance(value, dict) else given

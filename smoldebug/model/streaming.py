@@ -30,6 +30,10 @@ class Trouble(Exception):
         self.status, self.words, self.again, self.after = status, words, again, after
 
 
+class Ambiguous(ValueError):
+    """JSON of which two readers would make different things."""
+
+
 @dataclass
 class Piece:
     """One call, as much of it as has come. `arguments` is text as it travels, or a JSON value."""
@@ -232,7 +236,7 @@ def _no_number(text: str) -> NoReturn:
 def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
+        raise Ambiguous("a key is given twice")
     return found
 
 

@@ -29,6 +29,7 @@ _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _THOUGHT = re.compile(
     r'\A\s*(?:```(?:json)?\s*)?\{\s*"thought"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
+_HALF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
 
 
 class Malformed(ValueError):
@@ -88,8 +89,8 @@ def thought(text: str) -> str:
     if not found:
         return ""
     try:
-        said = json.loads(f'"{found[1]}"', strict=False)
-    except ValueError:  # an escape of which a part is missing
+        said = json.loads(f'"{_HALF_ESCAPE.sub("", found[1])}"', strict=False)
+    except ValueError:
         return ""
     return str(whole(said))
 
