@@ -187,3 +187,38 @@ def test_every_part_of_a_text_is_in_it_and_nothing_else(before: str, words: str,
         words.replace("☃", "").strip()
     )
     assert not store.verify(Quote("E1", f"{words}☃")).verified
+
+
+# --- what was left out ---------------------------------------------------------------------------
+
+
+def test_an_observation_is_read_on_until_its_end():
+    desk = Desk()
+    text = "\n".join(f"line {number}" for number in range(1000))
+    desk.evidence.add("fetch_logs", {}, Observation(text))
+    start, found = 0, ""
+    while True:
+        answer = desk.call("read_on", evidence="E3", start=start)
+        assert (answer.ok, answer.evidence) == (True, None)
+        head, _, part = answer.text.partition("\n")
+        part, more, rest = part.partition("\n... [")
+        assert head == f"E3, characters {start} to {start + len(part)} of {len(text)}:"
+        found += part
+        if not more:
+            break
+        start = int(rest.partition("start=")[2].partition(" ")[0])
+    assert found == text
+
+
+def test_what_was_read_on_can_be_quoted():
+    desk = Desk()
+    desk.evidence.add("fetch_logs", {}, Observation("a\n" * 5000 + "pool exhausted (20/20)"))
+    assert "pool exhausted" in desk.call("read_on", evidence="E3", start=9000).text
+    assert desk.note("pool exhausted (20/20)", "E3").ok
+
+
+@pytest.mark.parametrize(("evidence", "start"), [("E9", 0), ("E1", 5000), ("E1", -1)])
+def test_where_there_is_nothing_the_model_is_told(evidence, start):
+    answer = Desk().call("read_on", evidence=evidence, start=start)
+    assert not answer.ok
+    assert evidence in answer.text

@@ -50,7 +50,7 @@ def count(messages: Iterable[Message], tools: Iterable[Tool] = (), model: str = 
     return REQUEST + described + sum(tokens(message, size) for message in messages)
 
 
-@lru_cache(maxsize=4096)  # a history is asked about again every turn
+@lru_cache(maxsize=1024)  # a history is asked about again every turn
 def _estimate(text: str, threes: bool) -> int:
     words = _WORD.findall(text)
     marks = _MARKS.findall(text)
