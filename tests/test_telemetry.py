@@ -8,27 +8,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hostile import runs
 from hypothesis import HealthCheck, given, settings
 from otlp import Collector
-from recorded_run import BEGAN, recorded_run
+from recorded_models import PROMPT, by_model, stamped, start
+from recorded_run import recorded_run
 
 from smoldebug import telemetry
 from smoldebug.events import (
-    AnyEvent,
     Continued,
-    ModelAnswered,
-    ModelAsked,
-    ModelSwitched,
     RunEnded,
-    RunStarted,
     Skipped,
     Stamped,
-    Thought,
     ToolCalled,
     TurnStarted,
 )
@@ -36,8 +30,6 @@ from smoldebug.records import Usage, Who
 from smoldebug.status import ExitStatus
 
 CI = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-PROMPT = "the prompt of a run"
-MODEL = "openai/qwen3"
 NOT_SENT = "not all traces and metrics were sent: "
 
 
@@ -61,47 +53,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 def told(events: Sequence[Stamped]) -> str:
     """Tell of a run from beginning to end; returns what is said of it."""
     watched = telemetry.opened()
-    for stamped in events:
-        watched.show(stamped)
+    for each in events:
+        watched.show(each)
     return watched.close()
-
-
-def stamped(*events: AnyEvent, run: str = "7f3a1c") -> list[Stamped]:
-    """A second apart."""
-    return [
-        Stamped(run, number, float(number), BEGAN + timedelta(seconds=number), event)
-        for number, event in enumerate(events)
-    ]
-
-
-def start(model: str = MODEL, matrix: str = "", context: str = "prod-eu") -> RunStarted:
-    return RunStarted(
-        "triage", "triage-502", "", model, context, ("shop",), "ask", 5.0, Usage(), matrix=matrix
-    )
-
-
-def by_model() -> list[Stamped]:
-    messages = ({"role": "user", "text": PROMPT},)
-    return stamped(
-        start(f"{MODEL}, litellm/anthropic/claude"),
-        TurnStarted(1, Usage(turns=1)),
-        ModelAsked(1, MODEL, messages, "http://key@gpu.example:8000/v1", ("look",), "cheap"),
-        ModelAnswered(1, MODEL, 1.0, error="429 Too Many Requests", tokens_in=50, estimated=True),
-        ModelSwitched(1, MODEL, "litellm/anthropic/claude", "429 Too Many Requests"),
-        ModelAsked(1, "litellm/anthropic/claude", messages, ""),
-        ModelAnswered(
-            1, "litellm/anthropic/claude", 1.0, 1830, 92, 1600, 0.0004, finish="tool_calls"
-        ),
-        Thought(1, "it must be auth", "litellm/anthropic/claude"),
-        TurnStarted(2, Usage(turns=2)),
-        ModelAnswered(2, MODEL, 0.0, cached=True),
-        RunEnded(
-            ExitStatus.LIMIT,
-            "not met",
-            "cost used up",
-            Usage(2, 25, 2, tokens_in=1880, cost=0.0004),
-        ),
-    )
 
 
 # --- what is sent -----------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from smoldebug.cli.options import ListFormat
 if TYPE_CHECKING:
     from smoldebug.events import Stamped
 
-COLUMNS = ("RUN", "BEGAN (UTC)", "PLAYBOOK", "CONTEXT", "OUTCOME", "CHANGES", "TOOK")
-UNWRAPPED = ("RUN", "BEGAN (UTC)", "CHANGES", "TOOK")
+COLUMNS = ("RUN", "BEGAN (UTC)", "PLAYBOOK", "CONTEXT", "OUTCOME", "CHANGES", "TOOK", "COST")
+UNWRAPPED = ("RUN", "BEGAN (UTC)", "CHANGES", "TOOK", "COST")
 PIPE = 1000  # columns: whoever reads a pipe wants whole lines
 
 app = typer.Typer(help="List and show earlier runs.", no_args_is_help=True, rich_markup_mode=None)
@@ -188,6 +188,7 @@ def _summary(run: str, events: "list[Stamped]", running: bool) -> dict[str, Any]
         "outcome": outcome,
         "exit_code": int(told.status) if told.ended else None,
         "changes": len(told.applied),
+        "cost": told.usage.cost,
         "undone_later": undone,
         "seconds": told.seconds,
     }
@@ -205,8 +206,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
     width = None if sys.stdout.isatty() else PIPE
     console = Console(file=out, width=width, markup=False, highlight=False, emoji=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in COLUMNS:
-        right = name in ("CHANGES", "TOOK")
+    costly = any(row.get("cost") for row in rows)  # else the column is left out
+    for name in COLUMNS[: None if costly else -1]:
+        right = name in ("CHANGES", "TOOK", "COST")
         table.add_column(
             name,
             justify="right" if right else "left",
@@ -214,7 +216,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
             no_wrap=name in UNWRAPPED,
         )
     for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in _cells(row)))
+        cells = _cells(row)[: None if costly else -1]
+        table.add_row(*(Text(one_line(cell)) for cell in cells))
     with console.capture() as drawn:
         console.print(table)
     out.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
@@ -223,6 +226,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
 def _cells(row: dict[str, Any]) -> list[str]:
     """As in COLUMNS; of an unreadable run only its id and why are known."""
     from smoldebug.clock import duration
+    from smoldebug.usage import dollars
 
     began = row.get("began", "")
     return [
@@ -233,4 +237,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["outcome"],
         str(row.get("changes", "")),
         duration(row["seconds"]) if "seconds" in row else "",
+        dollars(row["cost"]) if row.get("cost") else "",
     ]

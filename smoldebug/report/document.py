@@ -13,7 +13,7 @@ import msgspec
 from smoldebug.events import SCHEMA_VERSION, Stamped
 from smoldebug.ledger import Entry
 from smoldebug.records import Json
-from smoldebug.report.story import Later, Step, Story, story
+from smoldebug.report.story import Driver, Later, Step, Story, story
 from smoldebug.report.words import MASKS, cause, undo_by_hand, undo_command
 
 
@@ -41,6 +41,11 @@ def document(events: Iterable[Stamped]) -> dict[str, Json]:
         "changes": [_change(told, change) for change in told.changes.values()],
         "gaps": _plain(told.gaps),
         "usage": _plain(told.usage),
+        "models": [_driver(name, driver) for name, driver in told.drivers.items()],
+        "switches": [
+            {"from": event.model, "to": event.to, "why": event.why, "at": at.isoformat()}
+            for at, event in told.switches
+        ],
         "times": {
             "first_evidence": told.first_evidence,
             "cause": told.cause_named,
@@ -140,6 +145,20 @@ def _change(told: Story, change: Entry) -> Mapping[str, Json]:
         "undo_by_hand": undo_by_hand(told, change) if change.stands else None,
         "no_undo": made.no_undo,
         **_later(told.later.get(card.id)),
+    }
+
+
+def _driver(name: str, driver: Driver) -> Mapping[str, Json]:
+    used = driver.usage
+    return {
+        "model": name,
+        "calls": used.calls,
+        "failed": driver.failed,
+        "from_cache": driver.from_cache,
+        "tokens_in": used.tokens_in,
+        "cached_in": used.cached_in,
+        "tokens_out": used.tokens_out,
+        "cost": used.cost,
     }
 
 

@@ -13,14 +13,24 @@ from smoldebug.records import CheckResult, Json, Outcome, Section
 from smoldebug.report.document import document as run_document
 from smoldebug.report.sections import gaps, next_steps
 from smoldebug.report.story import story
-from smoldebug.report.words import copyable, ours
+from smoldebug.report.words import copyable, models, ours
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
 
 FEW = 3  # clusters that a headline names
 LINE = 400  # characters; a command to copy is never cut
 _HOW_MUCH = re.compile(r"×\d+|\b\d+(?:\.\d+)?m?s\b")  # differs where the reason is the same
-_OF_RUN = ("began", "outcome", "offender", "changes", "evidence", "gaps")
+_OF_RUN = (
+    "began",
+    "outcome",
+    "offender",
+    "changes",
+    "evidence",
+    "gaps",
+    "usage",
+    "models",
+    "switches",
+)
 
 
 # --- for machines -----------------------------------------------------------------------------
@@ -89,6 +99,7 @@ def sections(cells: Sequence[Cell]) -> list[Section]:
             ("OFFENDER", _safe([line for group in alike(cells) for line in _blamed(group)])),
             ("NOT SEEN", _per_cluster(cells, lambda cell: gaps(story(cell.events)))),
             ("NEXT", _next(cells)),
+            ("MODELS", _per_cluster(cells, lambda cell: models(story(cell.events)))),
         )
         if lines
     ]

@@ -40,6 +40,9 @@ def handover(events: Iterable[Stamped]) -> str:
     told = story(events)
     lines = [_headline(told), *_cause(told), *_some("ruled out", ruled_out(told)), *_changes(told)]
     lines += _coverage(told)
+    lines += _some(
+        "model", [f"from {each.model} to {each.to}: {each.why}" for _, each in told.switches]
+    )
     lines += [*_proposed(told), *_some("not seen", gaps(told))]
     lines += _some("open", [line for line in next_steps(told) if not line.startswith("$ ")])
     return "\n".join(lines[:LIMIT]) + "\n"

@@ -26,6 +26,7 @@ from smoldebug.report.words import (
     goal_words,
     goes_with_branch,
     in_lines,
+    models,
     moment,
     ours,
     refusal,
@@ -68,6 +69,7 @@ def sections(events: Iterable[Stamped]) -> list[Section]:
             ("RULED OUT", ruled_out(told)),
             ("NEXT", next_steps(told)),
             ("CHECKED", checked(told)),
+            ("MODELS", models(told)),
             ("RECORD", record(told)),
         )
         if lines

@@ -16,6 +16,8 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     HypothesesChanged,
+    ModelAnswered,
+    ModelSwitched,
     Note,
     PhaseBegan,
     RunEnded,
@@ -41,6 +43,7 @@ from smoldebug.records import (
 )
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import web_address
+from smoldebug.usage import plus
 
 
 @dataclass(slots=True)
@@ -65,6 +68,15 @@ class Later:
 
 
 @dataclass(slots=True)
+class Driver:
+    """A model that was asked, and what that took."""
+
+    usage: Usage = field(default_factory=Usage)
+    failed: int = 0  # of its calls
+    from_cache: int = 0  # answers for which nothing was sent
+
+
+@dataclass(slots=True)
 class Story:
     run: str = ""
     began: datetime | None = None
@@ -86,6 +98,8 @@ class Story:
     edited: bool = False  # nothing acts on such a journal
     continued: list[tuple[datetime, Continued]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    drivers: dict[str, Driver] = field(default_factory=dict)  # by model, as they were asked
+    switches: list[tuple[datetime, ModelSwitched]] = field(default_factory=list)
     ended: RunEnded | None = None
     passed_over: set[str] = field(default_factory=set)  # approved, and not carried out by then
     refusals: dict[str, Step] = field(default_factory=dict)  # before there was a card, by text
@@ -185,6 +199,7 @@ def story(events: Iterable[Stamped]) -> Story:
         _investigation(told, stamped, stamped.event)
         _frame(told, stamped, stamped.event)
         _audit(told, stamped, stamped.event)
+        _models(told, stamped, stamped.event)
         told.changes.add(stamped)
         _refusals(told, stamped.event)
     return told
@@ -222,6 +237,18 @@ def _frame(told: Story, stamped: Stamped, event: AnyEvent) -> None:
             entries = told.changes.items()
             told.passed_over = {card for card, entry in entries if entry.state == "approved"}
             told.verdict = event.verdict or told.verdict
+
+
+def _models(told: Story, stamped: Stamped, event: AnyEvent) -> None:
+    match event:
+        case ModelAnswered():
+            driver = told.drivers.setdefault(event.model, Driver())
+            driver.usage = plus(driver.usage, event)
+            driver.failed += bool(event.error)
+            driver.from_cache += event.cached
+            told.usage = plus(told.usage, event)  # until the run itself says how much it is
+        case ModelSwitched():
+            told.switches.append((stamped.at, event))
 
 
 def _audit(told: Story, stamped: Stamped, event: AnyEvent) -> None:

@@ -10,13 +10,15 @@ from itertools import chain
 
 from smoldebug.cells import Cell
 from smoldebug.clock import duration
+from smoldebug.events import ModelAnswered
 from smoldebug.pull_request import Markdown, bounded
-from smoldebug.records import CheckResult
+from smoldebug.records import CheckResult, Usage
 from smoldebug.redact import Redactor
 from smoldebug.report.fleet import alike, failing, headline, next_of, stood
 from smoldebug.report.words import copyable, count
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line
+from smoldebug.usage import plus, spent
 
 MOST = 1 << 20  # bytes of the summaries of a step; GitHub shows nothing of a larger one
 COMMENT = 60_000  # characters; GitHub takes 65,536
@@ -69,7 +71,19 @@ def _head(cells: Sequence[Cell], room: int) -> list[str]:
         "| --- | --- | --- | --- | --- | ---: |"
     )
     table = f"{names}\n{bounded(cells, _row, room, chr(10))}"
-    return [f"## {_TEXT.line(playbook)}: {_TEXT.line(headline(cells))}", table]
+    found = [f"## {_TEXT.line(playbook)}: {_TEXT.line(headline(cells))}", table]
+    return [*found, *_models(cells)]
+
+
+def _models(cells: Sequence[Cell]) -> Iterator[str]:
+    """What models took in all clusters; nothing where none was asked."""
+    drivers = dict[str, Usage]()
+    for event in (each.event for cell in cells for each in cell.events):
+        if isinstance(event, ModelAnswered):
+            drivers[event.model] = plus(drivers.get(event.model, Usage()), event)
+    told = [f"{_cell(name)} {' · '.join(spent(used))}" for name, used in drivers.items()]
+    if told:
+        yield f"Models: {'; '.join(told[:FEW])}"
 
 
 def _row(cell: Cell) -> str:

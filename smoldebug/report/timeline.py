@@ -13,6 +13,8 @@ from smoldebug.events import (
     Drafted,
     FirstCard,
     GoalChecked,
+    ModelAnswered,
+    ModelSwitched,
     Note,
     PhaseBegan,
     RunEnded,
@@ -72,6 +74,10 @@ def _step(event: AnyEvent) -> Iterator[str]:
             yield f"{event.phase} began"
         case Blamed(explanation=""):
             yield event.blame.reason
+        case ModelAnswered() if event.error:
+            yield f"{event.model} did not answer: {event.error}"
+        case ModelSwitched():
+            yield f"model from {event.model} to {event.to}: {event.why}"
         case Drafted():
             yield f"edited: {counted(event.edited)} in {event.repository}"
         case ChangeProposed(card=card):

@@ -32,9 +32,10 @@ from smoldebug.records import (
     Verdict,
 )
 from smoldebug.redact import Redactor
-from smoldebug.report.story import Step, Story
+from smoldebug.report.story import Driver, Step, Story
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line, plain
+from smoldebug.usage import spent
 
 MASKS = Redactor()  # before-values are whole in the journal, for the undo, and only there
 COMMAND = 10  # lines of a command by hand
@@ -411,11 +412,23 @@ def check_words(result: CheckResult) -> str:
 
 
 def used(told: Story) -> str:
-    """`44s · 6 steps · 1 change, undone · $0.11`."""
+    """`44s · 6 steps · 1 change, undone · 5 model calls · 12,400 tokens · $0.11`."""
     parts = [duration(told.seconds), count(told.usage.turns, "step"), _changes(told)]
-    if told.usage.cost:
-        parts.append(f"${told.usage.cost:.2f}")
-    return " · ".join(parts)
+    return " · ".join([*parts, *spent(told.usage)])
+
+
+def models(told: Story) -> list[str]:
+    """Which models drove the run, what each took, and why another one had to go on."""
+    lines = [f"{name}: {_drove(driver)}" for name, driver in told.drivers.items()]
+    for at, event in told.switches:
+        lines.append(f"from {event.model} to {event.to} at {moment(told, at)}: {event.why}")
+    return lines
+
+
+def _drove(driver: Driver) -> str:
+    failed = [f"{driver.failed} without an answer"] if driver.failed else []
+    known = [f"{driver.from_cache} answered before"] if driver.from_cache else []
+    return " · ".join([*spent(driver.usage), *failed, *known])
 
 
 def _changes(told: Story) -> str:

@@ -25,6 +25,8 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     HypothesesChanged,
+    ModelAnswered,
+    ModelSwitched,
     Note,
     PhaseBegan,
     RunEnded,
@@ -37,6 +39,7 @@ from smoldebug.events import (
 )
 from smoldebug.records import Answer, Card, Fact, Outcome, Section
 from smoldebug.untrusted import one_line, plain
+from smoldebug.usage import answered
 from smoldebug.view.card import Diff, approval_card
 from smoldebug.view.phrases import (
     PHASES,
@@ -61,6 +64,7 @@ from smoldebug.view.phrases import (
     result,
     settled,
     standing,
+    switched,
     undoing,
     whole_command,
     whole_diff,
@@ -240,6 +244,14 @@ class ConsoleView:
         if event.text.strip():
             self._row("", "", Text(one_line(event.text, 300), style="dim italic"))
 
+    def _model(self, event: ModelAnswered, stamped: Stamped) -> None:
+        """What it cost is pinned."""
+        if event.error:
+            self._row("⚠", "yellow", Text(answered(event), style="yellow"))
+
+    def _switched(self, event: ModelSwitched, stamped: Stamped) -> None:
+        self._row("⚠", "bold yellow", Text(f"model {switched(event)}", style="yellow"))
+
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
         sent = self._evidence.sent(event)
         if is_note(event):
@@ -362,6 +374,8 @@ _SAY: dict[type, Callable[[ConsoleView, Any, Stamped], None]] = {
     GoalChecked: ConsoleView._checked,
     FirstCard: ConsoleView._first,
     Thought: ConsoleView._thought,
+    ModelAnswered: ConsoleView._model,
+    ModelSwitched: ConsoleView._switched,
     Drafted: ConsoleView._drafted,
     ToolAnswered: ConsoleView._answered,
     HypothesesChanged: ConsoleView._hypothesis,

@@ -14,7 +14,7 @@ from typing import Protocol, TextIO
 
 from smoldebug.cells import WORDS, Cell
 from smoldebug.clock import Clock, SystemClock
-from smoldebug.events import ChangeProposed, RunEnded, Stamped, to_json
+from smoldebug.events import PASSING, ChangeProposed, RunEnded, Stamped, to_json
 from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Card, Json, Section, Verdict
 from smoldebug.untrusted import inert, one_line
@@ -95,6 +95,8 @@ class Turns:
         self._held: list[tuple[str, Stamped]] = []
 
     def show(self, cluster: str, stamped: Stamped) -> None:
+        if isinstance(stamped.event, PASSING):
+            return
         with self._turn:
             if self._asking:
                 self._held.append((cluster, stamped))

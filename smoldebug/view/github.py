@@ -12,11 +12,11 @@ from typing import TextIO
 
 from smoldebug.cells import UNTOUCHED, Cell, speaking, status
 from smoldebug.errors import UsageError
-from smoldebug.events import Blamed, RunEnded, RunStarted, Stamped
+from smoldebug.events import Blamed, ModelSwitched, RunEnded, RunStarted, Stamped
 from smoldebug.records import Section
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import one_line, plain
-from smoldebug.view.phrases import short
+from smoldebug.view.phrases import short, switched
 from smoldebug.view.plain import PlainView
 from smoldebug.view.sectioned import SectionedFleet
 from smoldebug.view.stream import encodable
@@ -50,7 +50,7 @@ class GithubView(PlainView):
 
     def show(self, stamped: Stamped) -> None:
         super().show(stamped)
-        if isinstance(stamped.event, RunStarted | Blamed | RunEnded):
+        if isinstance(stamped.event, RunStarted | Blamed | ModelSwitched | RunEnded):
             self._told.append(stamped)
 
     def closing(self, sections: Sequence[Section]) -> None:
@@ -66,7 +66,7 @@ class GithubView(PlainView):
 
 def annotations(cells: Sequence[Cell]) -> str:
     """Workflow commands: an error for each cluster that failed, a warning for each that was not
-    decided, not begun, or left as it was."""
+    decided, not begun, or left as it was, and for each change of model."""
     lines = []
     for level in ("error", "warning"):
         found = [cell for cell in cells if _level(cell) == level]
@@ -74,7 +74,14 @@ def annotations(cells: Sequence[Cell]) -> str:
         lines += [_annotation(level, _title(cell), _message(cell)) for cell in shown]
         if more := len(found) - len(shown):
             lines.append(_annotation(level, "smoldebug", f"and {more} more clusters"))
-    return "".join(lines)
+    return "".join([*lines, *_switches(cells, MOST - len(lines))])
+
+
+def _switches(cells: Sequence[Cell], most: int) -> list[str]:
+    """A warning for each model that another one had to go on for, as far as there is room."""
+    events = (each.event for cell in cells for each in cell.events)
+    told = dict.fromkeys(switched(each) for each in events if isinstance(each, ModelSwitched))
+    return [_annotation("warning", "model", words) for words in list(told)[: max(0, most)]]
 
 
 def _level(cell: Cell) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from smoldebug.events import Stamped, to_json
+from smoldebug.events import PASSING, Stamped, to_json
 from smoldebug.records import Card, Json, Section
 from smoldebug.redact import Redactor
 from smoldebug.view.plain import CardsOnly
@@ -55,6 +55,10 @@ class JsonlView:
         self._out, self._asked = stdout, CardsOnly(stderr, stderr)
 
     def show(self, stamped: Stamped) -> None:
+        if not isinstance(stamped.event, PASSING):
+            self._told(stamped)
+
+    def _told(self, stamped: Stamped) -> None:
         self._asked.show(stamped)
         self._out.write(dumps(shown(to_json(stamped))) + "\n")
         self._out.flush()
@@ -89,7 +93,7 @@ class JsonView(JsonlView):
         self._document, self._events = document, list[Stamped]()
         self._written = False
 
-    def show(self, stamped: Stamped) -> None:
+    def _told(self, stamped: Stamped) -> None:
         self._asked.show(stamped)
         self._events.append(stamped)
 

@@ -14,6 +14,7 @@ from smoldebug.events import (
     Continued,
     Drafted,
     EvidenceRecorded,
+    ModelSwitched,
     ToolAnswered,
     ToolCalled,
     UndoBegan,
@@ -36,6 +37,7 @@ from smoldebug.records import (
 from smoldebug.redact import Redactor
 from smoldebug.status import ExitStatus
 from smoldebug.untrusted import clip, one_line, plain
+from smoldebug.usage import dollars, spent
 from smoldebug.view import unified
 
 MODES = {"read-only": "read-only", "ask": "asks before a change", "auto": "changes without asking"}
@@ -210,11 +212,14 @@ def cited(quotes: Sequence[Quote]) -> str:
 def limits(usage: Usage, seconds: float) -> Iterator[tuple[str, float]]:
     """Each thing a run uses up, as `step 6/25`, and how much of it is gone (0 to 1)."""
     yield f"step {usage.turns}/{usage.max_turns or '∞'}", _part(usage.turns, usage.max_turns)
-    tokens = usage.tokens_in + usage.tokens_out
-    if tokens or usage.cost:
+    if usage.cost:
         most = f"/${usage.max_cost:.2f}" if usage.max_cost is not None else ""
-        yield f"${usage.cost:.2f}{most}", _part(usage.cost, usage.max_cost)
-        yield f"{_thousands(tokens)} tokens", 0.0
+        yield f"{dollars(usage.cost)}{most}", _part(usage.cost, usage.max_cost)
+    if tokens := usage.tokens_in + usage.tokens_out:
+        most = f"/{_thousands(usage.max_tokens)}" if usage.max_tokens else ""
+        yield f"{_thousands(tokens)}{most} tokens", _part(tokens, usage.max_tokens)
+    if usage.calls and usage.max_calls:
+        yield f"{usage.calls}/{usage.max_calls} calls", _part(usage.calls, usage.max_calls)
     most = f"/{duration(usage.max_seconds)}" if usage.max_seconds else ""
     yield f"{duration(int(seconds))}{most}", _part(seconds, usage.max_seconds)
     if usage.max_changes is not None:
@@ -232,9 +237,15 @@ def _thousands(tokens: int) -> str:
 
 
 def ended(usage: Usage, seconds: float) -> str:
-    """`44s · 6 steps · $0.11`; what was changed, the report says."""
-    parts = [duration(seconds), *([count(usage.turns, "step")] if usage.turns else [])]
-    return " · ".join([*parts, f"${usage.cost:.2f}"] if usage.cost else parts)
+    """`44s · 6 steps · 5 model calls · 12,400 tokens · $0.11`; the report tells the rest."""
+    steps = [count(usage.turns, "step")] if usage.turns else []
+    return " · ".join([duration(seconds), *steps, *spent(usage)])
+
+
+def switched(event: ModelSwitched) -> str:
+    """`from openai/x to expert: 429 Too Many Requests`."""
+    names = f"from {one_line(event.model, 100)} to {one_line(event.to, 100)}"
+    return f"{names}: {one_line(event.why, 300)}"
 
 
 def count(number: int, noun: str) -> str:

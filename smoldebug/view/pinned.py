@@ -19,6 +19,10 @@ from smoldebug.events import (
     ChangeSettled,
     GoalChecked,
     HypothesesChanged,
+    ModelAnswered,
+    ModelAsked,
+    ModelHeard,
+    ModelSwitched,
     PhaseBegan,
     RunEnded,
     RunStarted,
@@ -31,6 +35,7 @@ from smoldebug.events import (
 )
 from smoldebug.records import Hypothesis, Outcome, Usage, Verdict
 from smoldebug.untrusted import one_line
+from smoldebug.usage import plus
 from smoldebug.view.phrases import (
     PHASES,
     arguments,
@@ -55,6 +60,8 @@ HYPOTHESIS = {
 }
 _ORDER = ("likely", "possible", "testing", "open", "ruled out")
 CLOSE = 0.8  # share of a limit from which it is shown as a warning
+HEARD = 20_000  # characters of an answer that is still coming
+INDENT = 6  # columns before a line of the history
 OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this panel
 
 
@@ -77,13 +84,15 @@ class Pinned:
         self._checked, self._checked_at = 0.0, clock.now()
         self._usage, self._usage_at = Usage(), clock.monotonic()
         self._hypotheses: tuple[Hypothesis, ...] = ()
+        self._model = ""  # who is asked
+        self._heard = ""  # of an answer that is still coming
         self._doing, self._since, self._until = "", clock.monotonic(), 0.0
 
     def update(self, stamped: Stamped) -> None:
         now = self._clock.monotonic()
         match stamped.event:
             case RunStarted() as started:
-                self._run, self._started = stamped.run, started
+                self._run, self._started, self._model = stamped.run, started, started.model
                 self._usage, self._usage_at = started.limits, now
             case GoalChecked(verdict=verdict):
                 self._verdict, self._checked, self._checked_at = verdict, now, stamped.at
@@ -93,10 +102,27 @@ class Pinned:
                 self._usage = replace(self._usage, changes=self._usage.changes + 1)
             case HypothesesChanged(hypotheses=found):
                 self._hypotheses = found
+        self._hear(stamped.event, now)
         if (doing := _doing(stamped.event)) is not None:
             self._doing, self._since, self._until = doing, now, 0.0
         if isinstance(stamped.event, Waiting):
             self._until = now + stamped.event.until
+
+    def _hear(self, event: AnyEvent, now: float) -> None:
+        """Who is asked, what that has cost, and what has come of the answer."""
+        match event:
+            case ModelHeard():
+                self._heard = event.text
+                return
+            case ModelAsked():
+                self._model = event.model
+            case ModelSwitched():
+                self._model = event.to
+            case ModelAnswered():
+                seconds = self._usage.seconds + now - self._usage_at
+                self._usage = replace(plus(self._usage, event), seconds=seconds)
+                self._usage_at = now
+        self._heard = ""
 
     def shift(self, seconds: float) -> None:
         """Time that was spent waiting for a person is no time of the run."""
@@ -119,14 +145,26 @@ class Pinned:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
+        heard = self._hearing(console, width, options.size.height)
+        yield from heard
         yield self._header(width)
         yield from self._goal(width)
         yield self._budget(width)
         if self._hypotheses:
-            yield self._theories(max(1, min(6, options.size.height - OTHER_LINES)))
+            room = options.size.height - OTHER_LINES - len(heard)
+            yield self._theories(max(1, min(6, room)))
         yield self._now(width)
 
     # --- its lines --------------------------------------------------------------------------
+
+    def _hearing(self, console: Console, width: int, height: int) -> list[Text]:
+        """The end of what the model has said, where its thought will stand."""
+        words = Text(one_line(self._heard, HEARD), style="dim italic")
+        if not words:
+            return []
+        lines = words.wrap(console, max(10, width - INDENT), overflow="fold")
+        most = 3 if height >= 24 else 1
+        return [fit(Text.assemble(" " * INDENT, line), width) for line in lines[-most:]]
 
     def _header(self, width: int) -> Text:
         start = self._started
@@ -172,8 +210,7 @@ class Pinned:
         line = Text.assemble(" ▕", ("█" * filled, style), ("░" * (cells - filled), "dim"), "▏ ")
         for label, share in parts:
             line.append(f"{label} · ", style="bold yellow" if share >= CLOSE else "")
-        model = one_line(self._started.model, 40) if self._started else ""
-        return fit(line.append(f"model {model}"), width)
+        return fit(line.append(f"model {one_line(self._model, 40)}"), width)
 
     def _theories(self, room: int) -> Table:
         found = sorted(self._hypotheses, key=_rank)
@@ -207,13 +244,8 @@ class Pinned:
 def _doing(event: AnyEvent) -> str | None:
     """What is going on from this event on; None when the event does not say."""
     match event:
-        case TurnStarted():
-            return f"step {event.turn}: choosing what to look at"
-        case ToolCalled():
-            sent = arguments(event.arguments)
-            return one_line(f"step {event.turn}: {event.tool} {sent}")
-        case ToolAnswered():
-            return f"step {event.turn}: reading the answer"
+        case TurnStarted() | ModelAsked() | ToolCalled() | ToolAnswered():
+            return one_line(f"step {event.turn}: {_in_turn(event)}")
         case ChangeProposed(card=card):
             return one_line(f"{card.id} waits for a decision")
         case ChangeIntended(card=card):
@@ -227,6 +259,17 @@ def _doing(event: AnyEvent) -> str | None:
         case GoalChecked(verdict=verdict):
             return _watching(verdict)
     return None
+
+
+def _in_turn(event: TurnStarted | ModelAsked | ToolCalled | ToolAnswered) -> str:
+    match event:
+        case ModelAsked(model=model):
+            return f"{model} is thinking"
+        case ToolCalled():
+            return f"{event.tool} {arguments(event.arguments)}"
+        case ToolAnswered():
+            return "reading the answer"
+    return "choosing what to look at"
 
 
 def _watching(verdict: Verdict) -> str | None:

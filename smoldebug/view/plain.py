@@ -16,6 +16,8 @@ from smoldebug.events import (
     FirstCard,
     GoalChecked,
     HypothesesChanged,
+    ModelAnswered,
+    ModelSwitched,
     Note,
     PhaseBegan,
     RunEnded,
@@ -29,6 +31,7 @@ from smoldebug.events import (
 )
 from smoldebug.records import Card, Fact, Section, Verdict
 from smoldebug.untrusted import inert, one_line, plain
+from smoldebug.usage import answered
 from smoldebug.view.phrases import (
     MODES,
     PHASES,
@@ -55,6 +58,7 @@ from smoldebug.view.phrases import (
     progress,
     result,
     settled,
+    switched,
     undoing,
     where,
     whole_command,
@@ -169,6 +173,12 @@ class PlainView:
         if event.text.strip():
             yield f"step {event.turn}  thinks: {one_line(event.text, 300)}"
 
+    def _model(self, event: ModelAnswered, stamped: Stamped) -> Iterator[str]:
+        yield f"{'warning' if event.error else 'model':8}{answered(event)}"
+
+    def _switched(self, event: ModelSwitched, stamped: Stamped) -> Iterator[str]:
+        yield f"warning model {switched(event)}"
+
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
         sent = self._evidence.sent(event)
         if is_note(event):
@@ -263,6 +273,8 @@ _SAY: dict[type, Callable[[PlainView, Any, Stamped], Iterator[str]]] = {
     GoalChecked: PlainView._checked,
     FirstCard: PlainView._first,
     Thought: PlainView._thought,
+    ModelAnswered: PlainView._model,
+    ModelSwitched: PlainView._switched,
     Drafted: PlainView._drafted,
     ToolAnswered: PlainView._answered,
     HypothesesChanged: PlainView._hypothesis,
