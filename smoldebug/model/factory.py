@@ -117,6 +117,7 @@ def _litellm(wanted: Wanted) -> Model:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no fetch at import
     from smolagents import LiteLLMModel
 
+    vars(importlib.import_module("litellm"))["suppress_debug_info"] = True  # on the terminal
     return LiteLLMModel(
         wanted.id,
         api_base=wanted.base or None,
