@@ -1,6 +1,7 @@
 """The settings file: where it is looked for, what is said of a bad one, and that no key is told."""
 
 import os
+import re
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoldebug.errors import PlaybookError, UsageError
+from smoldebug.model.factory import PROVIDERS, target_of
 from smoldebug.model.keys import Found, key_of, keys
 from smoldebug.playbook.base import Money
 from smoldebug.playbook.settings import (
@@ -21,8 +23,12 @@ from smoldebug.playbook.settings import (
     read_settings,
     settings_file,
 )
+from smoldebug.preview.explain import table
 from smoldebug.status import ExitStatus
 
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+BEGIN = "<!-- keys: made by tests/test_settings.py -->"
+END = "<!-- end of keys -->"
 SECRET = "k3y-of-somebody-8452"
 WHOLE = """
 apiVersion: smoldebug.dev/v1
@@ -169,6 +175,39 @@ def test_a_key_in_plain_is_refused_and_not_quoted(write, entry: str):
         assert "says where the key is, never the key itself" in str(caught.value)
 
 
+# --- docs/models.md -------------------------------------------------------------------------
+
+
+def test_the_reference_holds_the_table_of_today():
+    """To renew it: python tests/test_settings.py"""
+    _, _, rest = PAGE.read_text().partition(BEGIN)
+    assert rest.partition(END)[0].strip() == table(Settings).strip()
+
+
+def test_the_example_of_the_page_is_read(write):
+    (example,) = re.findall(r"^```yaml\n(model:.*?)^```", PAGE.read_text(), re.M | re.S)
+    settings = read_settings(write(example))
+    assert settings.about("fast").price == Price(input=Money(0.05), output=Money(0.2))
+    assert [target_of(name, settings).provider for name in settings.models] == ["vllm", "openai"]
+
+
+def test_the_page_names_every_provider_as_it_is():
+    rows = dict(re.findall(r"^\| `(\w+)/ID` \|(.*)\|$", PAGE.read_text(), re.M))
+    assert rows.keys() == PROVIDERS.keys()
+    for name, provider in PROVIDERS.items():
+        reaches, package, key = map(str.strip, rows[name].split("|"))
+        assert provider.base in reaches
+        assert package == (f"`{provider.package}`" if provider.package else "–")
+        usual = "LiteLLM looks for it" if provider.finds_key else "–"
+        assert key == (f"`{provider.keys[0]}`" if provider.keys else usual)
+
+
+def renew() -> None:
+    """Write the reference anew."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n\n{table(Settings)}\n{END}{rest.partition(END)[2]}")
+
+
 # --- keys -----------------------------------------------------------------------------------
 
 
@@ -250,3 +289,7 @@ def test_a_keyring_without_its_package_is_a_sentence():
     with pytest.raises(UsageError, match="needs a package") as caught:
         key_of(Key(keyring="smoldebug/me"), ())
     assert caught.value.hint == "pip install keyring"
+
+
+if __name__ == "__main__":
+    renew()
