@@ -21,7 +21,7 @@ import httpx2
 from smolagents import InferenceClientModel, OpenAIModel
 from smolagents.models import ApiModel
 
-from smoldebug.model.streaming import Assembler, Said, Trouble, completion, events, strict
+from smoldebug.model.streaming import Assembler, Said, Trouble, completion, streamed, strict
 from smoldebug.records import Json
 from smoldebug.toolset import begin
 
@@ -164,30 +164,14 @@ def _take(response: httpx2.Response) -> None:
 def _read(response: httpx2.Response, exchange: Exchange) -> Said:
     chunks = _bounded(response.iter_bytes(), exchange)
     if "event-stream" in response.headers.get("content-type", ""):
-        return _streamed(events(chunks), exchange)
+        return streamed(chunks, exchange.show)
     raw = b"".join(chunks)
     if raw.lstrip()[:5] in (b"data:", b"event"):  # some do not say so
-        return _streamed(events([raw]), exchange)
+        return streamed([raw], exchange.show)
     try:
         return completion(strict(raw))
     except ValueError as error:
         raise Trouble(f"the endpoint's answer is no JSON: {error}", words=_start(raw)) from None
-
-
-def _streamed(data: Iterable[str], exchange: Exchange) -> Said:
-    made = Assembler()
-    for each in data:
-        if each.strip() == "[DONE]":
-            made.done = True
-            break
-        if not each.strip():
-            continue
-        try:
-            made.add(strict(each))
-        except ValueError as error:
-            raise Trouble(f"a part of the answer is no JSON: {error}", again=True) from None
-        exchange.show(made)
-    return made.said(ended=False)
 
 
 def _bounded(chunks: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ Nothing is repaired: what is cut off or of no known shape yields no call.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -146,6 +146,23 @@ class Assembler:
         last = max((number for number, _ in self._calls), default=-1)
         self._calls.append((int(index) if told and index is not None else last + 1, Piece()))
         return self._calls[-1][1]
+
+
+def streamed(chunks: Iterable[bytes], show: Callable[[Assembler], None]) -> Said:
+    """A stream of server-sent events. `show` is called after each. Raises Trouble."""
+    made = Assembler()
+    for data in events(chunks):
+        if data.strip() == "[DONE]":
+            made.done = True
+            break
+        if not data.strip():
+            continue
+        try:
+            made.add(strict(data))
+        except ValueError as error:
+            raise Trouble(f"a part of the answer is no JSON: {error}", again=True) from None
+        show(made)
+    return made.said(ended=False)
 
 
 def completion(body: Json) -> Said:
