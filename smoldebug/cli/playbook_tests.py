@@ -130,7 +130,11 @@ def _problems(folder: Path, *, update: bool) -> list[str]:
     if update:
         _write_expected(expected, rehearsed.events)
         return []
-    return expect.read(expected).problems(rehearsed.events) + _over(read, rehearsed)
+    wanted = expect.read(expected)
+    found = wanted.problems(rehearsed.events) + _over(read, rehearsed)
+    if (ended := rehearsed.ended) and int(ended.status) != wanted.expected.exit:
+        found.append(_placed(read, f"the run ended: {ended.reason}"))
+    return found
 
 
 def _rehearsed(folder: Path, read: "Draft", events: "Sequence[Stamped]") -> "Rehearsed":
@@ -160,8 +164,8 @@ def _draft(folder: Path, events: "Sequence[Stamped]") -> "Draft":
     from smoldebug.replay import expect
 
     path = folder / PLAYBOOK
-    if not path.is_file():
-        path = find(expect.read(folder / EXPECT).expected.playbook or str(path))
+    if not path.is_file() and (named := expect.read(folder / EXPECT).expected.playbook):
+        path = find(named if "/" not in named else str(folder / named))
     was, declared = kept(past(events).started).plan, planned(draft(path)).playbook.inputs
     given = {
         name: _as_text(value)
@@ -197,12 +201,16 @@ def _over(read: "Draft", rehearsed: "Rehearsed") -> list[str]:
 
 
 def _placed(read: "Draft", problem: str) -> str:
-    """With the line of the playbook's key that it names."""
+    """With the line of the playbook's key that it names, or of the block where that would stand."""
+    import re
+
     from smoldebug.playbook.tree import place
 
-    named = [key for key in read.marks if "." in key and key in problem]
-    key = max(named, key=len, default="")
-    return f"{place(read.file, read.marks[key])} {problem}" if key else f"{read.file}: {problem}"
+    named = re.search(r"\b[a-z_]+(?:\.[a-z_]+|\[\d+\])+", problem)
+    key = named[0] if named else ""
+    while key and key not in read.marks:
+        key = key.rpartition(".")[0]
+    return f"{place(read.file, read.marks[key])} {problem}" if key else f"{read.file} {problem}"
 
 
 def _write_expected(path: Path, events: "Sequence[Stamped]") -> None:

@@ -19,6 +19,7 @@ from smoldebug.events import (
     ToolCalled,
     TurnStarted,
     UndoBegan,
+    Waiting,
 )
 from smoldebug.model.asking import Answer, ModelFailed, Tokens
 from smoldebug.model.chain import Chain, Question
@@ -30,6 +31,7 @@ from smoldebug.toolset import Cancelled
 
 UNUSABLE = "the model's answer could not be used: "  # as the agent notes it
 _OF_MODELS = (ModelAsked, ModelAnswered, ModelSwitched)
+_TOLD = (*_OF_MODELS, Note, Waiting)  # by a chain
 _OVER: tuple[type[Event], ...] = (*_OF_MODELS, TurnStarted, GoalChecked, UndoBegan, RunEnded)
 
 
@@ -51,7 +53,7 @@ class RecordedChain(Chain):
 
     def ask(self, question: Question) -> Generator[AnyEvent, None, Answer]:
         script = self._script
-        while isinstance(event := script.following, (*_OF_MODELS, Note)) and not _unusable(event):
+        while isinstance(event := script.following, _TOLD) and not _unusable(event):
             script.move(script.at + 1)
             self._count(event)
             yield event

@@ -43,7 +43,8 @@ class Expected(Model, frozen=True, kw_only=True):
     outcome: Annotated[Literal["met", "not met", "inconclusive"], doc("Of the goal.", "met")]
     exit: Annotated[int, Meta(ge=0, le=255), doc("Exit status of the run.", 0)]
     playbook: Annotated[
-        str, doc("Name or path of the playbook, where no playbook.yaml is beside it.", "triage")
+        str,
+        doc("Name, or path from here, of the playbook, where no playbook.yaml is here.", "triage"),
     ] = ""
     changes: Annotated[list[ExpectedChange], doc("Every change, in order.")] = []
     causes: Annotated[list[ExpectedCause], doc("Every confirmed hypothesis, in any order.")] = []

@@ -5,7 +5,7 @@ limits weighed, the window of the goal kept. Only what the journal does not hold
 settled: the surroundings of a target, which the guard weighed before there was a card.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from threading import Event as Flag
 
@@ -31,12 +31,19 @@ from smoldebug.playbook import models
 from smoldebug.records import (
     Answer as Said,
 )
-from smoldebug.records import Card, Change, CheckResult, Decision, Json, Surroundings, Verdict
+from smoldebug.records import Card, Change, Decision, Json, Outcome, Surroundings, Verdict
 from smoldebug.redact import Redactor
 from smoldebug.replay.script import NotRecordedError, Script
 from smoldebug.sources.fakes import FakeCluster, fake_world
 from smoldebug.sources.world import World
-from smoldebug.toolset import Answer, Cancelled, ToolContext, Toolset, ToolSpec
+from smoldebug.toolset import (
+    Answer,
+    Cancelled,
+    ToolContext,
+    Toolset,
+    ToolSpec,
+    shipped_tools,
+)
 
 CUT = "CUT by the operator: "
 READ_BACK = "; read back something else"
@@ -79,7 +86,7 @@ class RecordedTools(Toolset):
         recorded = self._script.peek(ToolAnswered, lambda each: each.tool == name, UNTIL)
         spec = self.specs.get(name)
         if spec is None and recorded is not None and recorded.evidence:
-            raise NotRecordedError(f"the recording uses a tool that is not there now: {name}")
+            raise NotRecordedError(f"{_block(name)} offers no {name}, which the recording uses")
         if spec is None or spec.family == "builtin":
             return super().call(name, arguments, cancel=cancel)
         try:
@@ -108,32 +115,47 @@ class RecordedTools(Toolset):
         )
 
 
+def _block(name: str) -> str:
+    """The part of a playbook that decides whether there is such a tool."""
+    spec = next((spec for spec in shipped_tools() if spec.name == name), None)
+    if spec is None:
+        return "tools.custom"
+    return "tools.change.allow" if spec.changes is not None else f"tools.{spec.family}"
+
+
 class RecordedGoal(Goal):
     """`recorded` is the goal that was measured. Another one is judged by the same measurements."""
 
     def __init__(self, plan: models.RunPlan, recorded: models.Goal, script: Script) -> None:
         super().__init__(plan, no_world(script), script, allow_code=True)
-        self._script, self._same = script, plan.playbook.goal == recorded
+        self._script, self._recorded = script, recorded
 
     def check(self, hurry: bool = False) -> Verdict:
         seen = self._script.take(GoalChecked, until=UNTIL)
         if seen is None:
-            raise NotRecordedError("the goal is looked at longer than it was recorded")
-        return seen.verdict if self._same else self._judged(seen.verdict)
+            told = ", ".join(self._other_windows()) or "the goal"
+            raise NotRecordedError(f"{told}: it is watched longer than it was")
+        return seen.verdict if self._goal == self._recorded else self._judged(seen.verdict)
 
     def due_in(self) -> float:
         return 0.0
 
+    def _other_windows(self) -> Iterator[str]:
+        for name in ("consecutive", "for_", "every", "within"):
+            if getattr(self._goal, name) != getattr(self._recorded, name):
+                yield f"goal.{name.removesuffix('_')}"
+
     def _judged(self, seen: Verdict) -> Verdict:
+        """Another goal, by the same measurements."""
         if self._goal.each_service is not None:
-            raise NotRecordedError("goal.each_service: its rows are measured anew only")
+            raise NotRecordedError("goal.each_service: its rows can only be measured anew")
         measured = {each.check: each for each in seen.results}
-        results = tuple(self._measured(label, measured) for label in self._rows.labels)
-        outcome = self._root.outcome(
-            {place: result.outcome for place, result in enumerate(results)}
-        )
-        if outcome is None:
-            raise NotRecordedError("the goal has no check that was measured")
+        for label, path in zip(self._rows.labels, _paths(self._goal, "goal"), strict=True):
+            if label not in measured:
+                raise NotRecordedError(f"{path} was not measured in the recording: {label}")
+        results = tuple(measured[label] for label in self._rows.labels)
+        outcomes = {place: result.outcome for place, result in enumerate(results)}
+        outcome = self._root.outcome(outcomes) or Outcome.INCONCLUSIVE
         progress = self._window.feed(outcome, self._script.monotonic())
         return Verdict(
             progress.outcome,
@@ -145,10 +167,14 @@ class RecordedGoal(Goal):
             hold_for=self._window.for_,
         )
 
-    def _measured(self, label: str, measured: dict[str, CheckResult]) -> CheckResult:
-        if label not in measured:
-            raise NotRecordedError(f"the goal asks what the recording has not measured: {label}")
-        return measured[label]
+
+def _paths(block: models.Goal | models.Check, path: str) -> Iterator[str]:
+    """Of the single checks below a goal or a group, in the order in which a Goal holds them."""
+    for key in ("all", "any"):
+        for index, check in enumerate(getattr(block, key) or ()):
+            below = f"{path}.{key}[{index}]"
+            group = check.all is not None or check.any is not None
+            yield from _paths(check, below) if group else (below,)
 
 
 # --- changing ---------------------------------------------------------------------------------

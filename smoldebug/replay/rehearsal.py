@@ -23,6 +23,10 @@ from smoldebug.status import ExitStatus
 AGAIN = "record it again"
 
 
+class Unmade(NotRecordedError):
+    """A change of the recording is not made: what was seen after it is no longer what would be."""
+
+
 @dataclass
 class Rehearsed:
     """`stopped` says why nobody can tell how it would have gone on, "" where it has ended."""
@@ -48,7 +52,7 @@ def rehearse(events: Sequence[Stamped], now: Now, measured: Goal) -> Rehearsed:
             found.events.append(stamped)
             _follow(script, stamped.event)
     except NotRecordedError as error:
-        found.stopped = f"{error}: {AGAIN}"
+        found.stopped = str(error) if isinstance(error, Unmade) else f"{error}: {AGAIN}"
     return found
 
 
@@ -78,9 +82,7 @@ def _follow(script: Script, event: AnyEvent) -> None:
     if isinstance(event, ToolAnswered):
         then = script.take(ToolAnswered, lambda each: each.call == event.call, UNTIL)
         if then is not None and _made(then) and not _made(event):
-            raise NotRecordedError(
-                f"the recording makes a change that is not made now. {event.text}"
-            )
+            raise Unmade(f"{event.tool} was carried out in the recording, not now: {event.text}")
 
 
 def _made(answered: ToolAnswered) -> bool:
