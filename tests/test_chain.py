@@ -292,6 +292,23 @@ def test_what_a_model_says_is_told_while_it_is_still_thinking(play):
     played.run(asking)
 
 
+def test_a_rate_limit_that_is_waited_for_is_told_and_costs_the_request_its_time(play):
+    model = Asker("a", requests_per_minute=1)
+    played = play(model)
+    played.ask(1, left=100.0)
+    played.ask(2, left=100.0)
+    assert [round(request.seconds) for request in model.requests] == [100, 40]
+
+
+def test_a_model_whose_turn_comes_too_late_is_well_and_the_next_one_goes_on(play):
+    model = Asker("a", requests_per_minute=1)
+    played = play(model, Asker("b", look("b")))
+    played.ask(1)
+    assert at(played.ask(2, left=10.0)) == "b"
+    assert "may be asked again in 60 s" in played.of(ModelSwitched)[0].why
+    assert len(played.of(ModelAsked)) == 2  # nothing was sent to the first one again
+
+
 # --- the record ----------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from smoldebug.events import (
     ModelHeard,
     ModelSwitched,
     Note,
+    Waiting,
     encode,
 )
 from smoldebug.model.asking import Answer, Asked, ModelFailed, Request, Tokens
@@ -42,6 +43,7 @@ WORDS_LIMIT = 60.0  # seconds for a text that nothing depends on
 ASIDE = 60.0  # seconds for which a run does not ask a model again that failed
 GRACE = 2.0  # seconds beyond which a model that does not keep its time is left alone
 LOOK = 0.02  # seconds between looks at a model that is thinking
+NOTICED = 0.5  # seconds after which an operator is told what is waited for
 SHOWN = 0.1  # seconds between two states of a text that is still coming
 
 Mask = Callable[[str], str]
@@ -199,10 +201,11 @@ class Chain:
             return known
         counted, began = model.count(request), time.monotonic()
         hold = shared.budget.reserve(model.name, model.price, counted, model.settings.max_output)
-        outcome: Answer | ModelFailed = ModelFailed("cut", tokens=Tokens(counted, estimated=True))
+        outcome: Answer | ModelFailed = ModelFailed("cut before it was sent")
         try:
-            shared.pace.wait(model.provider, model.settings, counted, seconds, question.cancel)
+            request = yield from self._in_turn(model, request, counted)
             yield self._sending(model, question, messages)
+            outcome = ModelFailed("cut", tokens=Tokens(counted, estimated=True))
             outcome = yield from self._waited(model, question, request, heard)
         except ModelFailed as error:
             outcome = self._masked(error)
@@ -218,6 +221,21 @@ class Chain:
         shared.health.worked(model.provider)
         shared.cache.put(model, request, outcome)
         return outcome
+
+    def _in_turn(
+        self, model: Asked, request: Request, counted: int
+    ) -> Generator[AnyEvent, None, Request]:
+        """Wait as long as the provider's rate limit asks for; the rest of the time is the
+        request's. Raises TooFast where that is too long, Cancelled by the operator."""
+        about, cancel = model.settings, request.cancel
+        if about.requests_per_minute is about.tokens_per_minute is None:
+            return request
+        pace = self._shared.pace
+        work = begin(lambda: pace.wait(model.provider, about, counted, request.seconds, cancel))
+        if not wait([work], NOTICED).done:
+            yield Waiting(f"the rate limit of {model.provider}", request.seconds)
+        waited: float = work.result()
+        return replace(request, seconds=max(1.0, request.seconds - waited))
 
     def _sending(self, model: Asked, question: Question, messages: Sequence[Message]) -> ModelAsked:
         """The record of what leaves this machine: what that model has not been sent before."""
