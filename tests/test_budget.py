@@ -21,12 +21,12 @@ from smoldebug.model import accounts as shared
 from smoldebug.model.accounts import Accounts, accounts_file
 from smoldebug.model.asking import FREE, Tokens
 from smoldebug.model.budget import Budget, Hold, OverBudget, cost_of
-from smoldebug.model.spending import dollars
 from smoldebug.playbook.base import Money
 from smoldebug.playbook.models import Limits
 from smoldebug.playbook.settings import Budgets, Price
 from smoldebug.records import Usage
 from smoldebug.status import ExitStatus
+from smoldebug.usage import dollars
 
 PRICE = Price(input=Money(1), output=Money(10), cached=Money(0.1))  # $ per million tokens
 ROOMY = Limits(cost=Money(1000))

@@ -135,8 +135,8 @@ def _table(found: "Sequence[Group]", by: By) -> Iterable[str]:
 
 
 def _cells(group: "Group") -> tuple[str, ...]:
-    from smoldebug.model.spending import dollars
     from smoldebug.untrusted import one_line
+    from smoldebug.usage import dollars
 
     cached = f"{group.cached_in / group.tokens_in:.0%}" if group.tokens_in else "-"
     into, out = f"{group.tokens_in:,}", f"{group.tokens_out:,}"
@@ -152,7 +152,8 @@ def _total(found: "Sequence[Group]") -> "Group":
 
 
 def _left(day: "Spent", budgets: "Budgets") -> Iterable[str]:
-    from smoldebug.model.spending import NANO, dollars
+    from smoldebug.model.spending import NANO
+    from smoldebug.usage import dollars
 
     spent, tokens = dollars(day.cost / NANO), f"{day.tokens:,} tokens"
     yield f"today (UTC): {spent}, {tokens}"

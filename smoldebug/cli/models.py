@@ -221,7 +221,7 @@ def _table(columns: "Sequence[str]", rows: "Sequence[dict[str, Json]]") -> None:
 
 def _cell(column: str, row: "dict[str, Json]") -> str:
     """A column of `models list` or `models test` in words."""
-    from smoldebug.model.spending import dollars
+    from smoldebug.usage import dollars
 
     match column:
         case "package":

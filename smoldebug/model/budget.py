@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from smoldebug.errors import LimitReached
 from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import Tokens
-from smoldebug.model.spending import NANO, Spent, day_of, dollars, of_run, today
+from smoldebug.model.spending import NANO, Spent, day_of, of_run, today
 from smoldebug.playbook.models import Limits
 from smoldebug.playbook.settings import Budgets, Price
 from smoldebug.records import Usage
 from smoldebug.untrusted import plain
+from smoldebug.usage import dollars
 
 WARN_AT = 0.8  # of a limit
 MOST_TOKENS = 10**9  # a provider's own count of one answer is believed up to here

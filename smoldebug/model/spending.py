@@ -73,10 +73,3 @@ def _total(db: sqlite3.Connection, where: str, *values: str) -> Spent:
 def day_of(now: float) -> str:
     """The day of a Unix time, in UTC."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
-
-
-def dollars(cost: float) -> str:
-    """`$0.97`, below a cent `$0.0042`: never nothing for something."""
-    if cost == 0 or cost >= 0.01:
-        return f"${cost:.2f}"
-    return f"${cost:.4f}" if cost >= 0.0001 else "< $0.0001"
