@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from commands import environment, in_process
-from modelserver import ModelServer, Reply, calls, text
+from modelserver import ModelServer, Reply, calls, delta, fragment, sse, text
 
 from smoldebug.clock import FakeClock
 from smoldebug.conversation import Message
@@ -284,12 +284,32 @@ def test_a_model_that_calls_the_tool_is_fine(tmp_path: Path):
     assert len(server.asked) == 1, "one small question"
 
 
+def test_an_answer_that_comes_in_parts_is_told_from_one_that_comes_whole(tmp_path: Path):
+    called = fragment('{"word": "smoldebug"}', id="c1", name="echo")
+    parts = sse(delta(content="Ready."), delta(tool_calls=[called]), delta("tool_calls"), "[DONE]")
+    for reply, streams in ((parts, True), (ECHO, False)):
+        with ModelServer([reply]) as server:
+            _, (row,) = tried(tmp_path, "hf/some-model", "--api-base", server.url)
+        assert (row["ok"], row["streams"], row["tokens_estimated"]) == (True, streams, streams)
+
+
 def test_a_model_that_only_talks_is_told_from_one_that_calls(tmp_path: Path):
     with ModelServer([text("I am ready!")]) as server:
         code, (row,) = tried(tmp_path, "hf/some-model", "--api-base", server.url)
     assert code == ExitStatus.NOT_MET
     assert (row["answered"], row["calls_tools"]) == (True, False)
     assert "text protocol" in row["problem"]
+
+
+def test_one_that_is_told_of_tools_in_words_has_to_answer_in_that_form(tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    with ModelServer([text("I am ready!")]) as server:
+        (tmp_path / "home/settings.yaml").write_text(
+            f"models: {{a: {{model: vllm/x, api_base: '{server.url}', tools: text}}}}"
+        )
+        code, (row,) = tried(tmp_path)
+    assert code == ExitStatus.NOT_MET
+    assert "not in the form it was told" in row["problem"]
 
 
 @pytest.mark.parametrize("reply", [Reply({"error": f"bad key {KEY}"}, 401), Reply({}, 404)])

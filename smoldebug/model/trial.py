@@ -15,7 +15,8 @@ from smoldebug.toolset import begin, describe
 SECONDS = 60.0
 LOADING = 300.0  # seconds where a model's weights are loaded first
 GRACE = 2.0  # seconds beyond which a model that does not keep its time is left alone
-TALKS = "it answers, but calls no tool: a run would tell it how to in words (the text protocol)"
+TALKS = "it answers, but calls no tool: try `tools: text` in its settings (the text protocol)"
+GARBAGE = "it answers, but not in the form it was told, so no run can go on with it"
 WORD = "smoldebug"
 MESSAGES = (
     Message("system", "You are asked once, to see whether you can call a tool."),
@@ -70,6 +71,7 @@ def try_out(model: Asked, budget: Budget) -> Trial:
         return Trial(model.name, status, False, False, False, took, tokens, cost, str(error))
     took = time.monotonic() - began
     able = any(map(_good, answer.calls))
+    in_words = model.settings.tools == "text" or not model.provider
     return Trial(
         model.name,
         ExitStatus.MET if able else ExitStatus.NOT_MET,
@@ -79,7 +81,7 @@ def try_out(model: Asked, budget: Budget) -> Trial:
         seconds=took,
         tokens=answer.tokens,
         cost=hold.settle(answer.tokens),
-        problem="" if able else TALKS,
+        problem="" if able else GARBAGE if in_words else TALKS,
     )
 
 
