@@ -91,7 +91,7 @@ def test_a_run_in_which_nobody_was_asked_is_bad_input(tmp_path):
 def test_the_run_it_is_in_is_real(recording, tmp_path):
     model = load(str(recording))
     again = Stage([ESCALATE], tmp_path / "again")
-    again.agent.models.insert(0, model)
+    again.agent.chain = again.chain(model)
     assert again.play().outcome == "met"
     assert again.ran == ["look auth", "scale 2"]
     assert again.replicas == 2

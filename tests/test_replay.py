@@ -254,7 +254,7 @@ def test_a_tool_that_is_gone_is_named(tmp_path):
     events = played(stage)
     tools = [spec for spec in stage.agent.toolset.specs.values() if spec.name != "look"]
     _, difference = replayed(events, Now(stage.plan, tools))
-    assert "the recording uses a tool that is not there now: look" in difference
+    assert "offers no look, which the recording uses" in difference
 
 
 # --- the command --------------------------------------------------------------------------------

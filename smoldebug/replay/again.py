@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -80,20 +80,23 @@ def by_the_loop(plan: RunPlan) -> bool:
 def again(events: Sequence[Stamped], now: Now) -> Generator[Stamped, None, str]:
     """Yield the events of a recording as each of them happens once more. Returns "", or where and
     how it first went another way: nothing is yielded after that."""
-    began = [place for place, each in enumerate(events) if _begins(each.event)]
+    began = [place for place, each in enumerate(events) if isinstance(each.event, _OPENING)]
     for first, end in zip(began, [*began[1:], len(events)], strict=True):
         opening, part = events[first].event, events[first:end]
-        if isinstance(opening, Continued) and opening.command != "resume":
-            yield from part  # `runs approve`, `undo`: what somebody did to a run that was over
-            continue
-        assert isinstance(opening, RunStarted | Continued)
-        if difference := (yield from _part(opening, part, events[:first], now)):
-            return difference
+        if isinstance(opening, RunStarted) or _resumes(opening):
+            difference = yield from _part(opening, part, events[:first], now)
+            if difference:
+                return difference
+        else:  # `runs approve`, `undo`: what somebody did to a run that was over
+            yield from part
     return ""
 
 
-def _begins(event: AnyEvent) -> bool:
-    return isinstance(event, RunStarted | Continued)
+_OPENING = (RunStarted, Continued)
+
+
+def _resumes(event: AnyEvent) -> TypeGuard[Continued]:
+    return isinstance(event, Continued) and event.command == "resume"
 
 
 def _part(

@@ -20,6 +20,7 @@ from smoldebug.events import (
     RunStarted,
     Stamped,
 )
+from smoldebug.past import past
 from smoldebug.records import Card, Change, Json, Who
 from smoldebug.redact import Redactor
 from smoldebug.untrusted import whole
@@ -29,9 +30,9 @@ SOMEBODY = Who("somebody")
 
 
 def portable(events: Sequence[Stamped], options: Json) -> list[Stamped]:
-    """`options`: what the recorded plan holds in place of the command's."""
-    started = events[0].event
-    assert isinstance(started, RunStarted)
+    """`options`: what the recorded plan holds in place of the command's. Raises UsageError for a
+    run that was killed before it had begun."""
+    started = past(events).started
     masks = Redactor(key=KEY)
     paths = {started.kubeconfig: "kubeconfig", _folder(started): ".", str(Path.home()): "~"}
     known = {path: name for path, name in paths.items() if len(path) > 1}
