@@ -1,4 +1,4 @@
-"""Runs with a model behind real HTTP: good answers, and everything an endpoint does wrong."""
+"""Runs with models behind real HTTP. What one request may come to is tests/test_guarded.py's."""
 
 import json
 import socket
@@ -17,18 +17,17 @@ from smoldebug.cli import program
 from smoldebug.clock import FakeClock
 from smoldebug.diagnose.expert import Expert
 from smoldebug.diagnose.picture import Brief
-from smoldebug.errors import UsageError
-from smoldebug.events import Note, TurnStarted
+from smoldebug.events import ModelSwitched, Note, TurnStarted
 from smoldebug.evidence import EvidenceStore
-from smoldebug.model.endpoint import RequestLimits
-from smoldebug.model.factory import build, chain, keys
+from smoldebug.model.asking import FREE
+from smoldebug.model.factory import build
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.playbook import models
+from smoldebug.playbook.settings import ModelSettings, Settings
 from smoldebug.sources import servers
 from smoldebug.status import ExitStatus
 
 KEY = "k3y-of-somebody-8452"
-QUICK = RequestLimits(timeout=0.5, pause=0.01, longest_pause=0.2)
 LOOK, REPAIR = calls(look={"at": "auth"}), calls(scale={"replicas": 2})
 needs_openai = pytest.mark.skipif(find_spec("openai") is None, reason="openai is not installed")
 
@@ -41,24 +40,32 @@ def provider(request: pytest.FixtureRequest) -> str:
 EXPERT = Expert(EvidenceStore(FakeClock()), Brief())
 
 
+def remote(name: str, server: ModelServer, **about: Any) -> Any:
+    settings = Settings(models={name: ModelSettings(price=FREE, **about)})
+    model: Any = build(name, settings, expert=EXPERT, api_base=server.url)
+    model.first_pause = 0.001
+    return model
+
+
 def stage(tmp_path: Path, provider: str, server: ModelServer, **options: Any) -> Stage:
     """A run whose first model is behind HTTP; `second` stands by and knows the repair."""
-    set_up = Stage([], tmp_path, **options)
-    model = build(f"{provider}/some-model", EXPERT, server.url, QUICK)
+    played = Stage([], tmp_path, **options)
     second = ScriptedModel([{"calls": [{"scale": {"replicas": 2}}]}], "second")
-    set_up.agent.models = [model, second]
-    set_up.agent.toolset.redactor.learn(keys())
-    return set_up
+    played.agent.chain = played.chain(remote(f"{provider}/some-model", server), second)
+    return played
 
 
-def told(server: ModelServer, turn: int) -> str:
+def told(server: ModelServer, request: int) -> str:
     """The whole prompt of a request (1 = the first)."""
-    messages = server.asked[turn - 1]["messages"]
-    return "\n".join(part["text"] for message in messages for part in message["content"])
+    return "\n".join(each["content"] or "" for each in server.asked[request - 1]["messages"])
 
 
 def notes(played: Stage) -> str:
     return "\n".join(note.text for note in played.events(Note))
+
+
+def switches(played: Stage) -> list[tuple[str, str]]:
+    return [(each.model, each.to) for each in played.events(ModelSwitched)]
 
 
 # --- good answers ---------------------------------------------------------------------------
@@ -72,55 +79,54 @@ def test_a_model_behind_http_repairs_in_two_turns(tmp_path, provider):
     assert played.ran == ["look auth", "scale 2"]
     assert len(server.asked) == 2
     assert "auth looks busy" in told(server, 2)
+    assert (ended.usage.turns, ended.usage.tokens_in, ended.usage.tokens_out) == (2, 22, 14)
 
 
-def test_the_endpoint_learns_which_model_is_meant_and_gets_the_key(tmp_path, provider, monkeypatch):
-    monkeypatch.setenv({"hf": "HF_TOKEN", "openai": "OPENAI_API_KEY"}[provider], KEY)
-    with ModelServer([REPAIR]) as server:
-        stage(tmp_path, provider, server).play()
-    assert server.asked[0]["model"] == "some-model"
-    assert server.asked[0]["path"] == "/v1/chat/completions"
-    sent = {name.lower(): value for name, value in server.sent[0].items()}
-    assert sent["authorization"] == f"Bearer {KEY}"
+def test_so_does_one_that_knows_no_tools(tmp_path):
+    def said(**tools: Any) -> Reply:
+        ((name, arguments),) = tools.items()
+        made = {"thought": "hm", "calls": [{"name": name, "arguments": arguments}]}
+        return text(json.dumps(made))
+
+    refused = Reply({"error": {"message": "some-model does not support tools"}}, 400)
+    with ModelServer([refused, said(look={"at": "auth"}), said(scale={"replicas": 2})]) as server:
+        played = stage(tmp_path, "hf", server)
+        assert played.play().status is ExitStatus.MET
+    assert played.ran == ["look auth", "scale 2"]
+    assert switches(played) == []
+    assert "look answered:" in told(server, 3)
 
 
-def test_tokens_are_counted(tmp_path, provider):
-    with ModelServer([LOOK, REPAIR]) as server:
-        usage = stage(tmp_path, provider, server).play().usage
-    assert (usage.turns, usage.tokens_in, usage.tokens_out) == (2, 22, 14)
-
-
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": 3}])
-def test_an_answer_without_usage_is_an_answer(tmp_path, provider, usage):
-    with ModelServer([call("scale", '{"replicas": 2}', usage=usage)]) as server:
-        ended = stage(tmp_path, provider, server).play()
+def test_an_answer_without_usage_is_an_answer_and_its_tokens_are_estimated(tmp_path):
+    with ModelServer([call("scale", '{"replicas": 2}', usage=None)]) as server:
+        ended = stage(tmp_path, "hf", server).play()
     assert ended.status is ExitStatus.MET
-    assert ended.usage.tokens_in == 0
+    assert ended.usage.tokens_in > 500
     assert len(server.asked) == 1
 
 
-def test_null_for_what_may_be_left_out_means_left_out(tmp_path, provider):
+def test_null_for_what_may_be_left_out_means_left_out(tmp_path):
     arguments = {"reason": "out of ideas", "question": None}
     with ModelServer([calls(escalate=arguments)]) as server:
-        ended = stage(tmp_path, provider, server).play()
+        ended = stage(tmp_path, "hf", server).play()
     assert ended.reason == "out of ideas"
 
 
 # --- the request ----------------------------------------------------------------------------
 
 
-def test_the_request_is_stable_and_describes_each_tool_once(tmp_path, provider):
+def test_the_request_only_grows_at_its_end_and_describes_each_tool_once(tmp_path, provider):
     with ModelServer([LOOK, LOOK, REPAIR]) as server:
         stage(tmp_path, provider, server).play()
     for first, second in pairwise(server.asked):
         assert first["tools"] == second["tools"]
-        assert first["messages"][0] == second["messages"][0]
+        assert first["messages"] == second["messages"][: len(first["messages"])]
         assert first["messages"][0]["role"] == "system"
-    system, tools = told(server, 1), server.asked[0]["tools"]
+    system, tools = server.asked[0]["messages"][0]["content"], server.asked[0]["tools"]
     described = [tool["function"]["description"] for tool in tools]
     assert len(described) == len(set(described)) > 5
     assert not [description for description in described if description in system]
-    assert "Tools that propose a change: restart, scale." in system
+    assert "a change too: restart, scale." in system
 
 
 def test_tool_schemas_are_what_a_strict_provider_accepts(tmp_path):
@@ -128,7 +134,7 @@ def test_tool_schemas_are_what_a_strict_provider_accepts(tmp_path):
         stage(tmp_path, "hf", server).play()
     for tool in server.asked[0]["tools"]:
         parameters = tool["function"]["parameters"]
-        assert set(parameters["required"]) <= set(parameters["properties"])
+        assert set(parameters.get("required", [])) <= set(parameters["properties"])
         for schema in parameters["properties"].values():
             assert schema["type"] in ("string", "integer", "number", "boolean", "array", "object")
             assert schema["type"] != "array" or "type" in schema["items"]
@@ -146,51 +152,55 @@ def test_tool_schemas_are_what_a_strict_provider_accepts(tmp_path):
 
 
 @pytest.mark.parametrize("finish", ["length", "tool_calls"])
-def test_a_cut_off_call_never_runs_and_the_run_goes_on(tmp_path, provider, finish):
+def test_a_cut_off_call_never_runs_and_the_run_goes_on(tmp_path, finish):
     with ModelServer([call("scale", '{"replicas": 2', finish), REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
-        ended = played.play()
-    assert ended.status is ExitStatus.MET
+        played = stage(tmp_path, "hf", server)
+        assert played.play().status is ExitStatus.MET
     assert played.ran == ["scale 2"]
     assert "executed" in told(server, 2)
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_what_is_left_of_a_cut_off_call_may_parse_and_still_does_not_run(
-    tmp_path, provider, finish
-):
+def test_what_is_left_of_a_cut_off_call_may_parse_and_still_does_not_run(tmp_path, finish):
     left = call("scale", '{"replicas": 20}', finish)
     with ModelServer([left, REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
+        played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert played.ran == ["scale 2"]
     assert "cut off by the provider; NOTHING was executed" in told(server, 2)
     assert "cut off by the provider" in notes(played)
 
 
-def test_a_call_in_the_text_of_a_cut_off_answer_does_not_run_either(tmp_path, provider):
-    hidden = text('{"name": "scale", "arguments": {"replicas": 20}} and then', "length")
+def test_a_call_in_the_text_of_a_cut_off_answer_does_not_run_either(tmp_path):
+    hidden = text('{"name": "scale", "arguments": {"replicas": 20}}', "length")
     with ModelServer([hidden, REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
+        played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert played.ran == ["scale 2"]
 
 
-def test_a_call_written_as_text_by_a_small_model_does_run(tmp_path, provider):
-    written = text('I will scale.\n{"name": "scale", "arguments": {"replicas": 2}}')
-    with ModelServer([written]) as server:
-        assert stage(tmp_path, provider, server).play().status is ExitStatus.MET
+def test_a_call_written_as_text_by_a_small_model_does_run(tmp_path):
+    with ModelServer([text('{"name": "scale", "arguments": {"replicas": 2}}')]) as server:
+        assert stage(tmp_path, "hf", server).play().status is ExitStatus.MET
+
+
+def test_a_call_among_words_is_none(tmp_path):
+    quoted = text('A log says {"name": "scale", "arguments": {"replicas": 20}}.')
+    with ModelServer([quoted, REPAIR]) as server:
+        played = stage(tmp_path, "hf", server)
+        assert played.play().status is ExitStatus.MET
+    assert played.ran == ["scale 2"]
 
 
 @pytest.mark.parametrize("says", ["It is DNS. It is always DNS.", "", "{not json}"])
-def test_a_model_that_only_talks_is_told_so(tmp_path, provider, says):
+def test_a_model_that_only_talks_is_told_so(tmp_path, says):
     with ModelServer([text(says), REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
+        played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert "the model's answer could not be used" in notes(played)
-    assert "Error:" in told(server, 2)
-    for message in server.asked[1]["messages"]:
-        assert all(part["text"] for part in message["content"])  # providers refuse empty texts
+    assert "ERROR" in told(server, 2)
+    for message in server.asked[1]["messages"]:  # providers refuse empty texts
+        assert message["content"] or message["tool_calls"]
 
 
 def named(name: Any, arguments: Any) -> Reply:
@@ -207,50 +217,36 @@ def named(name: Any, arguments: Any) -> Reply:
         completion({"role": None, "content": "hi"}),
         completion({"content": "broken \ud800 text"}),
         completion({"content": "hi"}, usage={"prompt_tokens": "many", "completion_tokens": -3}),
+        completion({"content": None, "tool_calls": "x"}),
+        completion({"content": None, "tool_calls": [{}]}),
         named(None, "{}"),
         named("look", None),
         named("look", "3"),
+        named("look", '{"at": "auth", "at": "shop"}'),
         named("look", "[" * 100_000),
     ],
     ids=lambda reply: str(reply.body["choices"][0]["message"])[:60],
 )
-def test_an_odd_answer_costs_a_turn_and_not_the_model(tmp_path, provider, reply):
+def test_an_odd_answer_costs_a_question_and_not_the_model(tmp_path, reply):
     with ModelServer([reply, REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
+        played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert played.ran == ["scale 2"]
     assert len(server.asked) == 2
-    assert "failed" not in notes(played)
-
-
-@pytest.mark.parametrize("tool_calls", ["x", [{}], [{"id": "c1", "type": "function"}]], ids=str)
-def test_calls_of_no_known_shape_cost_the_model_and_not_the_run(tmp_path, provider, tool_calls):
-    with ModelServer([completion({"content": None, "tool_calls": tool_calls})]) as server:
-        played = stage(tmp_path, provider, server)
-        assert played.play().status is ExitStatus.MET
-    assert "model some-model failed, second goes on:" in notes(played)
+    assert switches(played) == []
 
 
 # --- endpoints that fail --------------------------------------------------------------------
-
-GATEWAY = Reply("<html>502 Bad Gateway</html>")
-BUSY = Reply({"error": {"message": "slow down"}}, 429)
 
 
 @pytest.mark.parametrize(
     ("reply", "requests"),
     [
-        (Reply({"error": {"message": "boom"}}, 500), 2),
-        (BUSY, 2),
-        (Reply(BUSY.body, 429, {"Retry-After": "3600"}), 1),
-        (Reply({"error": {"message": "no such model"}}, 404), 1),
+        (Reply({"error": {"message": "boom"}}, 500), 3),
+        (Reply({"error": {"message": "slow down"}}, 429, {"Retry-After": "3600"}), 1),
         (Reply({"error": {"message": "bad key"}}, 401), 1),
-        (Reply(hang=True), 1),
-        (Reply(reset=True), 2),
-        (GATEWAY, 1),
-        (Reply('{"id": "x", "choices": ['), 1),
-        (completion({}, choices=[]), 1),
-        (Reply({}), 1),
+        (Reply(reset=True), 3),
+        (Reply("<html>502 Bad Gateway</html>"), 1),
         (Reply({"choices": [{}]}), 1),
     ],
     ids=str,
@@ -261,38 +257,46 @@ def test_a_failing_endpoint_costs_little_and_the_next_model_goes_on(
     with ModelServer([LOOK, reply]) as server:
         played = stage(tmp_path, provider, server)
         began = time.monotonic()
-        ended = played.play()
+        assert played.play().status is ExitStatus.MET
         seconds = time.monotonic() - began
-    assert ended.status is ExitStatus.MET
     assert len(server.asked) == 1 + requests
-    assert seconds < 5
-    assert "model some-model failed, second goes on:" in notes(played)
+    assert seconds < 3
+    assert switches(played) == [(f"{provider}/some-model", "second")]
 
 
-@pytest.mark.parametrize(
-    "reply", [Reply(BUSY.body, 429, {"Retry-After": "0.05"}), Reply({}, 503), Reply(reset=True)]
-)
-def test_a_passing_failure_costs_one_more_request_and_not_the_model(tmp_path, provider, reply):
-    with ModelServer([reply, REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
+def test_a_passing_failure_costs_one_more_request_and_not_the_model(tmp_path):
+    with ModelServer([Reply({}, 503), REPAIR]) as server:
+        played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert len(server.asked) == 2
-    assert "failed" not in notes(played)
+    assert switches(played) == []
 
 
 def test_nobody_listening_is_a_failed_model_too(tmp_path, provider):
     with ModelServer([LOOK]) as server:
         played = stage(tmp_path, provider, server)
     assert played.play().status is ExitStatus.MET
-    assert "model some-model failed, second goes on:" in notes(played)
+    assert switches(played) == [(f"{provider}/some-model", "second")]
 
 
 def test_a_failed_model_does_not_buy_more_turns(tmp_path):
     with ModelServer([LOOK, LOOK, Reply({}, 401)]) as server:
-        played = stage(tmp_path, "hf", server, limits=models.Limits(max_steps=3))
-        played.agent.models[1] = ScriptedModel([{"say": "hm"}] * 9, "second")
+        played = Stage([], tmp_path, limits=models.Limits(max_steps=3))
+        looks = ScriptedModel([{"calls": [{"look": {"at": "auth"}}]}] * 9, "second")
+        played.agent.chain = played.chain(remote("hf/some-model", server), looks)
         assert played.play().status is ExitStatus.LIMIT
     assert len({event.turn for event in played.events(TurnStarted)}) == 3
+
+
+def test_each_model_of_a_chain_is_asked_until_it_fails(tmp_path):
+    with ModelServer([LOOK, Reply({}, 401), LOOK, Reply({}, 403), REPAIR]) as server:
+        played = stage(tmp_path, "hf", server)
+        names = [f"hf/{name}" for name in ("one", "two", "three")]
+        played.agent.chain = played.chain(*(remote(name, server) for name in names))
+        assert played.play().status is ExitStatus.MET
+    asked = [body["model"] for body in server.asked]
+    assert asked == ["one", "one", "two", "two", "three"]
+    assert told(server, 5).count("auth looks busy") == 2
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -311,61 +315,16 @@ def test_no_key_is_written_anywhere_even_when_the_provider_quotes_it(
         named = ["--model", f"{provider}/one", "--model", f"{provider}/two"]
         program(["triage", "-p", str(playbook), *named, "--api-base", server.url, "-o", "jsonl"])
     out, err = capsys.readouterr()
-    assert "model one failed, two goes on" in out
-    assert "model two failed, expert goes on" in out
+    events = [json.loads(line)["event"] for line in out.splitlines()]
+    went = [(e["model"], e["to"]) for e in events if e["event"] == "ModelSwitched"]
+    assert went == [(f"{provider}/one", f"{provider}/two"), (f"{provider}/two", "expert")]
     assert "Traceback" not in err
     assert [body["model"] for body in server.asked] == ["one", "two"]
     written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert any(path.name == "journal.jsonl" for path in written)
-    for said in (out, err, *(path.read_text() for path in written)):
+    for said in (out, err, *(path.read_text(errors="replace") for path in written)):
         assert KEY not in said
-    assert "[secret:" in out
-
-
-# --- chains ---------------------------------------------------------------------------------
-
-
-def test_the_chain_is_in_the_order_given_and_ends_at_the_expert(tmp_path):
-    names = ["hf/one", "expert", "hf/two"]
-    found = chain(names, EXPERT, "http://127.0.0.1:1/v1")
-    assert [model.model_id for model in found] == ["one", "two", "expert"]
-
-
-def test_each_model_of_a_chain_is_asked_until_it_fails(tmp_path, provider):
-    with ModelServer([LOOK, Reply({}, 401), LOOK, Reply({}, 403), REPAIR]) as server:
-        played = stage(tmp_path, provider, server)
-        names = [f"{provider}/{name}" for name in ("one", "two", "three")]
-        played.agent.models = chain(names, EXPERT, server.url, QUICK)
-        assert played.play().status is ExitStatus.MET
-    asked = [body["model"] for body in server.asked]
-    assert asked == ["one", "one", "two", "two", "three"]
-    assert notes(played).count("auth looks busy") == 0
-    assert told(server, 5).count("auth looks busy") == 2
-
-
-@pytest.mark.parametrize("name", ["hf/", "gpt-9", "nobody/x"])
-def test_a_model_that_is_none_is_refused_with_what_is_known(tmp_path, name):
-    with pytest.raises(UsageError, match="known: expert, scripted:FILE, openai/ID, hf/ID"):
-        build(name, EXPERT)
-
-
-def test_a_missing_key_is_named(tmp_path, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with pytest.raises(UsageError, match="set HF_TOKEN, or name an --api-base"):
-        build("hf/x", EXPERT)
-
-
-def test_an_api_base_that_is_no_url_is_refused():
-    with pytest.raises(UsageError, match="no http"):
-        build("hf/x", EXPERT, "localhost:8000/v1")
-
-
-@needs_openai
-def test_azure_says_what_it_lacks(monkeypatch):
-    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_API_VERSION", raising=False)
-    with pytest.raises(UsageError, match="OPENAI_API_VERSION"):
-        build("azure/x", EXPERT, "http://127.0.0.1:9/")
+    assert "Incorrect API key provided: [key]." in out
 
 
 # --- the command line -----------------------------------------------------------------------
