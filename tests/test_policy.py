@@ -103,7 +103,7 @@ def test_a_run_that_may_change_something_does_not_begin_without_its_policy(
         (HEAD + 'deny: {contexts: ["${{ inputs.x }}"]}\n', "3:19 deny.contexts[0]: expected plain"),
         (HEAD + "deny: {changes: [scael]}\n", "did you mean scale?"),
         (HEAD + "limits: {never_delete: [pods]}\n", "expected a Kind such as Service, got 'pods'"),
-        (HEAD + "limits: {cost: $1}\n", "3:10 limits.cost: unknown key"),
+        (HEAD + "limits: {wall: 1m}\n", "3:10 limits.wall: unknown key"),
         (HEAD + "limits: {windows: [{to: 25:00}]}\n", "expected a time of day such as 09:00"),
         (HEAD + "name: x\nname: y\n", "4:1 name: is given twice"),
     ],

@@ -115,7 +115,7 @@ def _crew(
     key: bytes | None,
 ) -> Assembled:
     playbook, clock, settings = plan.playbook, world.clock, load_settings()
-    policies = load_policies() if playbook.tools.change or playbook.tools.git else ()
+    policies = load_policies()
     if world.has_cluster:
         namespaces = playbook.scope.namespaces
         here = options.namespace or next(iter(namespaces), "default")
@@ -144,9 +144,9 @@ def _crew(
         red=look.red if look else None,
     )
     expert = Expert(evidence, brief(plan, tools, options.namespace))
-    asking = open_chain(playbook, options, settings, expert, redactor, clock, place.run)
+    asking = open_chain(playbook, options, settings, policies, expert, redactor, clock, place.run)
     agent = Agent(asking.chain, tools, notebook, acts, signals, clock)
-    agent.usage, agent.confident = limits_of(playbook), expert.confident
+    agent.usage, agent.confident = limits_of(playbook, policies), expert.confident
     if patch is not None:
         patch.model = agent.model
     first: RunStarted | Continued

@@ -2,23 +2,27 @@
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import typer
 
 from smoldebug.cli.changing import who
 from smoldebug.cli.options import Options
 from smoldebug.clock import Clock
 from smoldebug.diagnose.expert import Expert
+from smoldebug.errors import UsageError
 from smoldebug.model.accounts import Accounts, accounts_file
 from smoldebug.model.asking import Asked
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import response_cache
 from smoldebug.model.chain import EXPERT, Chain, Shared
-from smoldebug.model.factory import build
+from smoldebug.model.factory import build, target_of
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace
-from smoldebug.playbook.models import Models, Playbook, chains
+from smoldebug.playbook.models import Limits, Models, Playbook, chains
+from smoldebug.playbook.policy import Policy
 from smoldebug.playbook.settings import Settings
 from smoldebug.records import Usage
 from smoldebug.redact import Redactor
@@ -46,22 +50,25 @@ def open_chain(
     playbook: Playbook,
     options: Options,
     settings: Settings,
+    policies: Sequence[Policy],
     expert: Expert,
     redactor: Redactor,
     clock: Clock,
     run: str,
 ) -> Asking:
     """Nothing is contacted before the first question. Raises UsageError for a model that cannot
-    be asked: an unknown name, no package, no key, or a price that nobody knows."""
+    be asked: an unknown name, no package, no key, a price that nobody knows, or a policy."""
     cheap, strong = chains(models_of(playbook, options, settings))
     named = dict.fromkeys(name for name in (*cheap, *strong) if name != EXPERT)
 
     def made(name: str) -> Asked:
+        permitted(name, settings, options.api_base, policies)
         return build(name, settings, expert=expert, api_base=options.api_base, may_cost=may_cost)
 
     models = {name: made(name) for name in named}
     accounts = Accounts(accounts_file(), clock)
-    budget = Budget(playbook.limits, settings.budgets, accounts, run, who().user)
+    limits = narrowed(playbook.limits, policies)
+    budget = Budget(limits, settings.budgets, accounts, run, who().user)
     shared = Shared(
         budget,
         Pace(accounts),
@@ -74,6 +81,26 @@ def open_chain(
     return Asking(chain, budget, accounts)
 
 
+def permitted(name: str, settings: Settings, api_base: str, policies: Iterable[Policy]) -> None:
+    """Raises UsageError for a model that a policy does not allow."""
+    if name == EXPERT or ":" in name.partition("/")[0]:  # scripted:FILE, replay:RUN
+        return
+    target = target_of(name, settings, api_base)
+    if target.kind.in_process:
+        return
+    model, where = f"{target.provider}/{target.id}", target.endpoint or "its provider's endpoint"
+    for policy in policies:
+        if not policy.file.models.allows(model, target.endpoint):
+            raise UsageError(f"{policy.source} does not allow model {model} at {where}")
+
+
+def narrowed(limits: Limits, policies: Iterable[Policy]) -> Limits:
+    """With the lowest cost that anybody allows."""
+    bounds = [policy.file.limits.cost for policy in policies]
+    cost = min([limits.cost, *(bound for bound in bounds if bound is not None)])
+    return msgspec.structs.replace(limits, cost=cost)
+
+
 def may_cost(question: str) -> bool:
     """Whether the operator takes a price that nobody knows; False where there is nobody to ask."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -81,9 +108,9 @@ def may_cost(question: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def limits_of(playbook: Playbook) -> Usage:
+def limits_of(playbook: Playbook, policies: Iterable[Policy]) -> Usage:
     """What a run may use, as its events tell it."""
-    limits = playbook.limits
+    limits = narrowed(playbook.limits, policies)
     bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
     return Usage(
         max_turns=limits.max_steps,

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from smoldebug.errors import PlaybookError
-from smoldebug.playbook.base import Model, doc
+from smoldebug.playbook.base import Model, Money, doc
 from smoldebug.playbook.convert import Converter, Report
 from smoldebug.playbook.models import Freeze, Limits, Playbook, Rate, ReplicaLimits, Window
 from smoldebug.playbook.rules import RULES, report_never_delete, report_target
@@ -62,7 +63,33 @@ class ReplicaBounds(Model, frozen=True, kw_only=True):
     max: Annotated[int | None, Meta(ge=1), doc("Most replicas, whatever the factor.")] = None
 
 
+class ModelRule(Model, frozen=True, kw_only=True):
+    """Who may read what smoldebug sees. What runs in its own process (the expert, local weights)
+    always may; what stands here narrows the rest."""
+
+    allow: Annotated[
+        list[str] | None,
+        doc("Models that may be asked, as PROVIDER/ID; `*` stands for anything.", ["azure/*"]),
+    ] = None
+    endpoints: Annotated[
+        list[str] | None,
+        doc(
+            "Base URLs they may be asked at; a provider's own counts only when this is absent.",
+            ["https://llm.example.com/*"],
+        ),
+    ] = None
+
+    def allows(self, model: str, endpoint: str) -> bool:
+        """`model` is PROVIDER/ID, `endpoint` a base URL, "" for the provider's own."""
+        return _any(self.allow, model) and _any(self.endpoints, endpoint)
+
+
+def _any(patterns: list[str] | None, text: str) -> bool:
+    return patterns is None or any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
 class Bounds(Model, frozen=True, kw_only=True):
+    cost: Annotated[Money | None, doc("Most that models may cost in a run.", "$2")] = None
     changes: Annotated[int | None, Meta(ge=0), doc("Objects that a run may change.")] = None
     rate: Annotated[Rate | None, doc("Most changes in a time, over all runs.")] = None
     replicas: Annotated[ReplicaBounds, doc("How far scaling may go, up or down.")] = ReplicaBounds()
@@ -109,6 +136,7 @@ class PolicyFile(Model, frozen=True, kw_only=True):
     allow_without_undo: Annotated[
         list[ChangeKind] | None, doc("The only kinds without an inverse that auto may do.")
     ] = None
+    models: Annotated[ModelRule, doc("Which models may be asked.")] = ModelRule()
     on_managed: Annotated[
         Literal["pr", "warn", "allow"] | None, doc("The least for Helm, Argo CD or Flux objects.")
     ] = None

@@ -1,0 +1,161 @@
+"""From the names of models to the chain of a run: who names them, what a policy says, prices."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from smoldebug.cli.chain import Asking, limits_of, open_chain
+from smoldebug.cli.options import Options
+from smoldebug.clock import FakeClock
+from smoldebug.diagnose.expert import Expert
+from smoldebug.diagnose.picture import Brief
+from smoldebug.errors import UsageError
+from smoldebug.evidence import EvidenceStore
+from smoldebug.model.budget import OverBudget
+from smoldebug.playbook import models
+from smoldebug.playbook.base import Money
+from smoldebug.playbook.policy import Policy, read_policy
+from smoldebug.playbook.settings import ModelSettings, Price, Settings
+from smoldebug.redact import Redactor
+
+LOCAL = "http://127.0.0.1:1/v1"
+ELSEWHERE = "https://llm.example.com/v1"
+GOAL = models.Goal(all=[models.Check(tcp=models.TcpCheck(host="db", port=5432))])
+
+
+def playbook(**fields) -> models.Playbook:
+    return models.Playbook(apiVersion="smoldebug.dev/v1", name="test", goal=GOAL, **fields)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        if name.endswith("_API_KEY") or name in ("SMOLDEBUG_MODEL", "HF_TOKEN"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SMOLDEBUG_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def policy(tmp_path: Path):
+    def written(text: str) -> Policy:
+        path = tmp_path / "policy.yaml"
+        path.write_text(f"apiVersion: smoldebug.dev/v1\nkind: Policy\n{text}")
+        return read_policy(path)
+
+    return written
+
+
+def opened(
+    plan: models.Playbook | None = None,
+    *policies: Policy,
+    named: tuple[str, ...] = (),
+    at: str = LOCAL,
+    settings: Settings | None = None,
+) -> Asking:
+    clock = FakeClock()
+    expert = Expert(EvidenceStore(clock), Brief())
+    options = Options(models=named, api_base=at)
+    return open_chain(
+        plan or playbook(),
+        options,
+        settings or Settings(),
+        policies,
+        expert,
+        Redactor(),
+        clock,
+        "run1",
+    )
+
+
+def names(*given, **more) -> tuple[str, ...]:
+    with closing(opened(*given, **more)) as asking:
+        return asking.chain.names()
+
+
+def test_the_expert_is_asked_where_nobody_names_a_model():
+    assert names() == ("expert",)
+
+
+def test_the_command_goes_before_the_playbook_the_environment_and_the_settings(monkeypatch):
+    settings = Settings(model="hf/settings")
+    assert names(settings=settings) == ("hf/settings",)
+    monkeypatch.setenv("SMOLDEBUG_MODEL", "hf/environment")
+    assert names(settings=settings) == ("hf/environment",)
+    plan = playbook(model=["hf/one", "hf/two", "expert"])
+    assert names(plan, settings=settings) == ("hf/one", "hf/two")
+    assert names(plan, named=("hf/mine",), settings=settings) == ("hf/mine",)
+
+
+def test_a_playbook_may_have_a_cheap_and_a_strong_model():
+    tiers = models.Tiers(cheap="hf/small", strong=["hf/big", "hf/bigger"])
+    with closing(opened(playbook(model=tiers))) as asking:
+        assert asking.chain.names() == ("hf/small", "hf/big", "hf/bigger")
+        assert asking.chain.tiered
+
+
+def test_a_price_that_nobody_knows_and_nobody_takes_is_refused():
+    with pytest.raises(UsageError, match=r"nobody knows what hf/mine costs"):
+        opened(named=("hf/mine",), at=ELSEWHERE)
+
+
+# --- policies -----------------------------------------------------------------------------------
+
+PRICE = Price(input=Money(1), output=Money(2))
+KNOWN = Settings(models={"mine": ModelSettings(model="hf/mine", price=PRICE)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'models: {allow: ["hf/*"]}',
+        'models: {endpoints: ["https://llm.example.com/*"]}',
+        'models: {allow: ["azure/*", "hf/mine"], endpoints: ["https://*.example.com/v1"]}',
+        "limits: {changes: 1}",
+    ],
+)
+def test_a_policy_that_allows_a_model_lets_it_be_asked(policy, text):
+    assert names(None, policy(text), named=("mine",), at=ELSEWHERE, settings=KNOWN) == ("mine",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'models: {allow: ["azure/*"]}',
+        "models: {allow: []}",
+        'models: {endpoints: ["https://llm.example.org/*"]}',
+        'models: {allow: ["hf/*"], endpoints: []}',
+        'models: {allow: ["mine"]}',  # a name of the settings is whatever its owner says
+    ],
+)
+def test_a_policy_refuses_every_other_model_of_a_chain_before_anything_begins(policy, text):
+    refused = r"policy\.yaml does not allow model hf/mine at https://llm\.example\.com/v1"
+    for named in (("mine",), ("expert", "mine")):
+        with pytest.raises(UsageError, match=refused):
+            opened(None, policy(text), named=named, at=ELSEWHERE, settings=KNOWN)
+
+
+def test_a_providers_own_endpoint_is_none_of_those_that_a_policy_names(policy, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    only = policy('models: {endpoints: ["https://llm.example.com/*"]}')
+    with pytest.raises(UsageError, match=r"does not allow model hf/x at its provider's endpoint"):
+        opened(None, only, named=("hf/x",), at="")
+
+
+def test_what_runs_in_this_process_sends_nothing_and_is_always_allowed(policy, tmp_path):
+    script = tmp_path / "script.yaml"
+    script.write_text("- calls: [{wait: {seconds: 1, why: x}}]\n")
+    nobody = policy("models: {allow: []}")
+    assert names(None, nobody) == ("expert",)
+    assert names(None, nobody, named=(f"scripted:{script}",)) == (f"scripted:{script}",)
+
+
+def test_no_playbook_may_spend_more_than_a_policy_allows(policy):
+    strict = policy("limits: {cost: $0.25}")
+    limits = models.Limits(cost=Money(5))
+    assert limits_of(playbook(limits=limits), [strict]).max_cost == 0.25
+    assert limits_of(playbook(limits=models.Limits(cost=Money(0))), [strict]).max_cost == 0.0
+    over = pytest.raises(OverBudget, match=r"limits\.cost: \$0\.00 of \$0\.25 is used")
+    with closing(opened(playbook(limits=limits), strict)) as asking, over:
+        asking.budget.reserve("mine", PRICE, 100_000, 100_000)
