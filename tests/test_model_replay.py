@@ -1,13 +1,17 @@
 """`--model replay:RUN`: what was said in a recorded run is said again, in a run of its own."""
 
 import pytest
-from crews import ESCALATE, LOOK, Stage, scale_to
+from crews import ESCALATE, LOOK, Stage, replicas_are, scale_to
 from recorded_run import recorded_run
+from smolagents.models import ChatMessage, MessageRole
 
-from smoldebug.errors import UnreachableError, UsageError
+from smoldebug.errors import UsageError
+from smoldebug.events import ModelSwitched
 from smoldebug.journal import Journal
+from smoldebug.model.asking import ModelFailed
 from smoldebug.model.messages import answer
 from smoldebug.model.replay import ReplayModel, Said, load, said
+from smoldebug.playbook import models
 
 
 @pytest.fixture
@@ -23,9 +27,7 @@ def calls(message):
 
 
 def told(text):
-    message = answer(text, [])
-    message.tool_calls = None
-    return [message]
+    return [ChatMessage(role=MessageRole.USER, content=text)]
 
 
 def test_the_answers_of_a_run_come_in_order_with_thoughts_and_malformed_calls():
@@ -60,15 +62,17 @@ def test_it_fails_when_the_recording_has_ended_so_that_the_chain_goes_on(recordi
     model = load(str(recording))
     for _ in range(2):
         model.generate([])
-    with pytest.raises(UnreachableError, match="the recording has ended"):
+    with pytest.raises(ModelFailed, match="the recording has ended") as failed:
         model.generate([])
+    assert failed.value.lasting
 
 
 def test_it_fails_when_it_would_cite_evidence_that_this_run_does_not_have():
     quote = {"evidence": "E4", "quote": "pool exhausted"}
     claim = ("hypothesis", {"id": "H1", "claim": "it is full", "supports": [quote]})
-    with pytest.raises(UnreachableError, match="does not have: E4"):
-        ReplayModel([Said("", [claim])], "replay:x").generate(told("look: [E3] all is well"))
+    own = answer("as E4 says", [])
+    with pytest.raises(ModelFailed, match="does not have: E4"):
+        ReplayModel([Said("", [claim])], "replay:x").generate([*told("[E3] all is well"), own])
     known = ReplayModel([Said("", [("look", {"at": "auth"})]), Said("", [claim])], "replay:x")
     known.generate(told("look: [E4] pool exhausted"))
     assert calls(known.generate(told("what came after it"))) == [claim]
@@ -95,3 +99,12 @@ def test_the_run_it_is_in_is_real(recording, tmp_path):
     assert again.play().outcome == "met"
     assert again.ran == ["look auth", "scale 2"]
     assert again.replicas == 2
+
+
+def test_when_it_has_ended_the_next_model_goes_on(recording, tmp_path):
+    again = Stage([ESCALATE], tmp_path / "again", goal=models.Goal(all=[replicas_are(3)]))
+    again.agent.chain = again.chain(load(str(recording)), again.model)
+    ended = again.play()
+    (switched,) = again.events(ModelSwitched)
+    assert (switched.to, switched.why) == ("scripted", "the recording has ended")
+    assert ended.question == "and now?"

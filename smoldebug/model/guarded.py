@@ -198,7 +198,7 @@ class InProcess:
         return tokens.count(request.messages, request.tools)
 
     def ask(self, request: Request) -> Answer:
-        """Raises ModelFailed for whatever the model raises. Nothing else escapes."""
+        """Raises ModelFailed for whatever the model raises, as it is where it is one."""
         work = begin(lambda: self._generated(request))
         end = time.monotonic() + request.seconds
         while not wait([work], LOOK).done:
@@ -206,7 +206,10 @@ class InProcess:
                 raise ModelFailed("cancelled")
             if time.monotonic() > end:
                 raise ModelFailed(f"no answer within {request.seconds:.0f} s")
-        if (error := work.exception()) is not None:
+        error = work.exception()
+        if isinstance(error, ModelFailed):
+            raise error
+        if error is not None:
             raise ModelFailed(one_line(text_of(error), 300)) from error
         answer: Answer = work.result()
         return answer

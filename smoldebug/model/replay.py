@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from smolagents import Model
-from smolagents.models import ChatMessage
+from smolagents.models import ChatMessage, MessageRole
 
 from smoldebug import journal
-from smoldebug.errors import UnreachableError, UsageError
+from smoldebug.errors import UsageError
 from smoldebug.events import Stamped, Thought, ToolCalled, TurnStarted
+from smoldebug.model.asking import ModelFailed
 from smoldebug.model.messages import answer
 from smoldebug.records import Json
 
@@ -53,20 +54,15 @@ class ReplayModel(Model):
         self._known: set[str] = set()  # ids of evidence that this run has told it
 
     def generate(self, messages: list[ChatMessage], **_: Any) -> ChatMessage:
-        """Raises UnreachableError when there is nothing left to say, or no ground for it."""
+        """Raises ModelFailed, for good, when there is nothing left to say, or no ground for it."""
         self._known.update(each for text in _texts(messages) for each in _EVIDENCE.findall(text))
         following = next(self._answers, None)
         if following is None:
-            raise UnreachableError("the recording has ended")
+            raise ModelFailed("the recording has ended", lasting=True)
         if missing := sorted(set(_cited(following)) - self._known):
-            raise UnreachableError(
-                f"the recording cites evidence that this run does not have: {', '.join(missing)}"
-            )
+            why = f"the recording cites evidence that this run does not have: {', '.join(missing)}"
+            raise ModelFailed(why, lasting=True)
         return answer(following.thought, following.calls)
-
-    def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
-        """Text without a call stays that."""
-        raise ValueError("the answer holds no tool call; call one of the tools")
 
 
 def load(word: str) -> ReplayModel:
@@ -89,7 +85,10 @@ def path(word: str) -> Path:
 
 
 def _texts(messages: Iterable[ChatMessage]) -> Iterator[str]:
+    """Of what it was told, not of what it said itself."""
     for message in messages:
+        if message.role == MessageRole.ASSISTANT:
+            continue
         parts = message.content if isinstance(message.content, list) else [message.content]
         for part in parts:
             text = part.get("text") if isinstance(part, dict) else part
