@@ -41,7 +41,7 @@ from smoldebug.model.asking import Answer as Said
 from smoldebug.model.asking import Asked, ModelFailed
 from smoldebug.model.chain import Chain, Question
 from smoldebug.model.described import Described
-from smoldebug.model.tokens import estimate
+from smoldebug.model.tokens import count, estimate
 from smoldebug.notebook import Notebook
 from smoldebug.prompt import notes_text
 from smoldebug.records import Card, Change, Evidence, Observation, Usage
@@ -168,7 +168,10 @@ class Agent:
     def _question(self, turn: int, tools: list[Described]) -> Question:
         def messages(model: Asked) -> list[Message]:
             context, answer = model.settings.context, model.settings.max_output
-            return self.conversation.messages(context - answer if context else None)
+            if context is None:
+                return self.conversation.messages()
+            described = count((), tools, model.name)
+            return self.conversation.messages(context - answer - described)
 
         left, cut = self.time_left(), self.signals.cut
         return Question(turn, messages, tools, self._tier(turn), left, cut)

@@ -18,7 +18,7 @@ from typing import Literal
 from smoldebug.records import Json
 from smoldebug.untrusted import clip, fence, one_line, whole
 
-WINDOW = 24_000  # tokens, also of models that could read more: each is paid for again every turn
+WINDOW = 12_000  # tokens, also of models that could read more: each is paid for again every turn
 OBSERVATION = 4000  # characters of one answer of a tool
 TURN = 12_000  # of all answers of one turn together
 THOUGHT = 2000  # of what a model said besides its calls
@@ -156,7 +156,7 @@ class Conversation:
         """The next request's. `room`: tokens for it, without its tools, the same every time for the
         same model. What cannot be left out (system, task, the last turn's calls) is there even
         where it does not fit."""
-        room = min(room or WINDOW, WINDOW)
+        room = WINDOW if room is None else min(room, WINDOW)
         window = self._windows.setdefault(room, _Window())
         left = room - self._tokens((self._system, Message("user", self._task)))
         if self._used(window) > left:
