@@ -177,17 +177,19 @@ def test_a_matrix_is_one_trace_with_a_span_for_each_cluster(collector: Collector
     watched = telemetry.opened("upgrade-payments")
     met = RunEnded(ExitStatus.MET, "met", "", Usage())
     broke = RunEnded(ExitStatus.UNDONE, "not met", "", Usage())
+    away = stamped(RunEnded(ExitStatus.UNREACHABLE, "inconclusive", "", Usage()), run="")
     for cluster, ended in (("eu", met), ("us", broke)):
         for each in stamped(start("expert", "m1", cluster), ended, run=cluster):
             watched.show(each, cluster)
+    watched.show(away[0], "mars")  # its run never began
     watched.show(stamped(Skipped("one failed"))[0], "asia")
     assert watched.close() == ""
-    below = ["  invoke_agent smoldebug"] * 2
+    below = ["  invoke_agent smoldebug"] * 3
     assert collector.tree() == ["invoke_workflow upgrade-payments", *below]
     root, *cells = sorted(collector.spans, key=lambda span: span.name, reverse=True)
     assert (root.failed, root.events) == (True, [("skipped", {"smoldebug.cluster": "asia"})])
-    assert [cell.attributes["smoldebug.cluster"] for cell in cells] == ["eu", "us"]
-    assert [cell.failed for cell in cells] == [False, True]
+    assert [cell.attributes["smoldebug.cluster"] for cell in cells] == ["eu", "us", "mars"]
+    assert [cell.failed for cell in cells] == [False, True, True]
 
 
 def test_a_run_that_is_taken_up_again_is_a_span_that_knows_its_playbook(collector: Collector):

@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from smoldebug import __version__
 from smoldebug.events import RunEnded, RunStarted, Skipped, Stamped
 from smoldebug.redact import Redactor
-from smoldebug.status import ExitStatus
+from smoldebug.status import ExitStatus, worst
 from smoldebug.telemetry.spans import Meters, Out, Run, finish, name, nanoseconds
 from smoldebug.untrusted import one_line
 
@@ -40,7 +40,7 @@ class Exporting:
         self._parent, self._matrix = _ci_trace(), matrix
         self._runs: dict[str, Run] = {}
         self._all: Span | None = None  # the span of a matrix
-        self._failed = False
+        self._statuses: list[ExitStatus] = []
         self._last = 0
         self._heard = _Complaints()  # last: what is wrong with a variable is told at once
 
@@ -58,14 +58,16 @@ class Exporting:
                 self._all.add_event("skipped", {"smoldebug.cluster": name(cluster)}, self._last)
             return
         if isinstance(stamped.event, RunEnded):
-            self._failed |= stamped.event.status is not ExitStatus.MET
+            self._statuses.append(stamped.event.status)
         self._run(cluster).show(stamped)
 
     def close(self) -> str:
         for run in self._runs.values():
             run.cut()
         if self._all is not None:
-            finish(self._all, {}, "not_met" if self._failed else "", self._last)
+            status = worst(self._statuses or [ExitStatus.INTERRUPTED])
+            error = "" if status is ExitStatus.MET else status.name.lower()
+            finish(self._all, {}, error, self._last)
         end = time.monotonic() + WAIT
         threads = [threading.Thread(target=each, daemon=True) for each in self._finishing]
         for thread in threads:
@@ -75,7 +77,7 @@ class Exporting:
         return self._heard.ended(late=any(thread.is_alive() for thread in threads))
 
     def _run(self, cluster: str) -> Run:
-        return self._runs.setdefault(cluster, Run(self._out, self._parent))
+        return self._runs.setdefault(cluster, Run(self._out, self._parent, cluster))
 
     def _begin_matrix(self, at: int) -> None:
         said = {

@@ -117,8 +117,8 @@ class _Open:
 class Run:
     """The spans of one run that are open, the innermost last."""
 
-    def __init__(self, out: Out, parent: Context | None) -> None:
-        self.out, self._parent = out, parent
+    def __init__(self, out: Out, parent: Context | None, cluster: str) -> None:
+        self.out, self._parent, self._cluster = out, parent, cluster
         self.started: RunStarted | None = None
         self._open: list[_Open] = []
         self._kinds: dict[str, str] = {}  # of changes
@@ -177,12 +177,16 @@ class Run:
     def _began(self, event: RunStarted | Continued, stamped: Stamped) -> None:
         if isinstance(event, RunStarted):
             self.started = event
+        self._begin_run(event.command, stamped)
+
+    def _begin_run(self, command: str, stamped: Stamped) -> None:
         said: Attributes = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": "smoldebug",
             "gen_ai.agent.version": __version__,
             "smoldebug.run.id": name(stamped.run),
-            "smoldebug.command": name(event.command),
+            "smoldebug.command": name(command),
+            "smoldebug.cluster": name(self._cluster),
         }
         if start := self.started:
             said |= {
@@ -197,6 +201,8 @@ class Run:
         self._begin(RUN, "invoke_agent smoldebug", {k: v for k, v in said.items() if v})
 
     def _ended(self, event: RunEnded, stamped: Stamped) -> None:
+        if not self._open:  # of a matrix, a cluster that could not be begun
+            self._begin_run("validate", stamped)
         status, used = event.status.name.lower(), event.usage
         verdict = {"smoldebug.verdict": name(event.outcome), "smoldebug.exit_status": status}
         said = {
