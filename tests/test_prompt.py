@@ -4,12 +4,15 @@ import re
 
 import msgspec
 import pytest
+from askers import Asker, look
+from crews import Stage
 
 from smoldebug.cli.options import Options
 from smoldebug.cli.toolbox import toolset
 from smoldebug.clock import FakeClock
 from smoldebug.conversation import Message
 from smoldebug.evidence import EvidenceStore
+from smoldebug.model import text_protocol
 from smoldebug.model.described import Described, function_schemas
 from smoldebug.model.tokens import count
 from smoldebug.notebook import Notebook
@@ -47,6 +50,20 @@ def test_system_prompt_tools_and_goal_are_few_tokens(playbook, most):
     ]
     described = [Described(spec) for spec in tools.specs.values()]
     assert 1000 < count(asked, described, "gpt-5") <= most
+
+
+@pytest.mark.parametrize("playbook", [DEMO, TRIAGE])
+def test_tools_told_in_words_are_fewer_still(playbook):
+    plan = load(*playbook)
+    tools = tools_of(plan)
+    asked = [
+        Message("system", system_prompt(plan, tools)),
+        Message("user", task_text(plan, ())),
+        Message(
+            "user", text_protocol.described([Described(each) for each in tools.specs.values()])
+        ),
+    ]
+    assert 1000 < count(asked) <= 2500
 
 
 def test_only_what_can_be_used_is_described():
@@ -112,3 +129,16 @@ def test_notes_stay_short():
     quotes = tuple(Quote("E1", "x" * 900) for _ in range(50))
     causes = [Hypothesis(f"H{n}", "y" * 900, "open", quotes) for n in range(100)]
     assert len(notes_text(causes, evidence)) < 20_000
+
+
+def test_every_request_fits_the_model_that_it_is_for(tmp_path):
+    stage = Stage([], tmp_path)
+    small = Asker(
+        "small", *(look(f"pod-{n} " * 60) for n in range(30)), context=4096, max_output=1024
+    )
+    stage.agent.chain = stage.chain(small)
+    stage.play()
+    asked = [count(each.messages, each.tools, small.name) for each in small.requests]
+    assert len(asked) == stage.limits.max_steps
+    assert max(asked) <= 4096 - 1024
+    assert "earlier turns are left out" in small.requests[-1].messages[1].text
