@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from modelserver import ModelServer, Reply, call, calls, completion, delta, fragment, sse, text
+from smolagents import LiteLLMModel
 
 from smoldebug.clock import FakeClock
 from smoldebug.conversation import Called, Message
@@ -21,7 +22,7 @@ from smoldebug.evidence import EvidenceStore
 from smoldebug.model.asking import FREE, Answer, ModelFailed, Request, Tokens
 from smoldebug.model.described import Described
 from smoldebug.model.factory import build
-from smoldebug.model.guarded import InProcess, retry_after
+from smoldebug.model.guarded import Guarded, InProcess, retry_after
 from smoldebug.model.scripted import ScriptedModel
 from smoldebug.playbook.base import Money
 from smoldebug.playbook.settings import Key, ModelSettings, Price, Settings
@@ -378,6 +379,7 @@ def test_in_the_text_protocol_roles_take_turns_and_no_tool_is_named_to_the_api(p
         "system", "user", "assistant", "user",
     ]  # fmt: skip
     assert not {"tools", "tool_choice"} & sent.keys()
+    assert sent["response_format"]["json_schema"]["strict"]
     assert "look: Look somewhere." in sent["messages"][0]["content"]
     assert sent["messages"][3]["content"] == "look answered:\nauth looks busy"
     assert (answer.text, answer.calls) == ("hm", (Called("", "look", {"at": "auth"}),))
@@ -506,6 +508,81 @@ def test_many_small_pieces_are_told_twenty_times_a_second_at_most():
         answer = guarded(server).ask(question(tools=False, heard=heard.append))
     assert len(answer.text) == 2000
     assert len(heard) <= 1 + 20 * (time.monotonic() - began) + 1
+
+
+# --- a client library that reads the answer itself -------------------------------------------
+
+
+class Gone(Exception):
+    """As such a library reports a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status} for {KEY}")
+        self.status_code = status
+
+
+class Timeout(Gone):
+    pass
+
+
+class Library:
+    """In LiteLLM's place: gives objects, whatever the wire held."""
+
+    api_key = KEY
+
+    def __init__(self, *results: Any) -> None:
+        self.results, self.asked = list(results), []
+
+    def completion(self, **request: Any) -> Any:
+        self.asked.append(request)
+        result = self.results[min(len(self.asked), len(self.results)) - 1]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def behind(library: Library) -> Guarded:
+    model = LiteLLMModel("some/model", client=library)
+    asked = Guarded("m", model, ModelSettings(), provider="p", endpoint="", price=FREE)
+    asked.first_pause = 0.001
+    return asked
+
+
+@pytest.mark.parametrize("result", [GOOD.body, [START, REST, END]], ids=["whole", "stream"])
+def test_what_it_gives_is_read_like_the_wire(result):
+    library = Library(Gone(503), result)
+    answer = behind(library).ask(question())
+    assert (answer.calls, answer.tries) == (CALLED, 2)
+    (_, sent) = library.asked
+    assert (sent["model"], sent["max_tokens"], sent["stream"]) == ("some/model", 2048, True)
+    assert 0 < sent["timeout"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("result", "requests", "says"),
+    [
+        (Gone(401), 1, r"p refuses the key: set the right one \(401\): .*\[key\]"),
+        (Gone(500), 3, r"answers 500 \(3 tries\)"),
+        (Timeout(408), 1, "in time"),
+        (KeyError("choices"), 1, "cannot be asked: 'choices'"),
+        ([], 1, "no chat completion"),
+        ([{"error": {"message": "boom"}}], 1, "boom"),
+        ([None], 3, "no object"),
+        (None, 1, "cannot be asked"),
+    ],
+    ids=str,
+)
+def test_whatever_it_raises_is_a_sentence(result, requests, says):
+    library = Library(result)
+    with pytest.raises(ModelFailed, match=says) as failed:
+        behind(library).ask(question())
+    assert len(library.asked) == requests
+    assert KEY not in str(failed.value)
+
+
+def test_its_stream_may_be_cut_off_too():
+    answer = behind(Library([START, REST])).ask(question())
+    assert (answer.calls, answer.finish) == ((), "disconnected")
 
 
 # --- models of this process -------------------------------------------------------------------
