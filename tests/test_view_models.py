@@ -134,6 +134,17 @@ def test_who_thinks_and_what_that_has_cost_so_far_is_pinned():
     assert bar.count("█") == 20  # of 24: the tokens are closest to their limit
 
 
+def test_time_goes_on_over_the_turns():
+    clock = FakeClock()
+    panel = Pinned(clock)
+    for event in (start(), TurnStarted(1, Usage()), TurnStarted(2, Usage(max_seconds=600.0))):
+        panel.update(stamped(event)[0])
+        clock.sleep(7)
+    out = io.StringIO()
+    Console(file=out, width=80).print(panel)
+    assert "21s/10m" in out.getvalue()
+
+
 def test_a_free_model_shows_no_dollars():
     free = stamped(start(), TurnStarted(1, Usage()), ModelAnswered(1, "openai/x", 1.0, 900, 100))
     assert not any("$" in line for line in pinned(free))

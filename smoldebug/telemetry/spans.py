@@ -127,9 +127,9 @@ class Run:
         self._outcome = ""
 
     def show(self, stamped: Stamped) -> None:
-        """Times are the first stamp's wall clock and what has elapsed since: they never go back."""
+        """Times are a beginning's wall clock and what has elapsed since: they never go back."""
         elapsed = int(stamped.elapsed * 1e9)
-        if self._zero is None:
+        if self._zero is None or isinstance(stamped.event, Continued):
             self._zero = nanoseconds(stamped) - elapsed
         self._now = self._zero + elapsed
         if see := _SEE.get(type(stamped.event)):

@@ -97,18 +97,19 @@ class Pinned:
             case GoalChecked(verdict=verdict):
                 self._verdict, self._checked, self._checked_at = verdict, now, stamped.at
             case TurnStarted(usage=usage) | RunEnded(usage=usage):
-                self._usage, self._usage_at = usage, now
+                seconds = max(usage.seconds, self._seconds(now))  # a turn may not tell them
+                self._usage, self._usage_at = replace(usage, seconds=seconds), now
             case ChangeSettled(state="verified"):
                 self._usage = replace(self._usage, changes=self._usage.changes + 1)
             case HypothesesChanged(hypotheses=found):
                 self._hypotheses = found
-        self._hear(stamped.event, now)
+        self._hear(stamped.event)
         if (doing := _doing(stamped.event)) is not None:
             self._doing, self._since, self._until = doing, now, 0.0
         if isinstance(stamped.event, Waiting):
             self._until = now + stamped.event.until
 
-    def _hear(self, event: AnyEvent, now: float) -> None:
+    def _hear(self, event: AnyEvent) -> None:
         """Who is asked, what that has cost, and what has come of the answer."""
         match event:
             case ModelHeard():
@@ -119,10 +120,12 @@ class Pinned:
             case ModelSwitched():
                 self._model = event.to
             case ModelAnswered():
-                seconds = self._usage.seconds + now - self._usage_at
-                self._usage = replace(plus(self._usage, event), seconds=seconds)
-                self._usage_at = now
+                self._usage = plus(self._usage, event)
         self._heard = ""
+
+    def _seconds(self, now: float) -> float:
+        """That the run has taken until now."""
+        return self._usage.seconds + max(0.0, now - self._usage_at)
 
     def shift(self, seconds: float) -> None:
         """Time that was spent waiting for a person is no time of the run."""
@@ -201,8 +204,7 @@ class Pinned:
         return f"   measured {seconds}s ago, every {every}"
 
     def _budget(self, width: int) -> Text:
-        seconds = self._usage.seconds + max(0.0, self._clock.monotonic() - self._usage_at)
-        parts = list(limits(self._usage, seconds))
+        parts = list(limits(self._usage, self._seconds(self._clock.monotonic())))
         used = max(share for _, share in parts)
         cells = 24 if width >= 100 else 12
         filled = round(used * cells)
