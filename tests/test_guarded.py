@@ -474,6 +474,48 @@ def test_where_it_counted_none_they_are_estimated(usage):
     assert 0 < used.out < 10
 
 
+@pytest.mark.parametrize(
+    ("replies", "times"),
+    [
+        ([sse(START, headers={"Content-Length": "999"}), GOOD], 1),
+        ([sse("{nonsense"), sse("{nonsense"), GOOD], 2),
+        ([error(503), GOOD], 0),
+        ([error(400, "unknown field tool_choice"), GOOD], 0),
+    ],
+)
+def test_what_was_sent_to_no_avail_counts_as_read(replies, times):
+    with ModelServer(replies) as server:
+        model = guarded(server)
+        used = model.ask(question()).tokens
+        assert used.into == 11 + times * model.count(question())
+    assert used.estimated == bool(times)
+
+
+@pytest.mark.parametrize(("reply", "times"), [(Reply("<html>"), 1), (error(500), 0)])
+def test_so_it_does_where_no_answer_came(reply, times):
+    with ModelServer([reply]) as server:
+        model = guarded(server)
+        with pytest.raises(ModelFailed) as failed:
+            model.ask(question())
+    assert failed.value.tokens.into == times * model.count(question())
+
+
+def test_without_tools_the_calls_of_before_are_told_in_words(provider):
+    with ModelServer([text("It was DNS.")]) as server:
+        answer = guarded(server, provider).ask(Request(HISTORY, (), 5))
+    assert (answer.text, answer.problem) == ("It was DNS.", "")
+    roles = [message["role"] for message in server.asked[0]["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+    assert "response_format" not in server.asked[0]
+
+
+def test_a_limit_that_is_too_large_is_not_tried_by_another_name():
+    words = "max_tokens is too large: 2048. The model has room for 1024 tokens"
+    with ModelServer([error(400, words)]) as server, pytest.raises(ModelFailed, match="too large"):
+        guarded(server).ask(question())
+    assert len(server.asked) == 1
+
+
 def test_usage_at_the_end_of_a_stream_counts(provider):
     usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
     with ModelServer([sse(delta("stop", content="hi"), usage, "[DONE]")]) as server:

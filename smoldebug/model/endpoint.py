@@ -33,6 +33,7 @@ SHOWN = 0.05  # seconds between two states of a text that is still coming
 LATE = "the endpoint did not answer in time"
 PASSING = (408, 409, 425, 429)  # and 5xx: the same request may work a moment later
 # By name: each client library has classes of its own, and none of them need be installed.
+UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 LOST = {"APIConnectionError", "NetworkError", "RemoteProtocolError"}
 
 _thread = threading.local()  # .exchange: what the hooks of shared HTTP clients are called for
@@ -265,24 +266,26 @@ def _for_hub(body: dict[str, Any]) -> dict[str, Any]:
 
 def _refused(status: int, words: str, headers: Mapping[str, str]) -> Trouble:
     again = (status >= 500 and status != 501) or status in PASSING
-    why = f"the endpoint answers {status}"
-    return Trouble(
-        why, status=status, words=words, again=again, after=headers.get("retry-after", "")
-    )
+    refused = Trouble(f"the endpoint answers {status}", status=status, words=words, again=again)
+    refused.after = headers.get("retry-after", "")
+    return refused
 
 
 def _trouble(error: BaseException) -> Trouble:
     """What a client library raised, in our words."""
     names = {each.__name__ for cause in _causes(error) for each in type(cause).__mro__}
+    sent = not names & UNSENT
     if any("Timeout" in name for name in names):
-        return Trouble(LATE)
+        return Trouble(LATE, sent=sent)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
         return _refused(status, text_of(error), headers)
+    words = text_of(list(_causes(error))[-1])
     if names & LOST:
-        return Trouble("the connection to the endpoint broke", words=_deepest(error), again=True)
-    return Trouble("the endpoint cannot be asked", words=text_of(error))
+        why = "the connection to the endpoint broke"
+        return Trouble(why, words=words, again=True, sent=sent)
+    return Trouble("the endpoint cannot be asked", words=words, sent=False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -292,10 +295,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.append(cause)
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _deepest(error: BaseException) -> str:
-    return text_of(list(_causes(error))[-1])
 
 
 def text_of(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -35,6 +36,9 @@ LOOK = 0.02  # seconds between looks at a flag while an endpoint is waited for
 CHANGES = 8  # of a request that an endpoint refuses, at most
 # What an endpoint may not know, the longer names first; all of them can be done without.
 OPTIONAL = ("stream_options", "response_format", "tool_choice", "temperature", "stream")
+UNKNOWN = re.compile(
+    r"(?i)max_completion_tokens|unsupported|not (?:supported|permitted|allowed)|unknown|unrecogni"
+)
 NO_TOOLS = re.compile(r"(?i)\btools?\b|\bfunction.?call")
 SPENT = re.compile(r"(?i)insufficient.quota|exceeded your current quota|insufficient.balance")
 ADVICE = {
@@ -73,20 +77,27 @@ class Guarded:
     def ask(self, request: Request) -> Answer:
         """Raises ModelFailed. Nothing else escapes."""
         end = time.monotonic() + request.seconds
-        tries = changes = 0
+        tries = changes = lost = 0
         while True:
             try:
-                return self._answer(request, self._try(request, end), tries + 1)
+                answer = self._answer(request, self._try(request, end), tries + 1)
+                return replace(answer, tokens=self._with(answer.tokens, lost, request))
             except Trouble as trouble:
+                lost += trouble.sent
                 if changes < CHANGES and self._without(trouble):
                     changes += 1
                     continue
                 tries += 1
                 pause = self._pause(trouble, tries)
                 if pause is None or time.monotonic() + pause >= end:
-                    raise self._failed(trouble, tries) from trouble
+                    raise self._failed(trouble, tries, lost, request) from trouble
             if request.cancel.wait(pause):
-                raise ModelFailed("cancelled")
+                raise ModelFailed("cancelled", tokens=self._with(Tokens(), lost, request))
+
+    def _with(self, used: Tokens, lost: int, request: Request) -> Tokens:
+        """Plus what was sent to no avail `lost` times: the provider may charge for it."""
+        more = lost * self.count(request)
+        return replace(used, into=used.into + more, estimated=True) if lost else used
 
     # --- one try ----------------------------------------------------------------------------
 
@@ -96,14 +107,14 @@ class Guarded:
         while not wait([work], LOOK).done:
             if request.cancel.is_set():
                 exchange.stop()
-                raise ModelFailed("cancelled")
+                raise ModelFailed("cancelled", tokens=self._with(Tokens(), 1, request))
             if time.monotonic() > end:
                 exchange.stop()
                 raise Trouble(LATE)
         return said(work)
 
     def _body(self, request: Request) -> dict[str, Any]:
-        about, textual = self.settings, self._text and bool(request.tools)
+        about, textual = self.settings, self._text or not request.tools  # calls told need tools
         body: dict[str, Any] = {
             "temperature": about.temperature,
             "stream": True,
@@ -111,12 +122,11 @@ class Guarded:
         }
         if textual:
             body["messages"] = text_protocol.written(request.messages, request.tools)
-            body["response_format"] = text_protocol.answer_format(request.tools)
         else:
             body["messages"] = native.written(request.messages)
-        if request.tools and not textual:
-            body["tools"] = self._tools(request.tools)
-            body["tool_choice"] = "auto"
+            body |= {"tools": self._tools(request.tools), "tool_choice": "auto"}
+        if textual and request.tools:
+            body["response_format"] = text_protocol.answer_format(request.tools)
         body = {name: value for name, value in body.items() if name not in self._dropped}
         newer = "max_tokens" in self._dropped
         body["max_completion_tokens" if newer else "max_tokens"] = about.max_output
@@ -150,9 +160,12 @@ class Guarded:
             return False
         words = f"{trouble} {trouble.words}"
         for name in (*OPTIONAL, "max_tokens"):
-            if name not in self._dropped and re.search(rf"\b{name}\b", words):
-                self._dropped |= {name, "stream_options"} if name == "stream" else {name}
-                return True
+            if name in self._dropped or not re.search(rf"\b{name}\b", words):
+                continue
+            if name == "max_tokens" and not UNKNOWN.search(words):
+                continue  # too large for it: by the newer name it would be, too
+            self._dropped |= {name, "stream_options"} if name == "stream" else {name}
+            return True
         if self.settings.tools == "auto" and not self._text and NO_TOOLS.search(words):
             self._text = True
             return True
@@ -167,7 +180,7 @@ class Guarded:
             return asked if asked <= LONGEST_PAUSE else None
         return random.uniform(0, min(LONGEST_PAUSE, self.first_pause * 2**tries))
 
-    def _failed(self, trouble: Trouble, tries: int) -> ModelFailed:
+    def _failed(self, trouble: Trouble, tries: int, lost: int, request: Request) -> ModelFailed:
         advice = ADVICE.get(trouble.status)
         if SPENT.search(trouble.words):
             advice = "says that its quota or balance is used up"
@@ -180,7 +193,9 @@ class Guarded:
         for key in self._keys:
             words = words.replace(key, "[key]")
         words = one_line(words)
-        return ModelFailed(f"{why}: {words}" if words else why, lasting=advice is not None)
+        used = self._with(Tokens(), lost, request)
+        said = f"{why}: {words}" if words else why
+        return ModelFailed(said, lasting=advice is not None, tokens=used)
 
 
 class InProcess:

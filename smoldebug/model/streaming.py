@@ -21,13 +21,15 @@ CUT = {"max_tokens": "length", "max_output_tokens": "length", "safety": "content
 
 class Trouble(Exception):
     """A request that came to no answer. `status` is HTTP's, 0 where none came; `words` are the
-    endpoint's; `again`: the same request may work a moment later."""
+    endpoint's; `again`: the same request may work a moment later; `sent`: it may have been read,
+    and so be charged for."""
 
     def __init__(
-        self, why: str, *, status: int = 0, words: str = "", again: bool = False, after: str = ""
+        self, why: str, *, status: int = 0, words: str = "", again: bool = False, sent: bool = True
     ) -> None:
         super().__init__(why)
-        self.status, self.words, self.again, self.after = status, words, again, after
+        self.status, self.words, self.again = status, words, again
+        self.sent, self.after = sent and not status, ""  # Retry-After, as it came
 
 
 class Ambiguous(ValueError):
