@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def _object(arguments: Any) -> dict[str, Any]:
             )
         except (ValueError, RecursionError):
             return wrong
-    elif isinstance(arguments, dict):
+    if isinstance(arguments, dict):
         arguments = {name: value for name, value in arguments.items() if value is not None}
     return arguments if isinstance(arguments, dict) else wrong
 
@@ -272,6 +272,6 @@ def answer(output: Output) -> Answer:
     return Answer(output.text, calls, output.tokens, output.finish)
 
 
-def table(seen: Counter[str]) -> str:
-    rows = [f"{kind:20} {seen[kind]:6}" for kind in KINDS]
+def table(seen: Counter[str], kinds: Iterable[str]) -> str:
+    rows = [f"{kind:20} {seen[kind]:6}" for kind in kinds]
     return "\n".join([*rows, f"{'all':20} {seen.total():6}"])
