@@ -20,6 +20,7 @@ from smoldebug.events import (
     Continued,
     GoalChecked,
     ModelSwitched,
+    Note,
     RunEnded,
     Stamp,
     ToolAnswered,
@@ -202,6 +203,35 @@ def test_a_process_that_was_killed_between_intent_and_outcome(tmp_path):
     events = journal.read(kept.path)
     assert any(isinstance(each.event, UndoBegan) for each in events)
     assert replayed(events, now_of(first)) == (events, "")
+
+
+def test_an_approved_change_that_was_refused_before_it_was_sent_is_refused_again(tmp_path):
+    """Somebody else had changed the same field until the run was gone on with."""
+    first = Stage([scale_to(2)], tmp_path, approver=later)
+    events = played(first)
+    first.cluster.objects[AUTH]["spec"]["replicas"] = 4
+    given = Decision(Answer.YES, "operator", "runs approve", "anna")
+    card = next(each.event for each in events if isinstance(each.event, ChangeDecided))
+    stamp = Stamp("run1", first.clock, len(events), events[-1].elapsed)
+    again_ = Stage([ESCALATE], tmp_path / "again", cluster=first.cluster)
+    with again_.journal, Journal(first.journal.path) as kept:
+        kept.append(stamp(Continued("approve", Who("anna"))))
+        kept.append(stamp(ChangeDecided("C1", card.digest, given)))
+        go_on(again_, kept)
+    events = journal.read(first.journal.path)
+    assert any(e.event.text.startswith("REFUSED") for e in events if isinstance(e.event, Note))
+    assert replayed(events, now_of(first)) == (events, "")
+
+
+def test_a_run_that_was_late_is_late_again_by_whatever_it_was(tmp_path):
+    """Milliseconds between two events are in no journal: as if all were spent on an approval."""
+    goal = models.Goal(all=[replicas_are(9)], within=models.Duration(12), every=models.Duration(5))
+    stage = Stage([scale_to(3)], tmp_path, goal=goal, limits=models.Limits(max_steps=1))
+    events = played(stage)
+    assert "within 12 s" in events[-1].event.reason
+    place = next(n for n, e in enumerate(events) if isinstance(e.event, ChangeDecided))
+    delayed = [replace(e, elapsed=e.elapsed + 0.004 * (n >= place)) for n, e in enumerate(events)]
+    assert replayed(delayed, now_of(stage)) == (delayed, "")
 
 
 # --- differences ------------------------------------------------------------------------------

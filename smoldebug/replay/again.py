@@ -34,7 +34,6 @@ from smoldebug.playbook.policy import Policy
 from smoldebug.records import ChangeKind
 from smoldebug.replay.chain import RecordedChain
 from smoldebug.replay.recorded import (
-    ACTIVITY,
     Approvals,
     RecordedApplier,
     RecordedGoal,
@@ -131,7 +130,7 @@ def _next(
     script.move(place)
     if not isinstance(script.following, GoalChecked | ChangeDecided):
         script.look_ahead()
-    if script.nothing_but_the_end(ACTIVITY):
+    if script.stopped:
         signals.stop.set()
     try:
         found = next(stream, None)

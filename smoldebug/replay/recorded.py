@@ -18,8 +18,8 @@ from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
     ChangeSettled,
-    Event,
     GoalChecked,
+    Note,
     RunEnded,
     ToolAnswered,
     TurnStarted,
@@ -46,6 +46,8 @@ from smoldebug.toolset import (
 )
 
 CUT = "CUT by the operator: "
+BY_GUARD, BEFORE = "REFUSED by the guard: ", "REFUSED before it was sent: "
+UNCHANGED = ". Nothing changed."
 READ_BACK = "; read back something else"
 UNTIL = (TurnStarted, RunEnded)
 
@@ -186,7 +188,8 @@ class RecordedGuard(Guard):
     script: Script
 
     def weigh(self, change: Change, around: Surroundings, verdict: Decision) -> Decision:
-        return verdict
+        why = refused(self.script, BY_GUARD)
+        return Decision(Said.NO, "guard", why) if why else verdict
 
     def warnings(self, change: Change, around: Surroundings, verdict: Decision) -> tuple[str, ...]:
         return proposed(self.script, change).warnings
@@ -202,6 +205,13 @@ def proposed(script: Script, change: Change) -> Card:
     if found is None:
         raise NotRecordedError(f"the recording has no such change: {change.kind} {change.target}")
     return found.card
+
+
+def refused(script: Script, how: str) -> str:
+    """Why a change that was approved before was not even asked for again, "" where it was."""
+    event = script.following
+    text = event.text if isinstance(event, Note) else ""
+    return text.removeprefix(how).removesuffix(UNCHANGED) if text.startswith(how) else ""
 
 
 class Approvals:
@@ -229,6 +239,10 @@ class RecordedApplier(Applier):
         self._sent: set[str] = set()
 
     def look(self, change: Change) -> Surroundings:
+        if why := refused(self._script, BEFORE):
+            raise ChangeRefused(why)
+        if refused(self._script, BY_GUARD):
+            return Surroundings()
         return Surroundings(managed=proposed(self._script, change).managed)
 
     def preview(self, change: Change, note: str, *, ask: bool = True) -> Preview:
@@ -286,6 +300,3 @@ def _card(note: str) -> str:
 
 def _undoes(note: str) -> bool:
     return "undo" in note.split()[:-1]
-
-
-ACTIVITY: tuple[type[Event], ...] = (GoalChecked, TurnStarted, ToolAnswered)

@@ -4,10 +4,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from smoldebug.events import AnyEvent, Event, RunEnded, Stamped
+from smoldebug.events import (
+    AnyEvent,
+    Event,
+    GoalChecked,
+    RunEnded,
+    Stamped,
+    ToolAnswered,
+    TurnStarted,
+    UndoBegan,
+)
 from smoldebug.status import ExitStatus
 
 E = TypeVar("E", bound=Event)
+ACTIVITY: tuple[type[Event], ...] = (GoalChecked, TurnStarted, ToolAnswered)
+LATE = ("the goal was not met within ", "limits.wall reached: ")  # reasons of an end
 
 
 class NotRecordedError(Exception):
@@ -25,7 +36,7 @@ class Script:
 
     def __init__(self, events: Sequence[Stamped]) -> None:
         self.events, self.at = events, 0
-        self._now = events[0]
+        self._now, self._late = events[0], 0.0
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -59,9 +70,12 @@ class Script:
             self._now = self.events[at - 1]
 
     def look_ahead(self) -> None:
-        """The clock moves on to the next event: what it comes of was over by then."""
+        """The clock moves on to the next event: what it comes of was over by then. Where the run
+        was late it is late again, though some milliseconds of it are not in its journal."""
         if self.at < len(self.events):
             self._now = self.events[self.at]
+        ended = self.peek(UndoBegan, until=ACTIVITY) or self.peek(RunEnded, until=ACTIVITY)
+        self._late = 1.0 if ended is not None and ended.reason.startswith(LATE) else 0.0
 
     @property
     def following(self) -> AnyEvent | None:
@@ -73,12 +87,13 @@ class Script:
         last = self.events[-1].event
         return last if isinstance(last, RunEnded) else None
 
-    def nothing_but_the_end(self, of: tuple[type[Event], ...]) -> bool:
-        """Whether nothing of these follows, and the operator had stopped it."""
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing but the end follows, and the operator had asked for it."""
         ended = self.ended
         if ended is None or ended.status is not ExitStatus.INTERRUPTED:
             return False
-        return not any(isinstance(each.event, of) for each in self.events[self.at :])
+        return not any(isinstance(each.event, ACTIVITY) for each in self.events[self.at :])
 
     def _find(
         self, kind: type[E], wanted: Callable[[E], bool], until: tuple[type[Event], ...]
@@ -94,7 +109,7 @@ class Script:
     # --- the clock ----------------------------------------------------------------------------
 
     def monotonic(self) -> float:
-        return self._now.elapsed
+        return self._now.elapsed + self._late
 
     def now(self) -> datetime:
         return self._now.at
