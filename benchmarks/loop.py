@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 COLUMNS = "{:<28} {:>6} {:>13} {:>14} {:>12} {:>13}"
 
 
@@ -116,6 +118,8 @@ def is_answer(event: Any) -> bool:
 
 def crew_of(turns: int, size: int, folder: Path) -> Any:
     """A read-only run whose goal never holds."""
+    from askers import chain_of
+
     from smoldebug.agent import Agent, Signals
     from smoldebug.change import Executor
     from smoldebug.clock import SystemClock
@@ -157,7 +161,8 @@ def crew_of(turns: int, size: int, folder: Path) -> Any:
     specs = [describe(read_log, Effect.READ), *notebook.tools()]
     toolset = Toolset(specs, lambda _: ToolContext(world), evidence, Redactor())
     executor = Executor(Guard(playbook), {}, lambda _: Decision("no", "benchmark"), clock)
-    agent = Agent([steady_model()], toolset, notebook, executor, Signals(), clock)
+    chain = chain_of(steady_model(), folder=folder, clock=clock, mask=toolset.redactor.text)
+    agent = Agent(chain, toolset, notebook, executor, Signals(), clock)
     journal = Journal(folder / "journal.jsonl")
     crew = Crew(Goal(plan, world, clock), agent, None, journal, clock, "bench")
     started = RunStarted("triage", "benchmark", "", "steady", "", (), "read-only", 5, Usage())
