@@ -230,7 +230,7 @@ def test_a_run_that_was_late_is_late_again_by_whatever_it_was(tmp_path):
     events = played(stage)
     assert "within 12 s" in events[-1].event.reason
     place = next(n for n, e in enumerate(events) if isinstance(e.event, ChangeDecided))
-    delayed = [replace(e, elapsed=e.elapsed + 0.004 * (n >= place)) for n, e in enumerate(events)]
+    delayed = [replace(e, elapsed=e.elapsed + 0.004 * (n == place)) for n, e in enumerate(events)]
     assert replayed(delayed, now_of(stage)) == (delayed, "")
 
 
