@@ -30,7 +30,7 @@ from smoldebug.records import Usage, Who
 from smoldebug.status import ExitStatus
 
 CI = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-NOT_SENT = "not all traces and metrics were sent: "
+NOT_SENT = "not all traces and metrics reached their collector: "
 
 
 @pytest.fixture(autouse=True)
@@ -272,25 +272,22 @@ def test_whatever_is_in_an_event_can_be_told(collector: Collector, events: list[
     ("broken", "why"),
     [
         (Collector(status=500), "500"),
-        (Collector(status=503), "Service Unavailable"),
         (Collector(status=404, body=b"<html>nonsense"), "404"),
     ],
-    ids=["broken", "busy", "nonsense"],
+    ids=["broken", "nonsense"],
 )
 def test_a_collector_that_fails_costs_a_sentence(
     broken: Collector, why: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with broken:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", broken.url)
-        assert NOT_SENT in (said := told(recorded_run()))
-        assert why in said or "timeout" in said
+        assert told(recorded_run()) == f"{NOT_SENT}{why}"
 
 
 def test_one_that_is_not_there_is_the_same(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1.9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    assert NOT_SENT in told(recorded_run())
+    assert told(recorded_run()) == f"{NOT_SENT}Connection refused"
 
 
 def test_one_that_never_answers_is_left_after_two_seconds(monkeypatch: pytest.MonkeyPatch):
@@ -298,7 +295,7 @@ def test_one_that_never_answers_is_left_after_two_seconds(monkeypatch: pytest.Mo
     with Collector(hang=True) as slow:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", slow.url)
         began = time.monotonic()
-        assert told(recorded_run()) == f"{NOT_SENT}nothing was answered within 2 s"
+        assert told(recorded_run()) == f"{NOT_SENT}no answer in time"
         assert time.monotonic() - began < 2.4
 
 

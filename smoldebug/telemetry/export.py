@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -124,13 +125,13 @@ class _Complaints(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._last, self._lost = "", False
+        self._why, self._lost = "", False
         self._log = logging.getLogger("opentelemetry")
         self._before, self._log.propagate = self._log.propagate, False
         self._log.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._last = record.getMessage()
+        self._why = _reason(record.getMessage()) or self._why
         self._lost |= record.levelno >= logging.ERROR
 
     def ended(self, *, late: bool) -> str:
@@ -140,5 +141,20 @@ class _Complaints(logging.Handler):
             self._log.propagate = self._before
         if not (late or self._lost):
             return ""
-        why = Redactor().text(self._last) or f"nothing was answered within {WAIT:g} s"
-        return one_line(f"not all traces and metrics were sent: {why}", 300)
+        why = Redactor().text(self._why) or "no answer in time"
+        return one_line(f"not all traces and metrics reached their collector: {why}", 300)
+
+
+_REASONS = (
+    r"\[Errno -?\d+\] ([\w ]+)",
+    r"code: (\d+)",
+    r"Transient error (\w[\w ]+) encountered",
+)
+
+
+def _reason(message: str) -> str:
+    """What an operator can act on in a complaint: `Connection refused`, `401`; else ""."""
+    for pattern in _REASONS:
+        if found := re.search(pattern, message):
+            return found[1]
+    return ""
