@@ -145,12 +145,12 @@ def test_what_is_no_part_of_the_prompt_is_no_part_of_the_question():
     assert key(MODEL, waits) == key(MODEL, QUESTION)
 
 
-def test_a_model_that_varies_is_neither_kept_nor_looked_up():
+@pytest.mark.parametrize("model", [other(temperature=0.7), Model(provider="")])
+def test_a_model_that_varies_or_runs_here_is_neither_kept_nor_looked_up(model):
     shelf = Shelf()
-    warm = other(temperature=0.7)
     kept = cache(shelf)
-    kept.put(warm, QUESTION, GOOD)
-    assert kept.get(warm, QUESTION) is None
+    kept.put(model, QUESTION, GOOD)
+    assert kept.get(model, QUESTION) is None
     assert (shelf.kept, shelf.asked) == ({}, 0)
 
 

@@ -108,14 +108,14 @@ class ResponseCache:
     def get(self, asked: Asked, request: Request) -> Answer | None:
         """The answer to the same question, if it is still known; it took no tokens."""
         store = self._store
-        if store is None or asked.settings.temperature != 0:
+        if store is None or not _repeats(asked):
             return None
         name = key(asked, request)
         return _answer(self._done(lambda: store.get(name)), request)
 
     def put(self, asked: Asked, request: Request, answer: Answer) -> None:
         store = self._store
-        if store is None or asked.settings.temperature != 0 or not _usable(answer, request):
+        if store is None or not _repeats(asked) or not _usable(answer, request):
             return
         calls = tuple((call.name, call.arguments) for call in answer.calls)
         kept = _Kept(FORMAT, plain(answer.text), calls, plain(answer.finish))
@@ -176,6 +176,12 @@ def key(asked: Asked, request: Request) -> str:
         [msgspec.to_builtins(message) for message in request.messages],
     ]
     return hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()
+
+
+def _repeats(asked: Asked) -> bool:
+    """What runs in this process costs nothing, and may have other weights or another script under
+    the same name a minute later."""
+    return bool(asked.provider) and asked.settings.temperature == 0
 
 
 def _usable(answer: Answer, request: Request) -> bool:
