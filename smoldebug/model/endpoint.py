@@ -285,7 +285,7 @@ def _trouble(error: BaseException) -> Trouble:
     if names & LOST:
         why = "the connection to the endpoint broke"
         return Trouble(why, words=words, again=True, sent=sent)
-    return Trouble("the endpoint cannot be asked", words=words, sent=False)
+    return Trouble("the request failed", words=words, sent=False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

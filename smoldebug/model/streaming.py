@@ -6,6 +6,7 @@ Nothing is repaired: what is cut off or of no known shape yields no call.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from smoldebug.untrusted import one_line, whole
 COMPLETE = {"", "stop", "tool_calls", "function_call", "tool_use", "end_turn", "stop_sequence"}
 COMPLETE |= {"eos", "eos_token", "stop_token", "complete", "completed"}
 CUT = {"max_tokens": "length", "max_output_tokens": "length", "safety": "content_filter"}
+_IGNORED = re.compile(r":|(?:event|id|retry)(?::|\Z)|data\Z")
 
 
 class Trouble(Exception):
@@ -207,7 +209,8 @@ def refuse_error(body: Mapping[str, Any]) -> None:
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The data of server-sent events, however the bytes are split."""
+    """The data of server-sent events, however the bytes are split. Raises Trouble for a line that
+    is none of theirs: what it was meant to be would be missing."""
     data: list[str] = []
     for line in _lines(chunks):
         if not line:
@@ -216,6 +219,8 @@ def events(chunks: Iterable[bytes]) -> Iterator[str]:
             data = []
         elif line.startswith("data:"):
             data.append(line[5:].removeprefix(" "))
+        elif not _IGNORED.match(line):
+            raise Trouble("a part of the answer is no event", words=one_line(line), again=True)
     if data:  # the last line's end is often left out
         yield "\n".join(data)
 

@@ -14,7 +14,7 @@ from smolagents.models import get_tool_json_schema
 from smoldebug.conversation import Called, Message
 from smoldebug.model.streaming import strict
 from smoldebug.records import Json
-from smoldebug.untrusted import whole
+from smoldebug.untrusted import one_line, whole
 
 RULES = """\
 # How to answer
@@ -77,7 +77,9 @@ def read(text: str) -> tuple[str, tuple[Called, ...]]:
         answer = {"calls": [answer]}  # what many models write unasked
     thought, calls = answer.get("thought") or "", answer.get("calls")
     if extra := answer.keys() - {"thought", "calls"}:
-        raise Malformed(f"expected only the keys thought and calls, got {sorted(extra)[0]!r}")
+        raise Malformed(
+            f"expected only the keys thought and calls, got {one_line(min(extra), 40)!r}"
+        )
     if not isinstance(thought, str) or not isinstance(calls, list) or not calls:
         raise Malformed('expected "thought", a text, and "calls", a list of at least one call')
     return str(whole(thought)), tuple(_called(call, n) for n, call in enumerate(calls, start=1))
