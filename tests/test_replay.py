@@ -287,6 +287,20 @@ def test_a_tool_that_is_gone_is_named(tmp_path):
     assert "offers no look, which the recording uses" in difference
 
 
+def test_a_recording_with_an_event_too_few_or_too_many_differs_and_never_crashes(tmp_path):
+    stage = Stage([LOOK, scale_to(3), ESCALATE], tmp_path)
+    events = played(stage)
+    for place in range(1, len(events) - 1):
+        for other in (
+            [*events[:place], *events[place + 1 :]],
+            [*events[:place], events[place], *events[place:]],
+            [*events[:place], events[place + 1], events[place], *events[place + 2 :]],
+        ):
+            found, difference = replayed(other, now_of(stage))
+            assert found == other[: len(found)]
+            assert difference or found == other
+
+
 # --- the command --------------------------------------------------------------------------------
 
 

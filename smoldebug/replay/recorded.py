@@ -95,9 +95,13 @@ class RecordedTools(Toolset):
             given = msgspec.to_builtins(self.parse(name, arguments))
         except UsageError as error:
             return Answer(False, f"ERROR {error}", refused=True)
-        if (
-            proposed := self._script.peek(ChangeProposed, until=(ToolAnswered, *UNTIL))
-        ) is not None:
+        return self._recorded(name, given, recorded, cancel)
+
+    def _recorded(
+        self, name: str, given: Json, recorded: ToolAnswered | None, cancel: Flag | None
+    ) -> Answer:
+        proposed = self._script.peek(ChangeProposed, until=(ToolAnswered, *UNTIL))
+        if proposed is not None:
             change = proposed.card.change
             return Answer(True, f"proposed: {change.kind} {change.target}", change=change)
         if recorded is None:
