@@ -14,6 +14,7 @@ from smoldebug import journal
 from smoldebug.change import Place
 from smoldebug.cli import program
 from smoldebug.cli.assemble import take_up
+from smoldebug.clock import FakeClock
 from smoldebug.events import (
     ChangeDecided,
     ChangeIntended,
@@ -357,6 +358,15 @@ def test_a_killed_run_ends_as_one(home, capsys):
     assert "replayed: 9 events, the recording ends here" in capsys.readouterr().err
 
 
+def test_a_run_that_was_killed_twice_ends_as_killed(home, capsys):
+    path = home / "runs/4f1d22/journal.jsonl"
+    events = journal.read(path)[:9]
+    again_ = Stamp(events[0].run, FakeClock(), len(events))(Continued("resume", Who("anna")))
+    rewritten(path, [*events, again_])
+    assert program(["runs", "replay", "last", "-o", "jsonl"]) == ExitStatus.INTERRUPTED
+    assert "replayed: 10 events, the recording ends here" in capsys.readouterr().err
+
+
 def test_a_run_with_edits_is_shown_and_says_so(home, capsys):
     """Its journal does not hold the repository."""
     tools, goal = {"git": {}}, {"all": []}
@@ -370,6 +380,12 @@ def test_a_run_with_edits_is_shown_and_says_so(home, capsys):
     status = program(["runs", "replay", "last", "-o", "plain"])
     assert status == rest[-1].event.status
     assert "the loop was not run again" in capsys.readouterr().err
+
+
+def test_a_run_that_is_still_going_on_is_not_replayed(home, capsys):
+    with Journal(home / "runs/4f1d22/journal.jsonl"):
+        assert program(["runs", "replay", "last"]) == ExitStatus.USAGE
+    assert "still going on: 4f1d22" in capsys.readouterr().err
 
 
 def test_an_edited_journal_is_not_replayed(home, capsys):

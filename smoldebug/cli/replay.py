@@ -7,10 +7,10 @@ import typer
 from smoldebug.cli.options import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from smoldebug.clock import Clock
-    from smoldebug.events import Stamped
+    from smoldebug.events import RunEnded, Stamped
     from smoldebug.replay.again import Now
 
 EXAMPLES = """\
@@ -45,38 +45,40 @@ def replay(
     """
     from smoldebug import journal, report
     from smoldebug.clock import SystemClock
-    from smoldebug.events import RunEnded
+    from smoldebug.errors import UsageError
     from smoldebug.model.replay import path
+    from smoldebug.past import past
     from smoldebug.replay.again import again, by_the_loop
     from smoldebug.status import ExitStatus
     from smoldebug.view import open_view, output_format
 
-    events = journal.read(path(run))
+    where = path(run)
+    if journal.is_open(where):
+        raise UsageError(f"this run is still going on: {where.parent.name}")
+    events = journal.read(where)
     now = now_of(events)
     plays = by_the_loop(now.plan)
     view = open_view(output_format(output), report.document)
     seen: list[Stamped] = []
-    difference = ""
-    stream = again(events, now) if plays else _shown(events)
+    differences: list[str] = []
     try:
-        while True:
-            try:
-                stamped = next(stream)
-            except StopIteration as stop:
-                difference = stop.value or ""
-                break
+        for stamped in _noted(again(events, now), differences) if plays else events:
             _pause(stamped, seen, speed, SystemClock())
             seen.append(stamped)
             view.show(stamped)
-        if seen and not difference:
+        if not any(differences):
             view.closing(report.sections(seen))
     finally:
         view.close()
-    ended = next((e.event for e in reversed(seen) if isinstance(e.event, RunEnded)), None)
+    ended, difference = past(events).ended, "".join(differences)
     typer.echo(_told(events, ended, difference, plays=plays), err=True)
     if difference:
         return ExitStatus.NOT_MET
     return ended.status if ended else ExitStatus.INTERRUPTED
+
+
+def _noted(stream: "Generator[Stamped, None, str]", returned: list[str]) -> "Iterator[Stamped]":
+    returned.append((yield from stream))
 
 
 def now_of(events: "Sequence[Stamped]") -> "Now":
@@ -96,16 +98,14 @@ def now_of(events: "Sequence[Stamped]") -> "Now":
     return Now(found.plan, tools_of(found.plan, found.options), policies)
 
 
-def _shown(events: "Sequence[Stamped]") -> "Iterator[Stamped]":
-    yield from events
-
-
 def _pause(stamped: "Stamped", seen: "Sequence[Stamped]", speed: float, clock: "Clock") -> None:
     if speed and seen:
         clock.sleep(max(0.0, stamped.elapsed - seen[-1].elapsed) / speed)
 
 
-def _told(events: "Sequence[Stamped]", ended: object, difference: str, *, plays: bool) -> str:
+def _told(
+    events: "Sequence[Stamped]", ended: "RunEnded | None", difference: str, *, plays: bool
+) -> str:
     from smoldebug.untrusted import inert, one_line
 
     if difference:
