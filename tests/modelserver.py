@@ -116,6 +116,17 @@ class ModelServer:
         return self._closing.wait(seconds)
 
 
+class Killed(ModelServer):
+    """Refuses connections from its last answer on."""
+
+    def next_reply(self, body: Json, headers: dict[str, str]) -> Reply:
+        reply = super().next_reply(body, headers)
+        if len(self.asked) == len(self.replies):
+            self._http.shutdown()
+            self._http.socket.close()
+        return reply
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close() waits for them, so that nothing stays open
     block_on_close = True

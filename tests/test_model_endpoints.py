@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from commands import move_in
 from crews import Stage
-from modelserver import ModelServer, Reply, call, calls, completion, text
+from modelserver import Killed, ModelServer, Reply, call, calls, completion, text
 
 from smoldebug.cli import program
 from smoldebug.clock import FakeClock
@@ -277,6 +277,17 @@ def test_nobody_listening_is_a_failed_model_too(tmp_path, provider):
         played = stage(tmp_path, provider, server)
     assert played.play().status is ExitStatus.MET
     assert switches(played) == [(f"{provider}/some-model", "second")]
+
+
+def test_an_endpoint_that_dies_in_the_middle_ends_no_run(tmp_path, provider):
+    with Killed([LOOK, text("Hm."), LOOK]) as server:
+        played = Stage([], tmp_path)
+        expert = ScriptedModel([{"calls": [{"scale": {"replicas": 2}}]}], "expert")
+        played.agent.chain = played.chain(remote(f"{provider}/some-model", server), last=expert)
+        ended = played.play()
+    assert (ended.status, ended.usage.turns, played.replicas) == (ExitStatus.MET, 3, 2)
+    assert switches(played) == [(f"{provider}/some-model", "expert")]
+    assert str(expert.asked[0]).count("auth looks busy") == 2  # nothing it saw is lost
 
 
 def test_a_failed_model_does_not_buy_more_turns(tmp_path):
