@@ -3,11 +3,13 @@
 smolagents sends every request of an API model through the model's `retryer`; that is where ours
 takes the stock one's place. The client libraries open the connection, sign the request and know
 its URL. What comes back they would read without limits, and believe: so its bytes are read here, as
-soon as the headers are there. A client that does not use httpx2 (LiteLLM) hands over objects.
+soon as the headers are there. That is, where they are built on httpx2, or its forerunner httpx with
+the same interface; LiteLLM has a client of its own for each provider, and hands over objects.
 """
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,15 +18,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 from smolagents import InferenceClientModel, OpenAIModel
 from smolagents.models import ApiModel
 
 from smoldebug.model.streaming import Assembler, Said, Trouble, completion, streamed, strict
 from smoldebug.records import Json
 from smoldebug.toolset import begin
+
+if TYPE_CHECKING:
+    import httpx2
 
 CONNECT = 10.0  # seconds for a connection
 MOST = 8 << 20  # bytes of one answer
@@ -67,7 +71,7 @@ class Exchange:
             with suppress(OSError, ValueError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def begun(self, response: httpx2.Response) -> None:
+    def begun(self, response: "httpx2.Response") -> None:
         if (stream := response.extensions.get("network_stream")) is not None:
             self._socket = stream.get_extra_info("socket")
         self.look()
@@ -135,20 +139,22 @@ def said(work: "Future[Said]") -> Said:
 
 
 @cache
-def _http() -> httpx2.Client:
-    client = httpx2.Client(follow_redirects=True)
+def _http() -> "httpx2.Client":
+    from openai import DefaultHttpxClient
+
+    client = DefaultHttpxClient()
     _hook(client)
     return client
 
 
-def _hook(client: httpx2.Client) -> None:
+def _hook(client: "httpx2.Client") -> None:
     for kind, function in (("request", _limit), ("response", _take)):
         hooks = client.event_hooks[kind]
         if function not in hooks:
             hooks.append(function)
 
 
-def _limit(request: httpx2.Request) -> None:
+def _limit(request: "httpx2.Request") -> None:
     exchange: Exchange | None = getattr(_thread, "exchange", None)
     if exchange is None:
         return
@@ -158,15 +164,16 @@ def _limit(request: httpx2.Request) -> None:
     wanted = exchange.body.get("response_format")
     if wanted and _asks(request):  # huggingface_hub makes one of its own server's of it
         raw = json.dumps({**json.loads(request.content), "response_format": wanted}).encode()
-        request.stream = httpx2.ByteStream(raw)
+        library = sys.modules[type(request).__module__.partition(".")[0]]
+        request.stream = library.ByteStream(raw)
         request.headers["Content-Length"] = str(len(raw))
 
 
-def _asks(request: httpx2.Request) -> bool:
+def _asks(request: "httpx2.Request") -> bool:
     return request.method == "POST" and request.url.path.endswith("/chat/completions")
 
 
-def _take(response: httpx2.Response) -> None:
+def _take(response: "httpx2.Response") -> None:
     """Read the answer to our question here, in place of the client library."""
     exchange: Exchange | None = getattr(_thread, "exchange", None)
     if exchange is None or not _asks(response.request) or response.has_redirect_location:
@@ -177,7 +184,7 @@ def _take(response: httpx2.Response) -> None:
     raise Taken(_read(response, exchange))
 
 
-def _read(response: httpx2.Response, exchange: Exchange) -> Said:
+def _read(response: "httpx2.Response", exchange: Exchange) -> Said:
     chunks = _bounded(response.iter_bytes(), exchange)
     if "event-stream" in response.headers.get("content-type", ""):
         return streamed(chunks, exchange.show)
@@ -200,7 +207,7 @@ def _bounded(chunks: Iterable[bytes], exchange: Exchange) -> Iterator[bytes]:
         yield chunk
 
 
-def _words(response: httpx2.Response, exchange: Exchange) -> str:
+def _words(response: "httpx2.Response", exchange: Exchange) -> str:
     raw = b""
     for chunk in _bounded(response.iter_bytes(), exchange):
         raw += chunk
