@@ -251,6 +251,16 @@ def test_a_test_is_made_of_a_run_with_its_playbook_or_its_name(test, tmp_path, c
     assert program(["playbooks", "test", "tests/new", "--record", "last"]) == ExitStatus.USAGE
 
 
+def test_a_run_that_was_killed_is_no_test(test, tmp_path, capsys):
+    home = tmp_path / "home/runs/4f1d22"
+    with Journal(home / "journal.jsonl") as kept:
+        for stamped in journal.read(EXAMPLE / "run/journal.jsonl")[:-1]:
+            kept.append(stamped)
+    assert program(["playbooks", "test", "tests/new", "--record", "last"]) == ExitStatus.USAGE
+    assert "did not come to its end by itself" in capsys.readouterr().err
+    assert not (test.parent / "new").exists()
+
+
 # --- a world that is known only so far ------------------------------------------------------------
 
 

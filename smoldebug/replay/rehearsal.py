@@ -12,8 +12,17 @@ import msgspec
 from smoldebug.agent import Signals
 from smoldebug.change import CHANGED
 from smoldebug.errors import UsageError
-from smoldebug.events import AnyEvent, RunEnded, RunStarted, Stamped, ToolAnswered, TurnStarted
-from smoldebug.playbook.models import Goal
+from smoldebug.events import (
+    AnyEvent,
+    Continued,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    ToolAnswered,
+    TurnStarted,
+)
+from smoldebug.past import past
+from smoldebug.playbook.models import Goal, RunPlan
 from smoldebug.replay.again import Now, by_the_loop, crew_of
 from smoldebug.replay.recorded import UNTIL
 from smoldebug.replay.script import NotRecordedError, Script
@@ -41,9 +50,9 @@ class Rehearsed:
 
 
 def rehearse(events: Sequence[Stamped], now: Now, measured: Goal) -> Rehearsed:
-    """`measured` is the goal of the recording. Raises UsageError for a run that no other playbook
-    can be tried on."""
-    script, started = Script(events), _whole(events, now)
+    """`measured` is the goal of the recording. Raises UsageError as `require_testable`."""
+    require_testable(events, now.plan)
+    script, started = Script(events), _begun(events, now.plan)
     signals, found = Signals(), Rehearsed()
     crew = crew_of(script, started, now, signals, None, measured)
     stream = run(now.plan, crew, started)
@@ -56,22 +65,26 @@ def rehearse(events: Sequence[Stamped], now: Now, measured: Goal) -> Rehearsed:
     return found
 
 
-def _whole(events: Sequence[Stamped], now: Now) -> RunStarted:
-    """How it would have begun. Raises UsageError."""
-    first, last = events[0].event, events[-1].event
+def require_testable(events: Sequence[Stamped], plan: RunPlan) -> None:
+    """Raises UsageError for a recording, or a playbook, that no test can be made of."""
+    last = events[-1].event
     ended = last.status if isinstance(last, RunEnded) else None
-    if not isinstance(first, RunStarted) or ended in (None, ExitStatus.INTERRUPTED):
-        raise UsageError("the recorded run did not come to its end by itself: record another one")
-    if not by_the_loop(now.plan):
+    again = any(isinstance(each.event, Continued) for each in events)
+    if again or ended in (None, ExitStatus.INTERRUPTED):
+        raise UsageError("the recorded run did not come to its end by itself, in one go")
+    if not by_the_loop(plan):
         raise UsageError("a playbook with edits, steps or tools.git cannot be tested this way")
-    limits, playbook = now.plan.playbook.limits, now.plan.playbook
+
+
+def _begun(events: Sequence[Stamped], plan: RunPlan) -> RunStarted:
+    limits, first = plan.playbook.limits, past(events).started
     bounds = replace(
         first.limits,
         max_turns=limits.max_steps,
         max_cost=float(limits.cost),
         max_changes=limits.changes,
     )
-    return msgspec.structs.replace(first, playbook=playbook.name, limits=bounds)
+    return msgspec.structs.replace(first, playbook=plan.playbook.name, limits=bounds)
 
 
 def _follow(script: Script, event: AnyEvent) -> None:
