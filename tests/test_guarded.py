@@ -392,7 +392,7 @@ def test_in_the_text_protocol_roles_take_turns_and_no_tool_is_named_to_the_api(p
     assert (answer.text, answer.calls) == ("hm", (Called("", "look", {"at": "auth"}),))
 
 
-@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize("status", [400, 404, 422, 500])
 def test_a_model_without_tools_is_told_of_them_in_words_from_then_on(status):
     refused = error(status, "registry/some-model does not support tools")
     with ModelServer([refused, text(PROTOCOL)]) as server:

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -137,7 +137,7 @@ class Guarded:
             self._described = tuple(tools), native.described(tools)
         return self._described[1]
 
-    def _heard(self, request: Request) -> Any:
+    def _heard(self, request: Request) -> Callable[[str], None]:
         if not (self._text and request.tools):
             return request.heard
         return lambda text: request.heard(text_protocol.thought(text))
@@ -146,30 +146,30 @@ class Guarded:
 
     def _answer(self, request: Request, came: Said, tries: int) -> Answer:
         used = _used(came, lambda: self.count(request))
-        text, (calls, problem) = came.text, native.called(came.calls)
+        text, finish = came.text, one_line(came.finish, 60)
+        calls, problem = native.called(came.calls)
         problem = came.problem or problem
         if not came.complete:
-            problem = f"the provider cut the answer off: {one_line(came.finish, 60)}"
+            problem = f"the provider cut the answer off: {finish}"
         elif request.tools and not calls and not problem:
             text, calls, problem = _written(text, strictly=self._text)
-        return Answer(text, () if problem else calls, used, came.finish, tries, problem)
+        return Answer(text, () if problem else calls, used, finish, tries, problem)
 
     def _without(self, trouble: Trouble) -> bool:
         """Whether the next request leaves out what this one was refused for."""
-        if trouble.status not in (400, 404, 422, 501):
-            return False
-        words = f"{trouble} {trouble.words}"
-        for name in (*OPTIONAL, "max_tokens"):
+        words, refused = trouble.words, trouble.status in (400, 404, 422, 501)
+        for name in (*OPTIONAL, "max_tokens") if refused else ():
             if name in self._dropped or not re.search(rf"\b{name}\b", words):
                 continue
             if name == "max_tokens" and not UNKNOWN.search(words):
                 continue  # too large for it: by the newer name it would be, too
             self._dropped |= {name, "stream_options"} if name == "stream" else {name}
             return True
-        if self.settings.tools == "auto" and not self._text and NO_TOOLS.search(words):
-            self._text = True
-            return True
-        return False
+        refused = refused or trouble.status == 500  # llama.cpp: "tools param requires --jinja"
+        if not (refused and NO_TOOLS.search(words)) or self._text:
+            return False
+        self._text = self.settings.tools == "auto"
+        return self._text
 
     def _pause(self, trouble: Trouble, tries: int) -> float | None:
         """Seconds to wait before another try; None when there should be none."""
@@ -259,7 +259,7 @@ def _written(text: str, *, strictly: bool) -> tuple[str, tuple[Called, ...], str
         return text, (), str(error) if strictly else ""
 
 
-def _used(came: Said, counted: Any) -> Tokens:
+def _used(came: Said, counted: Callable[[], int]) -> Tokens:
     """What the provider says that it was, estimated where it does not."""
     usage = came.usage
     into, out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
