@@ -7,15 +7,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from askers import Asker, text
+from askers import look as look_at
+from crews import Stage
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smoldebug.clock import FakeClock
 from smoldebug.conversation import Called, Message
+from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import FREE, Answer, Request, Tokens
+from smoldebug.model.budget import Budget
 from smoldebug.model.cache import AGE, LARGEST, Memory, ResponseCache, key, response_cache
+from smoldebug.model.chain import Chain, Shared
 from smoldebug.model.described import Described
-from smoldebug.playbook.settings import Cache, ModelSettings
+from smoldebug.model.health import Health
+from smoldebug.model.pace import Pace
+from smoldebug.playbook.models import Limits
+from smoldebug.playbook.settings import Budgets, Cache, ModelSettings
 from smoldebug.records import Effect, Observation
 from smoldebug.redact import Redactor
 from smoldebug.toolset import describe
@@ -228,6 +237,26 @@ def test_a_store_sees_neither_the_question_nor_a_secret():
     assert len(name) == 64
     for word in (SECRET.encode(), b"the log says", masked.encode()):
         assert word not in value
+
+
+def test_what_a_run_asks_and_keeps_holds_no_secret(tmp_path):
+    """The messages are the material of the keys, and a tool has seen a password."""
+    leaked = look_at(f"DB_PASSWORD={SECRET}")
+    asked, shelf = Asker("x", leaked, look_at("auth"), text("nothing more to say")), Shelf()
+    stage = Stage([], tmp_path)
+    mask = stage.agent.toolset.redactor.text
+    with Accounts(tmp_path / "models.db", stage.clock) as accounts:
+        budget = Budget(Limits(), Budgets(), accounts, "run1", "me")
+        kept = ResponseCache(shelf, mask)
+        shared = Shared(budget, Pace(accounts), Health(accounts), kept)
+        expert = Asker("expert", Answer("", (Called("", "escalate", {"reason": "x"}),), Tokens()))
+        stage.agent.chain = Chain([asked], [asked], expert, shared, stage.clock, mask)
+        stage.play()
+    assert SECRET in "".join(stage.ran)
+    assert len(asked.requests) > 2
+    assert SECRET not in str([request.messages for request in asked.requests])
+    assert b"auth" in b"".join(shelf.kept.values())
+    assert SECRET.encode() not in b"".join(shelf.kept.values())
 
 
 # --- a store --------------------------------------------------------------------------------
