@@ -40,7 +40,7 @@ Examples:
 
   smoldebug models test vllm/any --api-base http://localhost:8000/v1
 
-Exit status: 0 all answer and call tools, 1 one calls no tools, 2 usage, 6 today's budget is used
+Exit status: 0 all answer and call tools, 1 one calls no tools, 2 usage, 6 the budget of today is used
 up, 8 one cannot be reached.
 """
 PIPE = 1000  # columns: whoever reads a pipe wants whole lines
