@@ -40,8 +40,8 @@ Examples:
 
   smoldebug models test vllm/any --api-base http://localhost:8000/v1
 
-Exit status: 0 all answer and call tools, 1 one calls no tools, 2 usage, 6 the budget of today is used
-up, 8 one cannot be reached.
+Exit status: 0 all answer and call tools, 1 one calls no tools, 2 usage, 6 the budget of today is
+used up, 8 one cannot be reached.
 """
 PIPE = 1000  # columns: whoever reads a pipe wants whole lines
 Output = Annotated[ListFormat, typer.Option("--output", "-o")]
