@@ -26,7 +26,8 @@ from smoldebug.events import (
 )
 from smoldebug.journal import Journal
 from smoldebug.playbook import models
-from smoldebug.records import Who
+from smoldebug.records import Answer, Decision, Who
+from smoldebug.replay import expect
 from smoldebug.replay.again import Now
 from smoldebug.replay.portable import portable
 from smoldebug.replay.rehearsal import rehearse
@@ -113,6 +114,17 @@ def test_update_expects_what_happens_now(test, capsys):
     path.write_text(before.replace("exit: 0", "exit: 4").replace("max_turns: 5", "max_turns: 1"))
     assert said(capsys, test, "--update")[0] == ExitStatus.MET
     assert yaml.safe_load(path.read_text()) == yaml.safe_load(before)
+
+
+@pytest.mark.parametrize("answer", list(Answer))
+def test_what_happened_can_be_written_down_and_expected(answer, tmp_path):
+    """Whatever became of a change, and whoever decided."""
+    by = "nobody" if answer is Answer.PENDING else "operator"
+    asked = lambda card: Decision(answer, by)  # noqa: E731
+    _, events = kept_run(tmp_path, [scale_to(3), ESCALATE], approver=asked)
+    path = tmp_path / "expect.yaml"
+    path.write_text(yaml.safe_dump(expect.as_data(expect.happened(events))))
+    assert expect.read(path).problems(events) == []
 
 
 # --- for machines -------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class ExpectedChange(Model, frozen=True, kw_only=True):
     target: Annotated[str, doc("Kind/namespace/name.", "Deployment/shop/auth")]
     state: Annotated[str, doc("What became of it: verified, refused, undone ...", "verified")]
     by: Annotated[
-        Literal["operator", "playbook", "policy"],
+        Literal["operator", "playbook", "policy", "nobody"],
         doc("Who decides: a playbook does under `approval: auto`.", "operator"),
     ] = "operator"
 

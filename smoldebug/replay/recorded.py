@@ -264,7 +264,7 @@ class RecordedApplier(Applier):
         if _undoes(note):
             if settled.state != "undone":
                 raise ToolError(settled.detail)
-            return settled.detail.rpartition(" (")[2].removesuffix(")")
+            return settled.detail.partition(" (")[2].removesuffix(")")
         if settled.state == "failed":
             moved = self.renewed(change) is not None
             raise Conflict(settled.detail) if moved else ChangeRefused(settled.detail)
