@@ -6,6 +6,7 @@ import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelserver import ModelServer, calls
@@ -188,11 +189,11 @@ def test_what_was_sent_is_shown_word_for_word_and_holds_no_secret(
         assert secret.encode() not in me.journal.read_bytes()
 
 
-def said(message: dict[str, object]) -> list[str]:
-    """The texts of a message of a request."""
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [{"text": content}]
-    return [part["text"] for part in parts if part.get("text")]
+def said(message: dict[str, Any]) -> list[str]:
+    """The texts of a message of a request, and its calls."""
+    calls = [each["function"] for each in message.get("tool_calls") or []]
+    texts = [message.get("content"), *(f"{each['name']} {each['arguments']}" for each in calls)]
+    return [text for text in texts if text]
 
 
 def test_the_expert_sends_nothing(me: OnCall) -> None:
@@ -266,6 +267,7 @@ def test_what_a_full_disk_has_no_record_of_is_taken_back_all_the_same_and_said(m
         room += len(line) + 1
         if isinstance(stamped.event, ChangeIntended):
             break
+    room += 30  # the times of another run may take more digits
     me.journal.parent.rename(me.folder / "before")
     me.made_anew()
     named = ("-p", "mine.yaml", "--kubeconfig", me.cluster.kubeconfig, "-m", "scripted:script.yaml")

@@ -81,8 +81,8 @@ MISTAKES = {
     "unknown input": ((*CHECKOUT, "--set", "colour=red"), "no such input: --set colour; ", ""),
     "no input": ((*LOCAL, "--set", "port"), "--set takes NAME=VALUE", ""),
     "no target": ((*LOCAL, "deployment/web"), "playbook local-server has no input target", ""),
-    "unknown model": ((*LOCAL, "-m", "gpt"), "unknown model 'gpt'; known: expert, ", ""),
-    "missing key": ((*LOCAL, "-m", "openai/x"), "no key for openai: set OPENAI_API_KEY", ""),
+    "unknown model": ((*LOCAL, "-m", "gpt"), "unknown model 'gpt'", "PROVIDER/ID of openai"),
+    "missing key": ((*LOCAL, "-m", "openai/x"), "no key for openai/x: set OPENAI_API_KEY", ""),
     "no script": ((*LOCAL, "-m", "scripted:no.yaml"), "cannot read the script: ", ""),
     "unknown report": ((*LOCAL, "--report", "pdf=x"), "--report takes FORMAT=PATH with", ""),
     "report without path": ((*LOCAL, "--report", "json="), "--report takes FORMAT=PATH", ""),
@@ -271,10 +271,13 @@ def _change_has_no_way_back(here: Path) -> list[str]:
     return [*_restart(here), "-y"]
 
 
+NOTE = {"calls": [{"hypothesis": {"id": "H1", "claim": "the server is down"}}]}
+
+
 @ends(ExitStatus.LIMIT)
 def _one_step_is_too_few(here: Path) -> list[str]:
     path = playbook(here, command(NEVER), limits={"max_steps": 1})
-    return ["triage", "-p", path, "-m", script(here, {"say": "let me think"})]
+    return ["triage", "-p", path, "-m", script(here, NOTE)]
 
 
 @ends(ExitStatus.NEEDS_APPROVAL)

@@ -238,7 +238,7 @@ def harm(me: OnCall, *later: dict[str, Any]) -> Said:
     (me.folder / "tools/quick.py").write_text(QUICK_TOOL, encoding="utf-8")
     steady = {"object": {**WEB, "matches": {"spec": {"replicas": 2}}}}
     return me.triage(
-        {"say": "let me think"},
+        {"calls": [{"hypothesis": {"id": "H1", "claim": "web is too small"}}]},
         {"calls": [{"scale_quickly": {"name": "web", "replicas": 4}}]},
         *later,
         options=("-y", "--tools", "tools"),
