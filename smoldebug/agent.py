@@ -46,12 +46,15 @@ from smoldebug.notebook import Notebook
 from smoldebug.prompt import notes_text
 from smoldebug.records import Card, Change, Evidence, Observation, Usage
 from smoldebug.toolset import Answer, Cancelled, Toolset
-from smoldebug.untrusted import one_line, plain, whole
+from smoldebug.untrusted import one_line, plain, unmarked, whole
 
 REPAIRS = 3  # answers in a row that no call could be made of; then the next model goes on
 NOT_DONE = "ERROR the goal is not met, so there is no final answer yet. Go on, or call escalate."
 NO_CALL = "there is no tool call in it; NOTHING was executed. Call one of the tools."
 CUT_OFF = "it was cut off by the provider; NOTHING was executed. Be shorter."
+TOO_MANY = "ERROR more than {} calls in one answer: the others were NOT executed."
+MOST_CALLS = 20  # of one answer: each is answered, and every answer is read again
+NAME = 200  # characters of a call's name, that of a tool or not
 CHEAP_TURNS = 2  # the first ones: they look around
 
 
@@ -126,7 +129,7 @@ class Agent:
     def words(self, prompt: str) -> Generator[AnyEvent, None, str]:
         """What the first model has to say, without tools; "" where it fails or is the expert, so
         nothing may depend on it. Secrets are masked on the way out."""
-        asked = (Message("user", self.toolset.redactor.text(prompt)),)
+        asked = (Message("user", self._quoted(prompt)),)
         left, cut = self.time_left(), self.signals.cut
         question = Question(self.usage.turns, lambda model: asked, left=left, cancel=cut)
         return (yield from self.chain.words(question))
@@ -169,12 +172,29 @@ class Agent:
         def messages(model: Asked) -> list[Message]:
             context, answer = model.settings.context, model.settings.max_output
             if context is None:
-                return self.conversation.messages()
+                return self._sendable(self.conversation.messages())
             described = count((), tools, model.name)
-            return self.conversation.messages(context - answer - described)
+            return self._sendable(self.conversation.messages(context - answer - described))
 
         left, cut = self.time_left(), self.signals.cut
         return Question(turn, messages, tools, self._tier(turn), left, cut)
+
+    def _sendable(self, messages: list[Message]) -> list[Message]:
+        """What was said before somebody knew that it is a secret is not said again."""
+        if self.toolset.redactor.known == self._known:
+            return messages
+        mask = self.toolset.redactor.text
+        return [
+            replace(
+                message,
+                text=mask(message.text),
+                calls=tuple(
+                    replace(call, arguments=whole(call.arguments, text=mask))
+                    for call in message.calls
+                ),
+            )
+            for message in messages
+        ]
 
     def _tier(self, turn: int) -> str:
         """Strong where two causes compete, or nobody is confident of one after the first turns."""
@@ -186,16 +206,17 @@ class Agent:
     def _carried_out(self, turn: int, said: Said, before: int) -> Generator[AnyEvent, None, bool]:
         """The calls of an answer, one after another, each answered before the next one starts.
         False where none of them could be used. `before`: calls of this turn's earlier answers."""
-        text = plain(said.text)
+        text = self.toolset.redactor.text(plain(said.text))
         if text:
             yield Thought(turn, one_line(text, 2000), self.model)
         calls = [
-            Called(f"t{turn}c{number}", plain(call.name), whole(call.arguments))
-            for number, call in enumerate(said.calls, start=before)
+            Called(f"t{turn}c{number}", plain(call.name)[:NAME], whole(call.arguments))
+            for number, call in enumerate(said.calls[:MOST_CALLS], start=before)
         ]
         self.conversation.turn(text, calls)
         if not calls:
             problem = CUT_OFF if said.cut_off else said.problem or NO_CALL
+            problem = self.toolset.redactor.text(plain(problem))
             yield Note(f"the model's answer could not be used: {one_line(problem, 300)}")
             self.conversation.tell(f"ERROR {problem}")
             return False
@@ -213,6 +234,8 @@ class Agent:
                 yield HypothesesChanged(self.notebook.hypotheses)
             if self.pending or self.signals.cut.is_set():
                 return True
+        if len(said.calls) > len(calls):
+            self.conversation.tell(TOO_MANY.format(MOST_CALLS))
         return usable
 
     def _answer(self, call: Called) -> Generator[AnyEvent, None, Answer]:
@@ -251,7 +274,11 @@ class Agent:
         return self.toolset.evidence.add(call.name, arguments, seen)
 
     def _conversation(self, system: str) -> Conversation:
-        return Conversation(system, self.toolset.redactor.text, estimate, self._notes)
+        self._known = self.toolset.redactor.known
+        return Conversation(system, self._quoted, estimate, self._notes)
+
+    def _quoted(self, text: str) -> str:
+        return unmarked(self.toolset.redactor.text(text))
 
     def _notes(self) -> str:
         """What must outlive the turns it comes from."""

@@ -8,6 +8,7 @@ from smoldebug.events import (
     Continued,
     EvidenceRecorded,
     HypothesesChanged,
+    ModelAnswered,
     RunEnded,
     RunStarted,
     Stamped,
@@ -18,6 +19,7 @@ from smoldebug.events import (
 )
 from smoldebug.ledger import Ledger
 from smoldebug.records import Evidence, Hypothesis, Json, Usage
+from smoldebug.usage import plus
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Past:
                 self.ended, self.undoing, self.usage = event, None, usage
             case TurnStarted(usage=usage):
                 self.usage = usage
+            case ModelAnswered():
+                self.usage = plus(self.usage, event)
             case HypothesesChanged(hypotheses=found):
                 self.hypotheses = found
             case ToolCalled():

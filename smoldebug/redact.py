@@ -166,6 +166,11 @@ class Redactor:
             found = {**dict.fromkeys(forms, value), **self._values}
             self._values = dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
+    @property
+    def known(self) -> int:
+        """How many exact values it masks: more, where it has learned since."""
+        return len(self._values)
+
     def mask(self, value: str, kind: str = "secret") -> str:
         """`[secret:3f2a]`: tells two values apart without telling what they are."""
         return mask(value, kind, self.key)

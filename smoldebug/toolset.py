@@ -357,7 +357,7 @@ class Toolset:
         try:
             parsed = self.parse(name, arguments)
         except UsageError as error:
-            return Answer(False, f"ERROR {error}", refused=True)
+            return Answer(False, clip(f"ERROR {error}", TEXT_LIMIT), refused=True)
         if limit <= 0:
             return Answer(False, f"ERROR no time is left for {name}. NOT executed.")
         spec = self.specs[name]

@@ -138,6 +138,21 @@ def fence(text: str) -> str:
     return f"{mark}\n{text}\n{mark}"
 
 
+# Marks of chat templates. Some servers read them inside of a text, too, and begin another role:
+# <|im_start|>, <｜User｜>, </think>, <tool_call>, <start_of_turn>, </s>, [INST], <<SYS>>
+_MARKS = re.compile(
+    r"<(?=[|｜]\w|<?/?(?:think|tool_\w{1,20}|(?:start|end)_of_turn|[be]os|s|SYS)[|>])"
+    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\])",
+    re.IGNORECASE,
+)
+
+
+def unmarked(text: str) -> str:
+    """Text for a prompt that no chat template takes for its own: `<|im_start|>`, `[INST]` get a
+    space after the bracket."""
+    return _MARKS.sub(lambda found: f"{found[0]} ", text)
+
+
 def clip(text: str, limit: int = 8000) -> str:
     """At most about `limit` characters: the head, the tail, and how much is missing between."""
     if len(text) <= limit:

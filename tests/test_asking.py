@@ -143,6 +143,20 @@ def test_a_providers_own_endpoint_is_none_of_those_that_a_policy_names(policy, m
         opened(None, only, named=("hf/x",), at="")
 
 
+def test_a_policy_judges_the_endpoint_that_the_environment_names(policy, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_BASE", "https://elsewhere.example.org/v1")
+    only = policy('models: {endpoints: ["https://llm.example.com/*"]}')
+    refused = r"does not allow model litellm/anthropic/x at https://elsewhere\.example\.org/v1"
+    with pytest.raises(UsageError, match=refused):
+        opened(None, only, named=("litellm/anthropic/x",), at="")
+
+
+def test_no_name_of_the_settings_is_taken_for_a_script(policy):
+    settings = Settings(models={"a:b": ModelSettings(model="hf/mine", price=PRICE)})
+    with pytest.raises(UsageError, match="does not allow model hf/mine"):
+        opened(None, policy("models: {allow: []}"), named=("a:b",), settings=settings)
+
+
 def test_what_runs_in_this_process_sends_nothing_and_is_always_allowed(policy, tmp_path):
     script = tmp_path / "script.yaml"
     script.write_text("- calls: [{wait: {seconds: 1, why: x}}]\n")

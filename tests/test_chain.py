@@ -178,6 +178,15 @@ def test_a_model_may_be_given_up_for_the_rest_of_the_run(play):
     assert played.of(ModelSwitched) == [ModelSwitched(1, "a", "b", "nothing usable")]
 
 
+def test_who_goes_on_after_a_model_that_was_given_up_is_of_its_tier(play):
+    small, other = Asker("small", look("small")), Asker("other", look("other"))
+    played = play(small, strong=[Asker("big", text("hm")), other])
+    played.ask(1, "strong")
+    assert played.run(played.chain.give_up(1, "nothing usable"))
+    assert at(played.ask(1, "strong")) == "other"
+    assert [each.to for each in played.of(ModelSwitched)] == ["other"]
+
+
 def test_the_expert_is_never_given_up(play):
     played = play()
     played.ask()
@@ -309,6 +318,40 @@ def test_a_model_whose_turn_comes_too_late_is_well_and_the_next_one_goes_on(play
     assert len(played.of(ModelAsked)) == 2  # nothing was sent to the first one again
 
 
+class Slow(Asker):
+    """Takes its time, by the run's clock, and fails."""
+
+    def __init__(self, name: str, seconds: float, cut: threading.Event | None = None) -> None:
+        super().__init__(name, down("too slow"))
+        self.seconds, self.cut = seconds, cut
+
+    def ask(self, request):
+        self.clock.sleep(self.seconds)
+        if self.cut:
+            self.cut.set()
+        return super().ask(request)
+
+
+def test_what_one_model_took_the_next_one_has_no_more(play):
+    first, second, third = Slow("a", 8.0), Slow("b", 2.0), Asker("c")
+    played = play(first, second, third)
+    first.clock = second.clock = played.clock
+    assert at(played.ask(left=10.0)) == "expert"
+    assert [each.requests[0].seconds for each in (first, second)] == [10.0, 2.0]
+    assert not third.requests  # no time is left to hear what would have to be paid for
+
+
+def test_a_question_that_is_called_off_is_no_failure_of_the_model(play):
+    cut = threading.Event()
+    first, second = Slow("a", 0.0, cut), Asker("b")
+    played = play(first, second)
+    first.clock = played.clock
+    with pytest.raises(Cancelled):
+        played.ask(cancel=cut)
+    assert not second.requests
+    assert not played.of(ModelSwitched)
+
+
 # --- the record ----------------------------------------------------------------------------------
 
 
@@ -346,6 +389,27 @@ def test_words_of_a_model_that_fails_are_none_and_nobody_else_is_asked(play):
     assert played.words() == ""
     assert not second.requests
     assert "model a wrote nothing: 503" in played.of(Note)[0].text
+
+
+def test_a_model_that_just_failed_is_not_asked_for_words(play):
+    model = Asker("a", down())
+    played = play(model)
+    played.ask()
+    assert played.words() == ""
+    assert len(model.requests) == 1
+
+
+def test_no_secret_comes_back_in_words(play):
+    played = play(Asker("a", text("it is sk-1")), mask=lambda text: text.replace("sk-1", "[key]"))
+    assert played.words() == "it is [key]"
+
+
+def test_an_endpoint_is_told_without_a_key_in_it(play):
+    model = Asker("a")
+    model.endpoint = "https://llm.example/v1?key=sk-1"
+    played = play(model, mask=lambda text: text.replace("sk-1", "[key]"))
+    played.ask()
+    assert played.of(ModelAsked)[0].endpoint == "https://llm.example/v1?key=[key]"
 
 
 def test_the_expert_has_no_words(play):

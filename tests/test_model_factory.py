@@ -35,7 +35,7 @@ needs_openai = pytest.mark.skipif(find_spec("openai") is None, reason="openai is
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for provider in PROVIDERS.values():
-        for name in provider.keys:
+        for name in (*provider.keys, *provider.bases):
             monkeypatch.delenv(name, raising=False)
 
 
@@ -88,6 +88,38 @@ def test_a_base_url_of_the_command_line_goes_before_that_of_the_settings():
     assert target_of("mine", settings, "http://127.0.0.1:2/v1").endpoint == "http://127.0.0.1:2/v1"
     with pytest.raises(UsageError, match="no http"):
         target_of("mine", settings, "localhost:8000/v1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [
+        ("OPENAI_BASE_URL", "openai/gpt-5"),
+        ("AZURE_OPENAI_ENDPOINT", "azure/prod"),
+        ("ANTHROPIC_API_BASE", "litellm/anthropic/claude"),
+        ("TOGETHER_AI_BASE_URL", "litellm/together-ai/x"),
+    ],
+)
+def test_where_a_client_is_sent_by_a_variable_is_no_secret(variable: str, name: str, monkeypatch):
+    monkeypatch.setenv(variable, "https://llm.example.com/v1")
+    assert target_of(name, PLAIN).endpoint == "https://llm.example.com/v1"
+    assert target_of(name, PLAIN).shares.endswith(" at llm.example.com")
+    assert target_of(name, PLAIN, "http://127.0.0.1:2/v1").endpoint == "http://127.0.0.1:2/v1"
+
+
+@needs_openai
+def test_and_there_it_is_asked(monkeypatch):
+    with ModelServer([text("It is DNS.")]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        model = made("openai/x")
+        monkeypatch.delenv("OPENAI_BASE_URL")
+        assert model.ask(QUESTION).text == "It is DNS."
+    assert model.endpoint == server.url
+
+
+def test_a_base_url_holds_no_password():
+    with pytest.raises(UsageError, match="--api-base holds a user or password") as caught:
+        target_of("vllm/x", PLAIN, "http://me:hunter2@127.0.0.1:2/v1")
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

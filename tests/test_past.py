@@ -15,6 +15,7 @@ from smoldebug.events import (
     Continued,
     EvidenceRecorded,
     HypothesesChanged,
+    ModelAnswered,
     RunEnded,
     RunStarted,
     Stamp,
@@ -85,6 +86,13 @@ def test_what_was_used_is_that_of_the_last_turn_or_of_the_end():
     turns = [TurnStarted(number, Usage(turns=number)) for number in (1, 2)]
     assert told(*turns).usage.turns == 2
     assert told(*turns, ended()).usage.turns == 3
+
+
+def test_what_a_killed_turn_had_asked_of_models_counts():
+    began = TurnStarted(2, Usage(turns=2, calls=3, tokens_in=100, cost=0.5))
+    asked = ModelAnswered(2, "hf/x", 1.0, tokens_in=10, tokens_out=5, cost=0.25)
+    used = told(began, asked, asked).usage
+    assert (used.turns, used.calls, used.tokens_in, used.cost) == (2, 5, 120, 1.0)
 
 
 def test_all_evidence_comes_back_with_its_numbers():

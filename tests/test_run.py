@@ -16,6 +16,7 @@ from smoldebug.events import (
     ChangeSettled,
     Continued,
     GoalChecked,
+    ModelAnswered,
     ModelAsked,
     ModelSwitched,
     Note,
@@ -368,12 +369,16 @@ def test_the_second_ctrl_c_cuts_the_running_tool(tmp_path):
 
 
 def test_a_run_may_be_left_after_any_event(tmp_path):
-    turns = [LOOK, scale_to(2), LOOK]
-    goal = models.Goal(all=[replicas_are(5)])
-    whole = Stage([*turns, ESCALATE], tmp_path / "whole", goal=goal)
+    turns, goal = [LOOK, scale_to(2), {"fail": "503"}], models.Goal(all=[replicas_are(5)])
+
+    def begun(folder: str) -> Stage:
+        return Stage(turns, tmp_path / folder, goal=goal, fallback=[ScriptedModel([LOOK], "next")])
+
+    whole = begun("whole")
     whole.play()
+    assert {ModelAsked, ModelAnswered, ModelSwitched} <= {type(each.event) for each in whole.seen}
     for index in range(1, len(whole.seen)):
-        stage = Stage([*turns, ESCALATE], tmp_path / str(index), goal=goal)
+        stage = begun(str(index))
         stream = stage.stream()
         last = [next(stream) for _ in range(index)][-1].event
         ran, sent = list(stage.ran), len(stage.cluster.requests)

@@ -83,7 +83,7 @@ def open_chain(
 
 def permitted(name: str, settings: Settings, api_base: str, policies: Iterable[Policy]) -> None:
     """Raises UsageError for a model that a policy does not allow."""
-    if name == EXPERT or ":" in name.partition("/")[0]:  # scripted:FILE, replay:RUN
+    if name == EXPERT or name.partition(":")[0] in ("scripted", "replay"):  # as `build` has it
         return
     target = target_of(name, settings, api_base)
     if target.kind.in_process:

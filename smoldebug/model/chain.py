@@ -26,8 +26,8 @@ from smoldebug.events import (
     ModelSwitched,
     Note,
     Waiting,
-    encode,
 )
+from smoldebug.model import native
 from smoldebug.model.asking import Answer, Asked, ModelFailed, Request, Tokens
 from smoldebug.model.budget import Budget, Hold, OverBudget
 from smoldebug.model.cache import ResponseCache
@@ -35,7 +35,7 @@ from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace, TooFast
 from smoldebug.records import Json, Usage
 from smoldebug.toolset import Cancelled, begin, said
-from smoldebug.untrusted import one_line
+from smoldebug.untrusted import one_line, plain
 
 EXPERT = "expert"
 ANSWER_LIMIT = 300.0  # seconds for one answer, tries included
@@ -89,6 +89,7 @@ class Chain:
         self._last, self._shared, self._clock, self._mask = last, shared, clock, mask
         self._aside: dict[str, tuple[float, str]] = {}  # name -> (until, why), by this run's clock
         self._sent: dict[str, set[tuple[str, str]]] = {}
+        self._tier = ""  # of the last question
         self.stop_over_budget = False  # in place of going on with the expert
         self.current = self._first().name
         self.used = Usage()
@@ -108,15 +109,17 @@ class Chain:
         """The answer of the first model that gives one. Raises ModelFailed when the last one
         fails, LimitReached when the budget says so, Cancelled by the operator."""
         failed: ModelFailed | OverBudget | None = None
+        end, self._tier = self._clock.monotonic() + question.left, question.tier
         for model in self._order(question.tier):
             if isinstance(failed, OverBudget) and model is self._last and self.stop_over_budget:
                 raise LimitReached(str(failed))
-            if why := self._unavailable(model):
+            left = end - self._clock.monotonic()  # one that hangs takes the next one's time
+            if why := self._unavailable(model) or self._too_late(model, left):
                 failed = failed or ModelFailed(why)
                 continue
             yield from self._switch(question.turn, model, failed)
             try:
-                return (yield from self._asked(model, question))
+                return (yield from self._asked(model, replace(question, left=left)))
             except (ModelFailed, OverBudget) as error:
                 self._set_aside(model, error)
                 failed = error
@@ -126,7 +129,7 @@ class Chain:
         """What the first model has to say, without tools; "" where it fails or is the expert, so
         nothing may depend on it."""
         model = self._order(question.tier)[0]
-        if model is self._last:
+        if model is self._last or self._unavailable(model):
             return ""
         short = replace(question, left=min(question.left, WORDS_LIMIT))
         try:
@@ -136,13 +139,13 @@ class Chain:
             return ""
         except Cancelled:
             return ""
-        return answer.text
+        return self._mask(plain(answer.text))
 
     def give_up(self, turn: int, why: str) -> Generator[AnyEvent, None, bool]:
         """Ask the current model no more in this run; False where nobody else is left."""
         others = [
             model
-            for model in self._order("")
+            for model in self._order(self._tier)
             if model.name != self.current and not self._unavailable(model)
         ]
         if not others or self.current == self._last.name:
@@ -171,6 +174,10 @@ class Chain:
         if closed is not None and model.provider:
             return f"{model.provider} failed before and is left alone until {closed:%H:%M:%S}"
         return ""
+
+    def _too_late(self, model: Asked, left: float) -> str:
+        """What is sent must be paid for, whether there is time to hear the answer or not."""
+        return "no time is left" if left <= 0 and model is not self._last else ""
 
     def _set_aside(self, model: Asked, error: ModelFailed | OverBudget) -> None:
         lasting = isinstance(error, OverBudget) or error.lasting
@@ -247,7 +254,8 @@ class Chain:
         )
         tools = tuple(tool.name for tool in question.tools)
         tier = question.tier if self.tiered else ""
-        return ModelAsked(question.turn, model.name, new, model.endpoint, tools, tier)
+        endpoint = self._mask(model.endpoint)
+        return ModelAsked(question.turn, model.name, new, endpoint, tools, tier)
 
     def _waited(
         self, model: Asked, question: Question, request: Request, heard: "_Heard"
@@ -266,6 +274,8 @@ class Chain:
             if now - shown >= SHOWN and (text := heard.news()):
                 shown = now
                 yield ModelHeard(question.turn, model.name, self._mask(text))
+        if request.cancel.is_set():  # it may have seen that first, and call it a failure
+            raise Cancelled("the model was thinking")
         return _result(work)
 
     def _masked(self, error: ModelFailed) -> ModelFailed:
@@ -314,7 +324,7 @@ def _result(work: "Future[Answer]") -> Answer:
 
 def _written(message: Message) -> str:
     """A message with its calls, as a person can read it."""
-    calls = [f"{call.name} {encode(call.arguments).decode()}" for call in message.calls]
+    calls = [f"{call.name} {native.encoded(call.arguments)}" for call in message.calls]
     return "\n".join([*([message.text] if message.text else []), *calls])
 
 

@@ -51,6 +51,7 @@ class Provider:
     modules: tuple[str, ...] = ()  # there when it is installed
     keys: tuple[str, ...] = ()
     base: str = ""
+    bases: tuple[str, ...] = ()  # variables from which its client takes another base URL
     finds_key: bool = False  # its client looks for the key, in places of its own
     in_process: bool = False
 
@@ -173,10 +174,16 @@ def _mlx(wanted: Wanted) -> Model:
 
 OPENAI, LITELLM = "smoldebug[openai]", "smoldebug[litellm]"
 PROVIDERS = {
-    "openai": Provider(_openai, OPENAI, ("openai",), ("OPENAI_API_KEY",)),
+    "openai": Provider(
+        _openai, OPENAI, ("openai",), ("OPENAI_API_KEY",), bases=("OPENAI_BASE_URL",)
+    ),
     "hf": Provider(_hf, keys=("HF_TOKEN",)),
-    "azure": Provider(_azure, OPENAI, ("openai",), ("AZURE_OPENAI_API_KEY",)),
-    "litellm": Provider(_litellm, LITELLM, ("litellm", "mcp"), finds_key=True),
+    "azure": Provider(
+        _azure, OPENAI, ("openai",), ("AZURE_OPENAI_API_KEY",), bases=("AZURE_OPENAI_ENDPOINT",)
+    ),
+    "litellm": Provider(
+        _litellm, LITELLM, ("litellm", "mcp"), bases=("{}_API_BASE", "{}_BASE_URL"), finds_key=True
+    ),
     "bedrock": Provider(_bedrock, LITELLM, ("litellm", "mcp", "boto3"), finds_key=True),
     "deepseek": Provider(_hf, keys=("DEEPSEEK_API_KEY",), base="https://api.deepseek.com"),
     "groq": Provider(_hf, keys=("GROQ_API_KEY",), base="https://api.groq.com/openai/v1"),
@@ -225,7 +232,8 @@ class Target:
 
     @property
     def needs_key(self) -> bool:
-        return bool(self.about.key or (self.kind.keys and not self.endpoint))
+        always = self.provider == "azure"  # an endpoint of one's own is nobody else's there
+        return bool(self.about.key or (self.kind.keys and (always or not self.endpoint)))
 
     def key_state(self) -> tuple[str, bool]:
         """In words, never the key itself; whether it can be asked with that."""
@@ -256,12 +264,31 @@ def target_of(name: str, settings: Settings, api_base: str = "") -> Target:
     if provider not in PROVIDERS or not model_id:
         close = did_you_mean(full, [*settings.models, EXPERT]) if name == full else ""
         raise UsageError(f"unknown model {full!r}{close}", f"PROVIDER/ID of {', '.join(PROVIDERS)}")
-    if api_base and not api_base.startswith(("http://", "https://")):
-        raise UsageError(f"--api-base is no http(s) URL: {api_base}")
-    endpoint = api_base or about.api_base
+    endpoint = _base_url(api_base, "--api-base") or about.api_base or _of_environment(full)
     if not endpoint and not PROVIDERS[provider].keys:  # the user's own server, where there is one
         endpoint = PROVIDERS[provider].base
     return Target(name, provider, model_id, endpoint, about)
+
+
+def _of_environment(full: str) -> str:
+    """Where the provider's client would go, for a variable that it reads: it is to be shown, to be
+    permitted and to be paid like any other."""
+    provider, _, model_id = full.partition("/")
+    behind = model_id.partition("/")[0].upper().replace("-", "_")  # as LiteLLM has it
+    for pattern in PROVIDERS[provider].bases:
+        name = pattern.format(behind)
+        if found := _base_url(os.environ.get(name, ""), name):
+            return found
+    return ""
+
+
+def _base_url(text: str, source: str) -> str:
+    """Raises UsageError for what is none, or holds what nobody is to see."""
+    if text and not text.startswith(("http://", "https://")):
+        raise UsageError(f"{source} is no http(s) URL: {text}")
+    if "@" in urlsplit(text).netloc:
+        raise UsageError(f"{source} holds a user or password", "a key has a variable of its own")
+    return text
 
 
 def build(
