@@ -13,6 +13,9 @@ from garbage import Output
 from hypothesis import strategies as st
 from modelserver import Reply
 
+COMPLETE = ("", "stop", "tool_calls", "function_call", "tool_use", "end_turn", "stop_sequence")
+COMPLETE += ("eos", "eos_token", "stop_token", "complete", "completed")
+
 
 @dataclass(frozen=True)
 class Wired:
@@ -87,8 +90,8 @@ def read(made: Any) -> Output:
     except (KeyError, TypeError, IndexError, AttributeError):
         return Output("nothing")
     named = [call for call in calls if isinstance(call[1], str)]
-    finish = finish if isinstance(finish, str) else ""
-    return Output("read", "", (*named, *protocol(content)), finish)
+    ended = not isinstance(finish, str) or finish.lower() in COMPLETE
+    return Output("read", "", (*named, *protocol(content)), "stop" if ended else "length")
 
 
 def protocol(text: Any) -> list[tuple[str, str, Any]]:
@@ -159,14 +162,15 @@ def _protocol(text: str, cut: float, before: str, finish: str) -> Wired:
 
 
 fractions = st.floats(0, 0.999)
+good = st.one_of(garbage.KINDS["well formed"], spoken)  # what is cut off should be worth it
 KINDS: dict[str, st.SearchStrategy[Wired]] = {
     "whole completion": st.builds(_completion, spoken),
     "stream": st.builds(_stream, spoken),
-    "cut body": st.builds(_cut_body, spoken, fractions),
-    "cut stream": st.builds(_cut_stream, spoken, fractions),
+    "cut body": st.builds(_cut_body, good, fractions),
+    "cut stream": st.builds(_cut_stream, good, fractions),
     "odd usage": st.builds(_with_usage, spoken, usages),
     "one part replaced": st.builds(
-        _mutated, spoken, st.lists(st.integers(0, 9), min_size=1, max_size=7), garbage.jsons
+        _mutated, good, st.lists(st.integers(0, 9), min_size=1, max_size=7), garbage.jsons
     ),
     "text protocol": st.builds(
         _protocol,
