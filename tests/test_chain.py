@@ -7,7 +7,7 @@ import pytest
 from askers import CHEAP, Asker, down, look, text
 
 from smoldebug.clock import FakeClock
-from smoldebug.conversation import Message
+from smoldebug.conversation import Called, Message
 from smoldebug.errors import LimitReached
 from smoldebug.events import (
     AnyEvent,
@@ -124,6 +124,34 @@ def test_a_model_that_failed_is_left_alone_for_a_while_and_then_tried_again(play
     played.clock.sleep(31)
     assert at(played.ask(3)) == "a"
     assert played.of(ModelSwitched)[-1].to == "a"
+
+
+HAND_OVER = Answer("", (Called("c0", "escalate", {"reason": "not found"}),), Tokens())
+
+
+def test_before_the_expert_hands_over_who_failed_for_a_moment_is_asked_once_more(play):
+    first = Asker("a", down(), look("a"))
+    played = play(first)
+    played.expert.replies = [HAND_OVER]
+    assert at(played.ask()) == "a"
+    assert [each.to for each in played.of(ModelSwitched)] == ["expert", "a"]
+
+
+def test_what_the_expert_notes_before_it_hands_over_is_kept(play):
+    note = Called("c0", "hypothesis", {"id": "H1", "claim": "auth is slow"})
+    played = play(Asker("a", down(), look("a")))
+    played.expert.replies = [Answer("", (note, *HAND_OVER.calls), Tokens())]
+    assert played.ask(1).calls == (note,)
+    assert at(played.ask(2)) == "a"
+
+
+def test_it_hands_over_where_that_does_not_help(play):
+    first, wrong = Asker("a", down()), Asker("b", down("401", lasting=True))
+    played = play(first, wrong)
+    played.expert.replies = [HAND_OVER]
+    assert played.ask() == HAND_OVER
+    assert played.ask(2) == HAND_OVER
+    assert (len(first.requests), len(wrong.requests)) == (2, 1)
 
 
 def test_a_wrong_key_is_not_tried_twice_in_a_run(play):

@@ -38,6 +38,7 @@ from smoldebug.toolset import Cancelled, begin, said
 from smoldebug.untrusted import one_line, plain
 
 EXPERT = "expert"
+HAND_OVER = "escalate"  # the tool that ends a run
 ANSWER_LIMIT = 300.0  # seconds for one answer, tries included
 WORDS_LIMIT = 60.0  # seconds for a text that nothing depends on
 ASIDE = 60.0  # seconds for which a run does not ask a model again that failed
@@ -88,6 +89,7 @@ class Chain:
         self._tiers = {"cheap": list(cheap), "strong": list(strong)}
         self._last, self._shared, self._clock, self._mask = last, shared, clock, mask
         self._aside: dict[str, tuple[float, str]] = {}  # name -> (until, why), by this run's clock
+        self._asked_again: set[str] = set()  # before the expert handed over
         self._sent: dict[str, set[tuple[str, str]]] = {}
         self._tier = ""  # of the last question
         self.stop_over_budget = False  # in place of going on with the expert
@@ -119,10 +121,17 @@ class Chain:
                 continue
             yield from self._switch(question.turn, model, failed)
             try:
-                return (yield from self._asked(model, replace(question, left=left)))
+                answer = yield from self._asked(model, replace(question, left=left))
             except (ModelFailed, OverBudget) as error:
                 self._set_aside(model, error)
                 failed = error
+                continue
+            rest = tuple(call for call in answer.calls if call.name != HAND_OVER)
+            if model is self._last and len(rest) < len(answer.calls) and self._rested():
+                if rest:  # what it notes is kept; the next turn is the other model's
+                    return replace(answer, calls=rest)
+                return (yield from self.ask(replace(question, left=end - self._clock.monotonic())))
+            return answer
         raise failed or ModelFailed("there is no model to ask")
 
     def words(self, question: Question) -> Generator[AnyEvent, None, str]:
@@ -178,6 +187,20 @@ class Chain:
     def _too_late(self, model: Asked, left: float) -> str:
         """What is sent must be paid for, whether there is time to hear the answer or not."""
         return "no time is left" if left <= 0 and model is not self._last else ""
+
+    def _rested(self) -> bool:
+        """Before the expert hands over, whoever only failed for a moment is asked once more."""
+        now = self._clock.monotonic()
+        resting = [
+            model
+            for model in self._order("")
+            if now < self._aside.get(model.name, (0.0, ""))[0] < float("inf")
+            and model.name not in self._asked_again
+        ]
+        for model in resting:
+            self._aside[model.name] = now, ""
+            self._asked_again.add(model.name)
+        return bool(resting)
 
     def _set_aside(self, model: Asked, error: ModelFailed | OverBudget) -> None:
         lasting = isinstance(error, OverBudget) or error.lasting
