@@ -1,6 +1,6 @@
 """Whatever models answer: nothing unchecked runs, nothing escapes, every run ends and is recorded.
 
-Some hundred answers by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of that
+A hundred answers and more by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of that
 over the wire.
 """
 
@@ -41,7 +41,7 @@ from smoldebug.playbook.settings import Budgets, ModelSettings
 from smoldebug.status import ExitStatus
 from smoldebug.view import OutputFormat, open_view
 
-WANTED = int(os.environ.get("SMOLDEBUG_FUZZ", "150"))  # answers
+WANTED = int(os.environ.get("SMOLDEBUG_FUZZ", "100"))  # answers
 MANY = 1000  # of which every kind has its share
 LIMITS = models.Limits(max_steps=8, cost=Money("0.05"), tokens=50_000, calls=11, changes=3)
 ESCALATE = Answer("", (Called("c0", "escalate", {"reason": "out of ideas"}),), Tokens())
