@@ -1,7 +1,7 @@
 """Whatever models answer: nothing unchecked runs, nothing escapes, every run ends and is recorded.
 
-A hundred answers and more by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of that
-over the wire.
+A hundred answers and more by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of
+that over the wire.
 """
 
 import io
