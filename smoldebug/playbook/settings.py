@@ -82,7 +82,7 @@ class Cache(Model, frozen=True, kw_only=True):
     reads: Annotated[
         Duration, doc("How long a read of a tool counts as fresh; any change ends it. 0s: never.")
     ] = Duration(3)
-    redis: Annotated[str, doc("URL of a Redis to share them.", "redis://localhost:6379/0")] = ""
+    redis: Annotated[str, doc("URL of a Redis to share answers.", "redis://localhost:6379/0")] = ""
 
 
 class Settings(Model, frozen=True, kw_only=True):
