@@ -174,6 +174,15 @@ def test_a_provider_that_failed_in_other_runs_is_not_asked(play):
     assert "host of a failed before and is left alone until" in switch.why
 
 
+@pytest.mark.parametrize(
+    "refusal", [{"lasting": True}, {"well": True}], ids=["a wrong key", "a prompt too long"]
+)
+def test_what_a_provider_refuses_is_no_outage(play, refusal):
+    for _ in range(5):
+        play(Asker("a", down("400", **refusal))).ask()
+    assert at(play(Asker("a", look("a"))).ask()) == "a"
+
+
 def test_the_last_one_failing_is_a_failure(play):
     played = play(Asker("a", down("reset")))
     played.expert.replies = [RuntimeError("a bug")]
@@ -311,10 +320,13 @@ def test_the_operator_can_cut_a_model_that_is_thinking(play):
     asking = played.chain.ask(Question(1, lambda model: PROMPT, cancel=cut))
     assert isinstance(next(asking), ModelAsked)
     cut.set()
+    told = next(asking)  # it may have been read: it counts
+    assert isinstance(told, ModelAnswered)
+    assert (told.error, told.tokens_in, told.estimated) == ("cut", 100, True)
     with pytest.raises(Cancelled):
         next(asking)
     model.may_answer.set()
-    assert played.chain.used.calls == 1  # it may have been read: it counts
+    assert played.chain.used.calls == 1
 
 
 def test_what_a_model_says_is_told_while_it_is_still_thinking(play):

@@ -177,6 +177,10 @@ FAULTS = {
     "a line that is no event": fails(
         Reply(parts=(*sse(START).parts, b"th\n\n")), requests=3, says="no event (3 tries): th"
     ),
+    "a redirect elsewhere": fails(
+        Reply({}, 307, {"Location": "http://localhost:9/v1/chat/completions"}),
+        says="sends its callers on to localhost",
+    ),
     "an empty stream": fails(sse("[DONE]"), says="no chat completion"),
     # it is cut off, and what is left may parse
     "length": mistaken(call("look", '{"at": "auth"}', "length"), problem="cut the answer off"),
@@ -429,6 +433,15 @@ def test_what_an_endpoint_does_not_take_is_left_out_from_then_on(words, without,
     assert not instead or server.asked[1][instead] == 2048
 
 
+@pytest.mark.parametrize(
+    ("status", "well"), [(400, True), (401, True), (422, True), (429, False), (503, False)]
+)
+def test_a_refusal_of_one_question_or_key_is_no_outage(status, well):
+    with ModelServer([error(status, "no")]) as server, pytest.raises(ModelFailed) as failed:
+        guarded(server, "hf").ask(question())
+    assert failed.value.well is well
+
+
 def test_an_endpoint_that_refuses_everything_is_asked_a_bounded_number_of_times(provider):
     words = "no stream, stream_options, temperature, tool_choice, max_tokens, tools"
     with ModelServer([error(400, words)]) as server, pytest.raises(ModelFailed, match="400"):
@@ -470,7 +483,15 @@ def test_tokens_are_those_that_the_provider_counted(more, cached):
 
 @pytest.mark.parametrize(
     "usage",
-    [None, {}, "many", {"prompt_tokens": "x", "completion_tokens": -3}, {"prompt_tokens": True}],
+    [
+        None,
+        {},
+        "many",
+        {"prompt_tokens": "x", "completion_tokens": -3},
+        {"prompt_tokens": True},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 10**9, "completion_tokens": 10**9},
+    ],
 )
 def test_where_it_counted_none_they_are_estimated(usage):
     with ModelServer([completion({"content": "hi there"}, usage=usage)]) as server:

@@ -138,12 +138,6 @@ def test_an_outage_of_yesterday_is_forgotten(health: Health, clock: FakeClock) -
     assert pause(health, clock) == 0
 
 
-def test_a_wrong_key_or_an_unknown_model_is_no_outage(health: Health) -> None:
-    for _ in range(9):
-        health.failed(NAME, "401: wrong key", lasting=True)
-    assert health.closed_until(NAME) is None
-
-
 def test_what_runs_in_this_process_has_no_outages(health: Health, accounts: Accounts) -> None:
     for _ in range(9):
         health.failed("", "out of memory")

@@ -59,11 +59,15 @@ class Answer:
 
 class ModelFailed(UnreachableError):
     """No answer. `tokens`: what was used all the same. `lasting`: asking again will not help
-    (a wrong key, an unknown model); else the next minute may."""
+    (a wrong key, an unknown model); else the next minute may. `well`: it was this question, or
+    this key, that the provider would not take; it is no outage."""
 
-    def __init__(self, why: str, *, lasting: bool = False, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, why: str, *, lasting: bool = False, well: bool = False, tokens: Tokens | None = None
+    ) -> None:
         super().__init__(why)
         self.lasting, self.tokens = lasting, tokens or Tokens()
+        self.well = well or lasting
 
 
 class Asked(Protocol):

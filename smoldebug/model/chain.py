@@ -32,7 +32,7 @@ from smoldebug.model.asking import Answer, Asked, ModelFailed, Request, Tokens
 from smoldebug.model.budget import Budget, Hold, OverBudget
 from smoldebug.model.cache import ResponseCache
 from smoldebug.model.health import Health
-from smoldebug.model.pace import Pace, TooFast
+from smoldebug.model.pace import Pace
 from smoldebug.records import Json, Usage
 from smoldebug.toolset import Cancelled, begin, said
 from smoldebug.untrusted import one_line, plain
@@ -231,6 +231,7 @@ class Chain:
             return known
         counted, began = model.count(request), time.monotonic()
         hold = shared.budget.reserve(model.name, model.price, counted, model.settings.max_output)
+        stopped: Cancelled | None = None
         outcome: Answer | ModelFailed = ModelFailed("cut before it was sent")
         try:
             request = yield from self._in_turn(model, request, counted)
@@ -239,14 +240,18 @@ class Chain:
             outcome = yield from self._waited(model, question, request, heard)
         except ModelFailed as error:
             outcome = self._masked(error)
-        finally:  # also where the run is closed or cut meanwhile
+        except Cancelled as cut:
+            stopped = cut
+        finally:  # also where the run is closed meanwhile
             cost = self._settle(hold, outcome)
         yield _told(question.turn, model.name, outcome, cost, time.monotonic() - began)
         for warning in filter(None, (shared.budget.warning(), shared.cache.warning())):
             yield Note(warning, "warning")
+        if stopped is not None:
+            raise stopped
         if isinstance(outcome, ModelFailed):
-            if not isinstance(outcome, TooFast):
-                shared.health.failed(model.provider, str(outcome), lasting=outcome.lasting)
+            if not outcome.well:
+                shared.health.failed(model.provider, str(outcome))
             raise outcome
         shared.health.worked(model.provider)
         shared.cache.put(model, request, outcome)
@@ -304,7 +309,7 @@ class Chain:
     def _masked(self, error: ModelFailed) -> ModelFailed:
         """Providers quote keys: masked before a cut could halve one."""
         text = one_line(self._mask(str(error)), 300)
-        return type(error)(text, lasting=error.lasting, tokens=error.tokens)
+        return ModelFailed(text, lasting=error.lasting, well=error.well, tokens=error.tokens)
 
     def _settle(self, hold: Hold, outcome: Answer | ModelFailed) -> float:
         answered, tokens = isinstance(outcome, Answer), outcome.tokens

@@ -23,7 +23,7 @@ from smolagents.monitoring import TokenUsage
 from smoldebug.conversation import Called, Message
 from smoldebug.model import native, text_protocol, tokens
 from smoldebug.model.asking import FREE, Answer, ModelFailed, Request, Tokens
-from smoldebug.model.endpoint import LATE, Endpoint, Exchange, said, text_of
+from smoldebug.model.endpoint import LATE, PASSING, Endpoint, Exchange, said, text_of
 from smoldebug.model.streaming import Piece, Said, Trouble
 from smoldebug.playbook.settings import ModelSettings, Price
 from smoldebug.records import Json
@@ -39,6 +39,7 @@ OPTIONAL = ("stream_options", "response_format", "tool_choice", "temperature", "
 UNKNOWN = re.compile(
     r"(?i)max_completion_tokens|unsupported|not (?:supported|permitted|allowed)|unknown|unrecogni"
 )
+UNLIKELY, MUCH = 10, 2000  # times more tokens than can be, where there are so many
 NO_TOOLS = re.compile(r"(?i)\btools?\b|\bfunction.?call")
 SPENT = re.compile(r"(?i)insufficient.quota|exceeded your current quota|insufficient.balance")
 ADVICE = {
@@ -145,7 +146,7 @@ class Guarded:
     # --- what came ----------------------------------------------------------------------------
 
     def _answer(self, request: Request, came: Said, tries: int) -> Answer:
-        used = _used(came, lambda: self.count(request))
+        used = _used(came, lambda: self.count(request), self.settings.max_output)
         text, finish = came.text, one_line(came.finish, 60)
         calls, problem = native.called(came.calls)
         problem = came.problem or problem
@@ -195,7 +196,8 @@ class Guarded:
         words = one_line(words)
         used = self._with(Tokens(), lost, request)
         said = f"{why}: {words}" if words else why
-        return ModelFailed(said, lasting=advice is not None, tokens=used)
+        well = 400 <= trouble.status < 500 and trouble.status not in PASSING
+        return ModelFailed(said, lasting=advice is not None, well=well, tokens=used)
 
 
 class InProcess:
@@ -259,12 +261,17 @@ def _written(text: str, *, strictly: bool) -> tuple[str, tuple[Called, ...], str
         return text, (), str(error) if strictly else ""
 
 
-def _used(came: Said, counted: Callable[[], int]) -> Tokens:
-    """What the provider says that it was, estimated where it does not."""
+def _used(came: Said, counted: Callable[[], int], most: int) -> Tokens:
+    """What the provider says that it was, estimated where it does not, or says what cannot be:
+    nothing for something, or many times what was sent and asked for (`most` tokens out)."""
     usage = came.usage
+    written = came.text + "".join(str(piece.arguments) for piece in came.calls)
     into, out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if into is not None and (not into or into > UNLIKELY * max(MUCH, counted())):
+        into = None
+    if out is not None and (out < bool(written) or out > UNLIKELY * max(MUCH, most)):
+        out = None
     if into is None or out is None:
-        written = came.text + "".join(str(piece.arguments) for piece in came.calls)
         out = tokens.estimate(written) if out is None else out
         return Tokens(counted() if into is None else into, out, estimated=True)
     details = usage.get("prompt_tokens_details")
@@ -279,7 +286,7 @@ def _used(came: Said, counted: Callable[[], int]) -> Tokens:
 
 def _count(usage: Any, name: str) -> int | None:
     found = usage.get(name)
-    usable = isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 1 << 40
+    usable = isinstance(found, int) and not isinstance(found, bool) and found >= 0
     return found if usable else None
 
 

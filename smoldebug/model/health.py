@@ -48,10 +48,9 @@ class Health:
         now = self._accounts.now()
         return self._accounts.change(lambda db: _outage(db, provider, now)).why
 
-    def failed(self, provider: str, why: str, lasting: bool = False) -> None:
-        """It did not answer. A `lasting` failure (a wrong key, an unknown model) is not remembered:
-        the provider is well, and its other models may be asked."""
-        if provider and not lasting:
+    def failed(self, provider: str, why: str) -> None:
+        """It did not answer, for a reason that every question to it would meet."""
+        if provider:
             self._accounts.change(lambda db: self._count(db, provider, one_line(why)))
 
     def worked(self, provider: str) -> None:

@@ -19,6 +19,9 @@ FURTHEST = 600.0  # seconds ahead; nobody waits as long for a turn
 class TooFast(ModelFailed):
     """Nothing was sent, and the provider is well: this run has no time to wait for its turn."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(why, well=True)
+
 
 class Pace:
     def __init__(self, accounts: Accounts) -> None:
