@@ -176,12 +176,23 @@ def _asks(request: "httpx2.Request") -> bool:
 def _take(response: "httpx2.Response") -> None:
     """Read the answer to our question here, in place of the client library."""
     exchange: Exchange | None = getattr(_thread, "exchange", None)
-    if exchange is None or not _asks(response.request) or response.has_redirect_location:
+    if exchange is None or not _asks(response.request):
+        return
+    if response.has_redirect_location:
+        _stay(response)
         return
     exchange.begun(response)
     if response.status_code >= 400:
         raise _refused(response.status_code, _words(response, exchange), response.headers)
     raise Taken(_read(response, exchange))
+
+
+def _stay(response: "httpx2.Response") -> None:
+    """Raises Trouble for a redirect to another host: what may be told to this one, and the key,
+    need not be for that one."""
+    here, there = response.url, response.url.join(response.headers["location"])
+    if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
+        raise Trouble(f"the endpoint sends its callers on to {there.host}", sent=False)
 
 
 def _read(response: "httpx2.Response", exchange: Exchange) -> Said:

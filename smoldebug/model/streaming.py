@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, NoReturn
 
 from smoldebug.records import Json
@@ -247,10 +248,18 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 def strict(text: str | bytes) -> Json:
     """JSON without NaN, infinities or a key given twice. Raises ValueError for anything else."""
     try:
-        found: Json = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
+        found: Json = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return found
+
+
+def _finite(text: str) -> float:
+    """1e999 is JSON, and no number that could be written again."""
+    number = float(text)
+    return number if isfinite(number) else _no_number(text)
 
 
 def _no_number(text: str) -> NoReturn:
