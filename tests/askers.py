@@ -45,12 +45,13 @@ class Asker:
         self.settings, self.price = ModelSettings(**settings), price
         self.replies: Sequence[Reply] = replies or (look(),)
         self.requests: list[Request] = []
+        self.counted = 100
         self.says: list[str] = []  # while it thinks
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def count(self, request: Request) -> int:
-        return 100
+        return self.counted
 
     def ask(self, request: Request) -> Answer:
         self.requests.append(request)

@@ -304,6 +304,25 @@ def test_at_four_fifths_of_a_budget_there_is_a_warning_once(play):
     assert "limits.calls: 4 of 5 calls are used" in warning.text
 
 
+def test_a_server_that_cuts_the_prompt_without_a_word_is_told_about_once(play):
+    model = Asker("a", look(tokens=Tokens(2048, 10)))
+    model.counted = 6000
+    played = play(model)
+    for turn in (1, 2):
+        played.ask(turn)
+    (warning,) = played.of(Note)
+    assert warning.text.startswith("a read 2,048 tokens of about 6,000: its context seems to be")
+
+
+@pytest.mark.parametrize("tokens", [Tokens(3100, 10), Tokens(11, 7), Tokens(2048, 1, 0, True)])
+def test_a_count_that_only_differs_is_no_cut(play, tokens):
+    model = Asker("a", look(tokens=tokens))
+    model.counted = 6000
+    played = play(model)
+    played.ask()
+    assert not played.of(Note)
+
+
 # --- time and the operator -----------------------------------------------------------------------
 
 

@@ -43,6 +43,8 @@ ANSWER_LIMIT = 300.0  # seconds for one answer, tries included
 WORDS_LIMIT = 60.0  # seconds for a text that nothing depends on
 ASIDE = 60.0  # seconds for which a run does not ask a model again that failed
 GRACE = 2.0  # seconds beyond which a model that does not keep its time is left alone
+LEAST_CONTEXT = 512  # tokens; no server has a smaller one
+CUT = 0.5  # of what was counted, which errs on the high side by a third at most
 LOOK = 0.02  # seconds between looks at a model that is thinking
 NOTICED = 0.5  # seconds after which an operator is told what is waited for
 SHOWN = 0.1  # seconds between two states of a text that is still coming
@@ -89,6 +91,7 @@ class Chain:
         self._tiers = {"cheap": list(cheap), "strong": list(strong)}
         self._last, self._shared, self._clock, self._mask = last, shared, clock, mask
         self._aside: dict[str, tuple[float, str]] = {}  # name -> (until, why), by this run's clock
+        self._cut_short: set[str] = set()  # models that read less than they were sent
         self._asked_again: set[str] = set()  # before the expert handed over
         self._sent: dict[str, set[tuple[str, str]]] = {}
         self._tier = ""  # of the last question
@@ -245,7 +248,8 @@ class Chain:
         finally:  # also where the run is closed meanwhile
             cost = self._settle(hold, outcome)
         yield _told(question.turn, model.name, outcome, cost, time.monotonic() - began)
-        for warning in filter(None, (shared.budget.warning(), shared.cache.warning())):
+        small = self._small(model, counted, outcome.tokens)
+        for warning in filter(None, (small, shared.budget.warning(), shared.cache.warning())):
             yield Note(warning, "warning")
         if stopped is not None:
             raise stopped
@@ -256,6 +260,18 @@ class Chain:
         shared.health.worked(model.provider)
         shared.cache.put(model, request, outcome)
         return outcome
+
+    def _small(self, model: Asked, counted: int, tokens: Tokens) -> str:
+        """A local server cuts a prompt that is too long for it, and says nothing. Told once."""
+        told = LEAST_CONTEXT <= tokens.into < counted * CUT and not tokens.estimated
+        if not told or model.name in self._cut_short:
+            return ""
+        self._cut_short.add(model.name)
+        return (
+            f"{model.name} read {tokens.into:,} tokens of about {counted:,}: its context seems to "
+            "be smaller than the prompt; make it larger at the server, or set it in the settings: "
+            f"models: {{{model.name}: {{context: {tokens.into}}}}}"
+        )
 
     def _in_turn(
         self, model: Asked, request: Request, counted: int
