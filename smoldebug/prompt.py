@@ -44,6 +44,7 @@ DIFF_LIMIT = 6000  # of a diff: enough to see what the edits are
 EXPLAIN_LIMIT = 12000  # of the evidence for an explanation
 EACH_LIMIT = 3000  # of one piece of it
 FIRST_LIMIT = 3000  # of each evidence that a task begins with
+SAYS_LIMIT = 2000  # of what one check says: on one line, since what was measured may be in it
 EARLIER = 40  # pieces of evidence of an interrupted run that are listed
 NOTED = 20  # newest hypotheses and changes in the notes
 QUOTED = 3  # newest quotes for and against each
@@ -88,7 +89,7 @@ def task_text(plan: RunPlan, opening: Sequence[Evidence], past: Past | None = No
     lines.append(_permissions(plan))
     if past is not None:
         lines += _so_far(past)
-    lines += [f"[{item.id}] {clip(item.observation.text, FIRST_LIMIT)}" for item in opening]
+    lines += [f"[{item.id}]\n{fence(clip(item.observation.text, FIRST_LIMIT))}" for item in opening]
     return "\n".join(lines)
 
 
@@ -191,7 +192,10 @@ def goal_text(verdict: Verdict) -> str:
     lines = [f"goal: {verdict.outcome} (this sample: {verdict.sample})"]
     if verdict.sample is Outcome.MET:
         lines[0] += f", {verdict.streak} of {verdict.needed} in a row"
-    lines += [plain(f"- {item.check}: {item.outcome}: {item.says}") for item in verdict.results]
+    lines += [
+        f"- {one_line(f'{item.check}: {item.outcome}: {item.says}', SAYS_LIMIT)}"
+        for item in verdict.results
+    ]
     return "\n".join(lines)
 
 

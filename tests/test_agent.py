@@ -45,7 +45,7 @@ def test_an_invented_quote_is_refused_and_the_model_is_told(tmp_path):
 def test_the_goals_state_and_the_permissions_are_in_the_first_prompt(tmp_path):
     stage = Stage([ESCALATE], tmp_path)
     stage.play()
-    assert "[E1] goal: not met" in stage.told(1)
+    assert "[E1]\n```\ngoal: not met" in stage.told(1)  # quoted: the world has a say in it
     assert "Changes allowed: scale, restart on Deployment/shop/auth" in stage.told(1)
     assert "at most 3 objects, replicas at most x3 and 20" in stage.told(1)
 

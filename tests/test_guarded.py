@@ -392,7 +392,7 @@ def test_in_the_text_protocol_roles_take_turns_and_no_tool_is_named_to_the_api(p
     assert not {"tools", "tool_choice"} & sent.keys()
     assert sent["response_format"]["json_schema"]["strict"]
     assert "look: Look somewhere." in sent["messages"][0]["content"]
-    assert sent["messages"][3]["content"] == "look answered:\nauth looks busy"
+    assert sent["messages"][3]["content"] == "look answered:\n```\nauth looks busy\n```"
     assert (answer.text, answer.calls) == ("hm", (Called("", "look", {"at": "auth"}),))
 
 

@@ -14,7 +14,7 @@ from smolagents.models import get_tool_json_schema
 from smoldebug.conversation import Called, Message
 from smoldebug.model.streaming import strict
 from smoldebug.records import Json
-from smoldebug.untrusted import one_line, whole
+from smoldebug.untrusted import fence, one_line, whole
 
 RULES = """\
 # How to answer
@@ -46,7 +46,8 @@ def written(messages: Iterable[Message], tools: Sequence[Tool]) -> list[Json]:
             names = {call.id: call.name for call in message.calls}
             text = _answer(message) if message.calls else text
         elif role == "tool":
-            role, text = "user", f"{names.get(message.answers, 'a tool')} answered:\n{text}"
+            name = names.get(message.answers, "a tool")  # fenced: it is no word of the user's
+            role, text = "user", f"{name} answered:\n{fence(text)}"
         elif role == "system" and tools:
             text = f"{text}\n\n{described(tools)}"
         if told and told[-1][0] == role:
