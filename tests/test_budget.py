@@ -110,6 +110,16 @@ def test_a_failed_call_costs_what_it_used(accounts: Accounts) -> None:
     assert mine.spent == (0.1, 100_000, 1)
 
 
+def test_another_try_of_a_call_needs_as_much_room_again(accounts: Accounts) -> None:
+    mine = budget(accounts, Limits(cost=Money("0.25")))
+    hold = mine.reserve("openai/x", PRICE, 100_000, 0)
+    assert [hold.again(), hold.again()] == [True, False]
+    assert hold.settle(Tokens(200_000, 0)) == pytest.approx(0.2)
+    assert mine.spent == (pytest.approx(0.2), 200_000, 2)
+    assert not hold.again()
+    assert {state for (state,) in rows(accounts.path, "state")} == {"answered", "failed"}
+
+
 def test_what_is_settled_is_settled_once(accounts: Accounts) -> None:
     mine = budget(accounts)
     hold = mine.reserve("openai/x", PRICE, 100_000, 10_000)

@@ -519,6 +519,26 @@ def test_what_was_sent_to_no_avail_counts_as_read(replies, times):
     assert used.estimated == bool(times)
 
 
+@pytest.mark.parametrize(
+    ("reply", "requests", "asked"),
+    [(Reply(reset=True), 2, 2), (error(503), 3, 0)],  # nobody charges for a 503
+)
+def test_a_try_that_may_be_charged_for_is_made_again_only_where_there_is_money(
+    reply, requests, asked
+):
+    room = iter([True, False])
+    asks: list[bool] = []
+
+    def again() -> bool:
+        asks.append(next(room))
+        return asks[-1]
+
+    with ModelServer([reply]) as server:
+        with pytest.raises(ModelFailed):
+            guarded(server).ask(question(again=again))
+        assert (len(server.asked), len(asks)) == (requests, asked)
+
+
 @pytest.mark.parametrize(("reply", "times"), [(Reply("<html>"), 1), (error(500), 0)])
 def test_so_it_does_where_no_answer_came(reply, times):
     with ModelServer([reply]) as server:

@@ -27,13 +27,15 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Request:
-    """One question. `heard` is called with the text so far, from the thread that asks."""
+    """One question. From the thread that asks, `heard` is called with the text so far, and `again`
+    where the last try may be charged for and another is to be sent: false where nobody pays it."""
 
     messages: Sequence[Message]
     tools: Sequence[Tool] = ()  # none: only words are wanted
     seconds: float = 300.0  # for everything, tries and pauses included
     heard: Callable[[str], None] = lambda text: None
     cancel: threading.Event = field(default_factory=threading.Event)
+    again: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)

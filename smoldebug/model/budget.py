@@ -9,7 +9,9 @@ import math
 import secrets
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from smoldebug.errors import LimitReached
 from smoldebug.model.accounts import Accounts
@@ -102,7 +104,8 @@ class Budget:
         """Keep the worst case of a call to the model `name`. Raises OverBudget."""
         tokens = _believed(Tokens(tokens_in, max_out))
         worst = Spent(worst_cost(price, tokens), tokens.into + tokens.out, 1)
-        hold = Hold(self, secrets.token_hex(8), price, worst)
+        anew = partial(self.reserve, name, price, tokens_in, max_out)
+        hold = Hold(self, price, worst, anew)
         with self._lock:
             _check(self._limits, self._settled + self._held, worst)
             self._accounts.change(lambda db: self._book(db, hold, name, tokens))
@@ -159,9 +162,22 @@ class Budget:
 class Hold:
     """The worst case of one call, kept until it is settled, once."""
 
-    def __init__(self, budget: Budget, id: str, price: Price, worst: Spent) -> None:
-        self._budget, self.id, self.price, self.worst = budget, id, price, worst
-        self._settled = False
+    def __init__(
+        self, budget: Budget, price: Price, worst: Spent, anew: Callable[[], "Hold"]
+    ) -> None:
+        self._budget, self.id, self.price, self.worst = budget, secrets.token_hex(8), price, worst
+        self._anew, self._tries, self._settled = anew, list[Hold](), False
+
+    def again(self) -> bool:
+        """Keep as much once more, for another try of a call that may have to be paid for all the
+        same; False where there is not so much left."""
+        if self._settled:  # nobody waits for it any more
+            return False
+        try:
+            self._tries.append(self._anew())
+        except OverBudget:
+            return False
+        return True
 
     def settle(self, tokens: Tokens) -> float:
         """The call was answered. US dollars it cost."""
@@ -176,6 +192,8 @@ class Hold:
         if not self._settled:
             self._settled = True
             self._budget._settle(self, believed, state)
+            for each in self._tries:  # what they took is in `tokens`
+                each.failed(Tokens())
         return cost_of(self.price, believed) / NANO
 
 

@@ -90,7 +90,8 @@ class Guarded:
                     continue
                 tries += 1
                 pause = self._pause(trouble, tries)
-                if pause is None or time.monotonic() + pause >= end:
+                late = pause is None or time.monotonic() + pause >= end
+                if late or (trouble.sent and not request.again()):
                     raise self._failed(trouble, tries, lost, request) from trouble
             if request.cancel.wait(pause):
                 raise ModelFailed("cancelled", tokens=self._with(Tokens(), lost, request))
