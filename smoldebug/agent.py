@@ -39,7 +39,8 @@ from smoldebug.events import (
 )
 from smoldebug.model.asking import Answer as Said
 from smoldebug.model.asking import Asked, ModelFailed
-from smoldebug.model.chain import Chain, Question
+from smoldebug.model.call import Question
+from smoldebug.model.chain import Chain
 from smoldebug.model.described import Described
 from smoldebug.model.tokens import count, estimate
 from smoldebug.notebook import Notebook
@@ -198,6 +199,8 @@ class Agent:
 
     def _tier(self, turn: int) -> str:
         """Strong where two causes compete, or nobody is confident of one after the first turns."""
+        if not self.chain.tiered:
+            return ""
         if turn <= CHEAP_TURNS:
             return "cheap"
         rivals = [item for item in self.notebook.hypotheses if item.status in ("open", "testing")]

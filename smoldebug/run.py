@@ -36,10 +36,10 @@ from smoldebug.events import (
 from smoldebug.goal import Goal
 from smoldebug.goal.steady import Check
 from smoldebug.journal import Writes
-from smoldebug.model.chain import EXPERT
 from smoldebug.past import Past
 from smoldebug.patch import UNCHANGED, Patch
 from smoldebug.playbook.models import RunPlan
+from smoldebug.playbook.settings import EXPERT
 from smoldebug.prompt import first_card_text, goal_text, system_prompt, task_text
 from smoldebug.recording import recorded
 from smoldebug.records import Evidence, Gap, Observation, Who

@@ -13,7 +13,8 @@ from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import FREE, Answer, Asked, ModelFailed, Request, Tokens
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import ResponseCache
-from smoldebug.model.chain import Chain, Mask, Shared
+from smoldebug.model.call import Mask, Shared
+from smoldebug.model.chain import Chain
 from smoldebug.model.guarded import InProcess
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace

@@ -21,7 +21,8 @@ from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import Answer, ModelFailed, Tokens
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import Memory, ResponseCache
-from smoldebug.model.chain import Chain, Question, Shared
+from smoldebug.model.call import Question, Shared
+from smoldebug.model.chain import Chain
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace
 from smoldebug.playbook.models import Limits

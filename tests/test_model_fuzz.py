@@ -31,7 +31,8 @@ from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import Answer, Asked, Request, Tokens
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import Memory, ResponseCache
-from smoldebug.model.chain import Chain, Shared
+from smoldebug.model.call import Shared
+from smoldebug.model.chain import Chain
 from smoldebug.model.guarded import Guarded
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace

@@ -19,7 +19,8 @@ from smoldebug.model.accounts import Accounts
 from smoldebug.model.asking import FREE, Answer, Request, Tokens
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import AGE, LARGEST, Memory, ResponseCache, key, response_cache
-from smoldebug.model.chain import Chain, Shared
+from smoldebug.model.call import Shared
+from smoldebug.model.chain import Chain
 from smoldebug.model.described import Described
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace

@@ -17,13 +17,14 @@ from smoldebug.model.accounts import Accounts, accounts_file
 from smoldebug.model.asking import Asked
 from smoldebug.model.budget import Budget
 from smoldebug.model.cache import response_cache
-from smoldebug.model.chain import EXPERT, Chain, Shared
+from smoldebug.model.call import Shared
+from smoldebug.model.chain import Chain
 from smoldebug.model.factory import build, target_of
 from smoldebug.model.health import Health
 from smoldebug.model.pace import Pace
 from smoldebug.playbook.models import Limits, Models, Playbook, chains
 from smoldebug.playbook.policy import Policy
-from smoldebug.playbook.settings import Settings
+from smoldebug.playbook.settings import EXPERT, Settings
 from smoldebug.records import Usage
 from smoldebug.redact import Redactor
 

@@ -22,7 +22,8 @@ from smoldebug.events import (
     Waiting,
 )
 from smoldebug.model.asking import Answer, ModelFailed, Tokens
-from smoldebug.model.chain import Chain, Question
+from smoldebug.model.call import Question
+from smoldebug.model.chain import Chain
 from smoldebug.past import Past
 from smoldebug.records import Usage
 from smoldebug.replay.script import NotRecordedError, Script
@@ -41,8 +42,12 @@ class RecordedChain(Chain):
     def __init__(self, script: Script, started: RunStarted, past: Past | None) -> None:
         self._script, self._before = script, past.usage if past else Usage()
         self._models = tuple(started.model.split(", "))
-        self.current, self.used = self._models[0], Usage()
+        self.current, self._used = self._models[0], Usage()
         self.stop_over_budget = False
+
+    @property
+    def used(self) -> Usage:
+        return self._used
 
     @property
     def tiered(self) -> bool:
@@ -101,8 +106,8 @@ class RecordedChain(Chain):
     def _cut(self, total: Usage) -> None:
         """A call that was cut has cost what nothing but the end of the run tells."""
         before = self._before
-        self.used = replace(
-            self.used,
+        self._used = replace(
+            self._used,
             calls=total.calls - before.calls,
             tokens_in=total.tokens_in - before.tokens_in,
             tokens_out=total.tokens_out - before.tokens_out,
@@ -114,13 +119,13 @@ class RecordedChain(Chain):
         if isinstance(event, ModelSwitched):
             self.current = event.to
         elif isinstance(event, ModelAnswered) and not event.cached:
-            self.used = replace(
-                self.used,
-                calls=self.used.calls + 1,
-                tokens_in=self.used.tokens_in + event.tokens_in,
-                tokens_out=self.used.tokens_out + event.tokens_out,
-                cached_in=self.used.cached_in + event.cached_in,
-                cost=self.used.cost + event.cost,
+            self._used = replace(
+                self._used,
+                calls=self._used.calls + 1,
+                tokens_in=self._used.tokens_in + event.tokens_in,
+                tokens_out=self._used.tokens_out + event.tokens_out,
+                cached_in=self._used.cached_in + event.cached_in,
+                cost=self._used.cost + event.cost,
             )
 
 
