@@ -285,6 +285,19 @@ def test_a_cheaper_model_of_the_chain_may_still_be_asked(play):
     assert at(play(dear, free, limits=Limits(cost=0.002)).ask()) == "b"
 
 
+def test_tries_that_may_be_charged_for_stay_within_the_budget_too(play):
+    class Flaky(Asker):
+        def ask(self, request):
+            self.tries = [request.again() for _ in range(3)]
+            return super().ask(request)
+
+    model = Flaky("a", look(tokens=Tokens(200, 2000)), price=CHEAP, max_output=1000)
+    played = play(model, limits=Limits(cost=0.0045))  # each at most $0.0021
+    played.ask()
+    assert model.tries == [True, False, False]
+    assert played.chain.used.cost == pytest.approx(0.0042)
+
+
 def test_the_run_stops_over_its_budget_where_the_playbook_says_so(play):
     played = play(Asker("a", price=CHEAP), limits=Limits(cost=0.001))
     played.chain.stop_over_budget = True

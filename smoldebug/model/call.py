@@ -79,6 +79,7 @@ class Calls:
             return known
         counted, began = model.count(request), time.monotonic()
         hold = shared.budget.reserve(model.name, model.price, counted, model.settings.max_output)
+        request = replace(request, again=hold.again)
         stopped: Cancelled | None = None
         outcome: Answer | ModelFailed = ModelFailed("cut before it was sent")
         try:
