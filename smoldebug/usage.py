@@ -9,9 +9,11 @@ from smoldebug.untrusted import one_line
 
 
 def dollars(cost: float) -> str:
-    """`$0.97`, below a cent `$0.0042`: never nothing for something."""
-    if cost == 0 or cost >= 0.01:
+    """`$0.97`, below ten cents `$0.015`, below one `$0.0042`: never nothing for something."""
+    if cost == 0 or cost >= 0.1:
         return f"${cost:.2f}"
+    if cost >= 0.01:
+        return f"${cost:.3f}".removesuffix("0")
     return f"${cost:.4f}" if cost >= 0.0001 else "< $0.0001"
 
 

@@ -466,7 +466,15 @@ def test_a_name_that_is_no_text_is_kept_all_the_same(accounts: Accounts) -> None
 
 @pytest.mark.parametrize(
     ("cost", "said"),
-    [(0, "$0.00"), (1.005, "$1.00"), (0.0123, "$0.01"), (0.0042, "$0.0042"), (1e-7, "< $0.0001")],
+    [
+        (0, "$0.00"),
+        (1.005, "$1.00"),
+        (0.0123, "$0.012"),
+        (0.015, "$0.015"),
+        (0.0996, "$0.10"),
+        (0.0042, "$0.0042"),
+        (1e-7, "< $0.0001"),
+    ],
 )
 def test_money_as_people_read_it(cost: float, said: str) -> None:
     assert dollars(cost) == said

@@ -73,13 +73,13 @@ def test_a_table_per_model_the_dearest_first_and_what_today_has_cost(home: Path,
     assert result.exit_code == 0
     assert result.stderr == ""
     assert result.stdout == (
-        "MODEL         CALLS  FAILED  TOKENS IN  CACHED  TOKENS OUT   COST\n"
-        "openai/x          3       1     70,000     57%       1,500  $0.05\n"
-        "hf/y              1       0          0       -       1,000  $0.01\n"
-        "openai/local      1       0        500      0%          40  $0.00\n"
-        "total             5       1     70,500     57%       2,540  $0.06\n"
+        "MODEL         CALLS  FAILED  TOKENS IN  CACHED  TOKENS OUT    COST\n"
+        "openai/x          3       1     70,000     57%       1,500  $0.049\n"
+        "hf/y              1       0          0       -       1,000   $0.01\n"
+        "openai/local      1       0        500      0%          40   $0.00\n"
+        "total             5       1     70,500     57%       2,540  $0.059\n"
         "1 of them under way or cut off, at the worst case\n"
-        "today (UTC): $0.04, 21,500 tokens\n"
+        "today (UTC): $0.035, 21,500 tokens\n"
     )
 
 
@@ -87,7 +87,7 @@ def test_what_is_left_of_todays_budgets(home: Path, told: Cost):
     spend(home)
     (home / "settings.yaml").write_text("budgets: {day: $5, day_tokens: 20000}\n")
     assert told().stdout.splitlines()[-3:] == [
-        "today (UTC): $0.04, 21,500 tokens",
+        "today (UTC): $0.035, 21,500 tokens",
         "budgets.day: $4.96 of $5.00 is left",
         "budgets.day_tokens: 0 of 20,000 are left",
     ]

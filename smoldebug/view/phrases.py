@@ -213,7 +213,7 @@ def limits(usage: Usage, seconds: float) -> Iterator[tuple[str, float]]:
     """Each thing a run uses up, as `step 6/25`, and how much of it is gone (0 to 1)."""
     yield f"step {usage.turns}/{usage.max_turns or '∞'}", _part(usage.turns, usage.max_turns)
     if usage.cost:
-        most = f"/${usage.max_cost:.2f}" if usage.max_cost is not None else ""
+        most = f"/{dollars(usage.max_cost)}" if usage.max_cost is not None else ""
         yield f"{dollars(usage.cost)}{most}", _part(usage.cost, usage.max_cost)
     if tokens := usage.tokens_in + usage.tokens_out:
         most = f"/{_thousands(usage.max_tokens)}" if usage.max_tokens else ""
