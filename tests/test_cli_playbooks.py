@@ -173,6 +173,17 @@ def test_plan_names_the_model_that_the_environment_names(
     assert told["sections"]["SENT AWAY"][0].startswith("to openai/gpt-oss-20b: ")
 
 
+def test_plan_names_the_models_of_the_settings(
+    folder: Path, playbooks: Call, monkeypatch: pytest.MonkeyPatch
+):
+    settings = folder / "settings.yaml"
+    settings.write_text("model: [vllm/small, openai/gpt-5]\n")
+    monkeypatch.setenv("SMOLDEBUG_SETTINGS", str(settings))
+    monkeypatch.delenv("SMOLDEBUG_MODEL", raising=False)
+    told = json.loads(playbooks("plan", "triage-502", "-o", "json").stdout)
+    assert told["sections"]["SENT AWAY"][0].startswith("to vllm/small, then openai/gpt-5: ")
+
+
 def test_a_policy_in_force_narrows_the_plan(
     folder: Path, playbooks: Call, monkeypatch: pytest.MonkeyPatch
 ):

@@ -75,10 +75,23 @@ def test_triage_502_is_told_on_one_screen():
         "metrics of http://prometheus.monitoring.svc:9090",
         "GET and HEAD of http://*.shop.svc:*/*",
         "AT MOST     25 turns · 10m, waiting for answers not counted · 2 objects changed",
-        "(not enforced yet)",  # nobody knows prices of models
         "SENT AWAY   nothing: the built-in expert decides, on this machine",
     ):
         assert words in text
+
+
+def test_what_models_may_use_is_told_where_some_are_asked(mine: Any, policy: Any):
+    plain = f"{CHANGING}limits: {{cost: $0.015, calls: 40}}\n"
+    assert "model" not in " ".join(mine(plain).sections["AT MOST"])
+    expert = "$0.015, 40 calls for models; after that the built-in expert goes on"
+    assert mine(plain, models=("openai/x", "expert")).sections["AT MOST"][1] == expert
+    stop = plain.replace("40", "40, over_budget: stop")
+    found = mine(stop, policy("limits: {cost: $0.01}"), models=("openai/x",))
+    assert (
+        found.sections["AT MOST"][1]
+        == "$0.01, 40 calls for models; after that the run ends (exit 6)"
+    )
+    assert found.worst_case.cost == 0.01
 
 
 @pytest.mark.parametrize("path", sorted(shipped("playbooks").glob("*.yaml")), ids=lambda p: p.stem)

@@ -259,8 +259,10 @@ def schema() -> None:
 def _models(named: "Models") -> tuple[str, ...]:
     """Those that a run without --model asks."""
     from smoldebug.playbook.models import chains
+    from smoldebug.playbook.settings import EXPERT, load_settings
 
-    cheap, strong = chains(named or os.environ.get("SMOLDEBUG_MODEL", "expert"))
+    by_variable = os.environ.get("SMOLDEBUG_MODEL", "")
+    cheap, strong = chains(named or by_variable or load_settings().model or EXPERT)
     return tuple(dict.fromkeys([*cheap, *strong]))
 
 

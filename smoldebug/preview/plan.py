@@ -19,7 +19,16 @@ from smoldebug.goal.seen import Seen
 from smoldebug.goal.services import which, with_example
 from smoldebug.guard import LOCAL
 from smoldebug.kubectl import KUBE_KINDS
-from smoldebug.playbook.models import Check, Freeze, Playbook, RunPlan, ShellCommand, Window
+from smoldebug.playbook.base import Money
+from smoldebug.playbook.models import (
+    Check,
+    Freeze,
+    Limits,
+    Playbook,
+    RunPlan,
+    ShellCommand,
+    Window,
+)
 from smoldebug.playbook.policy import Policy, Selection, personal_data
 from smoldebug.playbook.rules import checks_of
 from smoldebug.playbook.upgraderules import per_service
@@ -101,7 +110,7 @@ def plan(read: RunPlan, missing: Iterable[str], around: Circumstances) -> Plan:
         "ASKS": _asks(playbook, around),
         "ON FAILURE": _failure(playbook, around),
         "NOW": _now(playbook, around),
-        "AT MOST": _at_most(playbook, worst),
+        "AT MOST": _at_most(playbook, worst, around),
         "SENT AWAY": _sent(playbook, around),
         "NOT YET": _not_yet(read),
     }
@@ -529,18 +538,20 @@ def _failure(playbook: Playbook, around: Circumstances) -> list[str]:
 def worst_case(playbook: Playbook, policies: Iterable[Policy] = ()) -> WorstCase:
     limits = playbook.limits
     bounds = [float(bound) for bound in (limits.wall, playbook.goal.within) if bound]
-    objects, _ = _least(limits.changes, [(p.file.limits.changes, "") for p in policies])
+    bounds_of = [policy.file.limits for policy in policies]
+    objects, _ = _least(limits.changes, [(each.changes, "") for each in bounds_of])
+    cost, _ = _least(limits.cost, [(each.cost, "") for each in bounds_of])
     seconds = upgrades.times(playbook).all if playbook.steps else min(bounds, default=None)
     return WorstCase(
         turns=0 if playbook.steps else limits.max_steps,
         seconds=seconds,
-        cost=float(limits.cost),
+        cost=float(cost),
         changes=int(objects) if _allowed(playbook) else 0,
         files=limits.files if patches.kinds(playbook) else 0,
     )
 
 
-def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
+def _at_most(playbook: Playbook, worst: WorstCase, around: Circumstances) -> list[str]:
     if playbook.steps:
         each = " in each cluster" if playbook.matrix else ""
         return [*upgrades.at_most(playbook), f"{count(worst.changes, 'object')} changed{each}"]
@@ -550,13 +561,28 @@ def _at_most(playbook: Playbook, worst: WorstCase) -> list[str]:
     objects = [count(worst.changes, "object")] if worst.changes or not worst.files else []
     files = [count(worst.files, "file")] if worst.files else []
     changed = f"{', '.join([*objects, *files])} changed"
-    cost = f"{limits.cost} for a model (not enforced yet)"
-    return [f"{count(worst.turns, 'turn')} · {long} · {changed} · {cost}"]
+    all_of_it = [f"{count(worst.turns, 'turn')} · {long} · {changed}"]
+    return [*all_of_it, _budget(limits, worst)] if _asked(around) else all_of_it
+
+
+def _budget(limits: Limits, worst: WorstCase) -> str:
+    """What models may use, and what becomes of the run when it is used up."""
+    tokens = [f"{limits.tokens:,} tokens"] if limits.tokens else []
+    calls = [f"{limits.calls} calls"] if limits.calls else []
+    then = "the built-in expert goes on"
+    if limits.over_budget == "stop":
+        then = "the run ends (exit 6)"
+    most = ", ".join([str(Money(worst.cost)), *tokens, *calls])
+    return f"{most} for models; after that {then}"
+
+
+def _asked(around: Circumstances) -> list[str]:
+    """The models that something is sent to."""
+    return [name for name in around.models if name != "expert"]
 
 
 def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
-    asked = [name for name in around.models if name != "expert"]
-    lines = []
+    asked, lines = _asked(around), []
     if patches.kinds(playbook):
         lines.append("to the repository's remote and its forge: commits, pull request")
     if asked:
