@@ -9,7 +9,7 @@ import pytest
 from crews import ESCALATE, LOOK, Stage
 from smolagents.models import get_tool_json_schema
 
-from smoldebug.events import HypothesesChanged
+from smoldebug.events import HypothesesChanged, ToolCalled
 from smoldebug.model.described import Described
 from smoldebug.playbook import models
 from smoldebug.prompt import system_prompt
@@ -101,12 +101,14 @@ def test_every_answer_of_a_hostile_model_leaves_the_run_standing(tmp_path):
         {"raw": {"tool": "look\x1b[2J", "arguments": {"at": "x"}}},
         {"raw": {"tool": "look", "arguments": {"at": "\ud800"}}},
         {"raw": {"tool": "", "arguments": None}},
+        {"raw": {"tool": "x" * 200_000, "arguments": {}}},
         {"raw": {"tool": "look", "arguments": {"at": "x" * 200_000}}},
         {"say": "\ud800\x1b]0;title\x07"},
         {"calls": []},
     ]
     stage = Stage([*hostile, ESCALATE], tmp_path)
     assert stage.play().reason == "out of ideas"
+    assert max(len(call.tool) for call in stage.events(ToolCalled)) == 200
 
 
 def test_memory_grows_linearly_with_the_turns(tmp_path):

@@ -226,9 +226,11 @@ def test_who_goes_on_after_a_model_that_was_given_up_is_of_its_tier(play):
 
 
 def test_the_expert_is_never_given_up(play):
-    played = play()
-    played.ask()
+    played = play(Asker("a", down(), look("a")))
+    assert at(played.ask()) == "expert"
+    played.clock.sleep(61)
     assert not played.run(played.chain.give_up(1, "nothing usable"))
+    assert played.chain.current == "expert"
 
 
 # --- tiers --------------------------------------------------------------------------------------
@@ -240,6 +242,24 @@ def test_the_tier_says_who_is_asked_first_and_the_other_tier_stands_in(play):
     assert at(played.ask(1, "cheap")) == "small"
     assert at(played.ask(2, "strong")) == "small"
     assert [each.tier for each in played.of(ModelAsked)] == ["cheap", "strong", "strong"]
+
+
+def test_that_a_model_failed_once_is_told_once(play):
+    small = Asker("small", down(), look("small"))
+    played = play(small, strong=[Asker("big", look("big"))])
+    played.ask(1, "cheap")
+    played.clock.sleep(61)
+    for turn in range(2, 6):
+        played.ask(turn, "strong" if turn % 2 else "cheap")
+    assert [each.to for each in played.of(ModelSwitched)] == ["big", "small"]
+
+
+def test_any_answer_ends_the_row_of_failures_that_other_runs_hear_of(play):
+    for replies in ([down()], [down()], [look()], [down()], [down()]):
+        play(Asker("a", *replies)).ask()
+    last = Asker("a")
+    play(last).ask()
+    assert len(last.requests) == 1
 
 
 def test_changing_the_tier_is_no_failure(play):
@@ -305,6 +325,23 @@ def test_the_run_stops_over_its_budget_where_the_playbook_says_so(play):
         played.ask()
 
 
+def test_it_does_not_stop_while_somebody_cheaper_answers(play):
+    dear, free = Asker("a", price=CHEAP, max_output=10_000), Asker("b", look("b"), down())
+    played = play(dear, free, limits=Limits(cost=0.002))
+    played.chain.stop_over_budget = True
+    assert at(played.ask(1)) == "b"
+    with pytest.raises(LimitReached, match=r"limits\.cost"):
+        played.ask(2)  # the cheaper one is down now
+
+
+def test_a_model_that_would_cost_too_much_is_not_tried_again_in_that_run(play):
+    played = play(Asker("a", price=CHEAP, max_output=10_000), limits=Limits(cost=0.002))
+    for turn in (1, 2):
+        assert at(played.ask(turn)) == "expert"
+        played.clock.sleep(61)
+    assert len(played.of(ModelSwitched)) == 1
+
+
 def test_calls_can_be_limited_also_of_models_that_cost_nothing(play):
     played = play(Asker("a", look("a")), limits=Limits(calls=2))
     assert [at(played.ask(turn)) for turn in (1, 2, 3)] == ["a", "a", "expert"]
@@ -344,6 +381,13 @@ def test_a_model_gets_the_time_that_the_run_has_left(play):
     model = Asker("a")
     play(model).ask(left=12.0)
     assert model.requests[0].seconds == 12.0
+
+
+@pytest.mark.parametrize(("left", "seconds"), [(0.2, 1.0), (1e9, 300.0)])
+def test_no_answer_gets_less_than_a_second_or_more_than_five_minutes(play, left, seconds):
+    model = Asker("a")
+    play(model).ask(left=left)
+    assert model.requests[0].seconds == seconds
 
 
 def test_the_operator_can_cut_a_model_that_is_thinking(play):
@@ -462,6 +506,16 @@ def test_words_of_a_model_that_fails_are_none_and_nobody_else_is_asked(play):
     assert played.words() == ""
     assert not second.requests
     assert "model a wrote nothing: 503" in played.of(Note)[0].text
+
+
+def test_words_are_waited_for_a_minute_at_most_and_not_at_all_where_they_are_called_off(play):
+    model, cut = Slow("a", 0.0), threading.Event()
+    played = play(model)
+    model.clock, model.replies = played.clock, [text("hm")]
+    assert played.words() == "hm"
+    assert model.requests[0].seconds == 60.0
+    cut.set()
+    assert played.run(played.chain.words(Question(1, lambda model: PROMPT, cancel=cut))) == ""
 
 
 def test_a_model_that_just_failed_is_not_asked_for_words(play):

@@ -41,6 +41,7 @@ class Chain:
         self._aside: dict[str, tuple[float, str]] = {}  # name -> (until, why), by this run's clock
         self._asked_again: set[str] = set()  # before the expert handed over
         self._tier = ""  # of the last question
+        self._over = ""  # why a model of this run would have cost too much
         self.stop_over_budget = False  # in place of going on with the expert
         self.current = self._first().name
         self._calls = Calls(shared, mask)
@@ -67,8 +68,8 @@ class Chain:
         failed: ModelFailed | OverBudget | None = None
         end, self._tier = self._clock.monotonic() + question.left, question.tier
         for model in self._order(question.tier):
-            if isinstance(failed, OverBudget) and model is self._last and self.stop_over_budget:
-                raise LimitReached(str(failed))
+            if self._over and model is self._last and self.stop_over_budget:
+                raise LimitReached(self._over)
             left = end - self._clock.monotonic()  # one that hangs takes the next one's time
             if why := self._unavailable(model) or self._too_late(model, left):
                 failed = failed or ModelFailed(why)
@@ -158,6 +159,7 @@ class Chain:
 
     def _set_aside(self, model: Asked, error: ModelFailed | OverBudget) -> None:
         lasting = isinstance(error, OverBudget) or error.lasting
+        self._over = str(error) if isinstance(error, OverBudget) else self._over
         until = float("inf") if lasting else self._clock.monotonic() + ASIDE
         self._aside[model.name] = until, str(error)
 
