@@ -19,7 +19,7 @@ from clusters import Container, autoscaler, deployment, pod, service
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldebug.agent import Signals
+from smoldebug.agent import MOST_CALLS, Signals
 from smoldebug.cli.assemble import assemble
 from smoldebug.cli.options import Options
 from smoldebug.clock import FakeClock
@@ -101,7 +101,8 @@ class Cluster:
         token = self.server.token_for(account.namespace, account.name)
         config.write_text(self.server.kubeconfig(token), encoding="utf-8")
         script = self.folder / "script.yaml"
-        script.write_text(json.dumps([{"calls": calls}]), encoding="utf-8")
+        turns = [calls[at : at + MOST_CALLS] for at in range(0, len(calls), MOST_CALLS)]
+        script.write_text(json.dumps([{"calls": each} for each in turns]), encoding="utf-8")
         options = Options(kubeconfig=str(config), models=(f"scripted:{script}",))
         made = assemble(plan, options, yes, Signals(), FakeClock())
         try:
