@@ -97,7 +97,7 @@ def test_the_panel_shows_goal_age_budget_hypotheses_and_what_is_going_on():
         " HYPOTHESES                                        for        against",
         " ✓ H1 auth is saturated: checkout's calls to it t… E1 E2 E3   –        likely",
         " ✗ H2 a bad release of checkout                    –          E4       ruled out",
-        " ▸ applying C1: scale Deployment/shop/auth                                   4s",
+        " ▸ applying C1: scale Deployment/shop/auth                               4s",
     ]
 
 

@@ -145,6 +145,22 @@ def test_time_goes_on_over_the_turns():
     assert "21s/10m" in out.getvalue()
 
 
+def test_whoever_pressed_ctrl_c_reads_that_it_stops_and_when():
+    pressed: list[int] = []
+    panel = Pinned(FakeClock(), lambda: bool(pressed))
+    for each in stamped(start(), TurnStarted(1, Usage()), ModelAsked(1, MODEL, ())):
+        panel.update(each)
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24)
+    console.print(panel)
+    assert "Ctrl-C" not in out.getvalue()
+    pressed.append(1)
+    console.print(panel)
+    last = out.getvalue().splitlines()[-1]
+    assert last.endswith(" stopping after this · Ctrl-C again: now ")
+    assert f"step 1: {MODEL} is"[:30] in last
+
+
 def test_a_free_model_shows_no_dollars():
     free = stamped(start(), TurnStarted(1, Usage()), ModelAnswered(1, "openai/x", 1.0, 900, 100))
     assert not any("$" in line for line in pinned(free))

@@ -43,7 +43,7 @@ def drive(
     is reported either way.
     """
     clock, signals = SystemClock(), Signals()
-    view = open_view(output_format(output), document, clock=clock)
+    view = open_view(output_format(output), document, clock=clock, stopping=signals.stop.is_set)
     seen: list[Stamped] = list(past)
     watched = telemetry.opened()
     watched.recall(past)

@@ -88,13 +88,15 @@ def open_view(
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
     clock: Clock | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> View:
-    """A view on the given streams. `document` makes the one document of `json`."""
+    """A view on the given streams. `document` makes the one document of `json`; `stopping` tells
+    whether the operator has asked for the end, which may take as long as a model thinks."""
     out, err = stdout or sys.stdout, stderr or sys.stderr
     if output is OutputFormat.RICH:
         from smoldebug.view.console import ConsoleView
 
-        return ConsoleView(out, clock or SystemClock())
+        return ConsoleView(out, clock or SystemClock(), stopping)
     if output is OutputFormat.GITHUB:
         from smoldebug.view.github import GithubView
 

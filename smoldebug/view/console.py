@@ -85,12 +85,14 @@ _SEVERITY = {"critical": ("✗", "bold red"), "warning": ("⚠", "yellow"), "inf
 
 
 class ConsoleView:
-    def __init__(self, stdout: TextIO, clock: Clock) -> None:
+    def __init__(
+        self, stdout: TextIO, clock: Clock, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._console = Console(
             file=drawn_on(stdout), markup=False, highlight=False, emoji=False, soft_wrap=False
         )
         self._clock = clock
-        self._pinned = Pinned(clock)
+        self._pinned = Pinned(clock, stopping)
         self._live: Live | None = None
         self._held = False  # until a change is decided
         self._card: Card | None = None  # the last one

@@ -4,7 +4,7 @@ Redrawn a few times a second from another thread: `update` replaces whole values
 reads them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -63,6 +63,8 @@ CLOSE = 0.8  # share of a limit from which it is shown as a warning
 HEARD = 20_000  # characters of an answer that is still coming
 INDENT = 6  # columns before a line of the history
 OTHER_LINES = 16  # of the screen, kept for finished steps and the rest of this panel
+ECHO = 4  # columns: where a terminal echoes ^C twice; a line more would leave the panel behind
+STOPPING = " stopping after this · Ctrl-C again: now "
 
 
 def goal_state(verdict: Verdict) -> Text:
@@ -76,8 +78,9 @@ def goal_state(verdict: Verdict) -> Text:
 
 
 class Pinned:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, stopping: Callable[[], bool] = lambda: False) -> None:
+        """`stopping`: whether the operator has asked for the end; read from another thread."""
+        self._clock, self._stopping = clock, stopping
         self._run = ""
         self._started: RunStarted | None = None
         self._verdict: Verdict | None = None
@@ -156,7 +159,7 @@ class Pinned:
         if self._hypotheses:
             room = options.size.height - OTHER_LINES - len(heard)
             yield self._theories(max(1, min(6, room)))
-        yield self._now(width)
+        yield self._now(width - ECHO)
 
     # --- its lines --------------------------------------------------------------------------
 
@@ -236,6 +239,8 @@ class Pinned:
 
     def _now(self, width: int) -> Text:
         now = self._clock.monotonic()
+        if self._stopping():
+            return spread(Text(f" ▸ {self._doing}"), Text(STOPPING, style="bold yellow"), width)
         if self._until:
             left = duration(max(0, int(self._until - now)))
             return fit(Text(f" ▸ {self._doing}, {left} left at most"), width)
