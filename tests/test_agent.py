@@ -9,9 +9,10 @@ import pytest
 from crews import ESCALATE, LOOK, Stage
 from smolagents.models import get_tool_json_schema
 
-from smoldebug.events import HypothesesChanged, ToolCalled
+from smoldebug.events import HypothesesChanged, ToolCalled, TurnStarted
 from smoldebug.model.described import Described
 from smoldebug.playbook import models
+from smoldebug.playbook.base import Duration
 from smoldebug.prompt import system_prompt
 from smoldebug.records import Effect, Observation
 from smoldebug.toolset import describe
@@ -169,7 +170,8 @@ def heard(stage: Stage, turn: int) -> str:
 
 
 def test_what_turns_out_to_be_a_secret_is_not_sent_again(tmp_path):
-    stage = Stage([LOOK, LOOK, ESCALATE], tmp_path)
+    guess = {"calls": [{"look": {"at": SECRET}}]}
+    stage = Stage([guess, LOOK, ESCALATE], tmp_path)
     answers = iter([f"connected with {SECRET}", f"password={SECRET}"])
 
     def look(at: str) -> Observation:
@@ -186,7 +188,8 @@ def test_what_turns_out_to_be_a_secret_is_not_sent_again(tmp_path):
 
 
 def test_no_secret_that_a_model_quotes_is_recorded(tmp_path):
-    stage = Stage([{"thought": f"It is {SECRET}.", **LOOK}, {"say": SECRET}, ESCALATE], tmp_path)
+    quoted = {"thought": f"It is {SECRET}.", "calls": [{"look": {"at": SECRET}}]}
+    stage = Stage([quoted, {"say": SECRET}, ESCALATE], tmp_path)
     stage.redactor.learn([SECRET])
     stage.play()
     assert SECRET not in (tmp_path / "journal.jsonl").read_text()
@@ -209,6 +212,34 @@ def test_of_too_many_calls_the_first_are_carried_out_and_the_model_is_told(tmp_p
     stage.play()
     assert len(stage.ran) == 20
     assert "more than 20 calls in one answer: the others were NOT executed" in heard(stage, 2)
+
+
+def test_a_call_that_comes_when_no_time_is_left_is_not_made(tmp_path):
+    stage = Stage([{"calls": LOOK["calls"] * 2}], tmp_path, limits=models.Limits(wall=Duration(60)))
+
+    def look(at: str) -> Observation:
+        stage.ran.append(f"look {at}")
+        stage.clock.sleep(100)
+        return Observation("it took its time")
+
+    spec = stage.agent.toolset.specs["look"]
+    stage.agent.toolset.specs["look"] = replace(spec, function=look)
+    assert stage.play().reason.startswith("limits.wall reached")
+    assert stage.ran == ["look auth"]
+
+
+def test_a_tool_that_fails_was_called_all_the_same(tmp_path):
+    explode = {"calls": [{"explode": {"why": "bang"}}]}
+    stage = Stage([*[explode] * 4, ESCALATE], tmp_path)
+    assert stage.play().reason == "out of ideas"
+    assert [event.turn for event in stage.events(TurnStarted)] == [1, 2, 3, 4, 5]
+
+
+def test_turns_of_an_earlier_part_of_the_run_count(tmp_path):
+    stage = Stage([LOOK] * 9, tmp_path, limits=models.Limits(max_steps=3))
+    stage.agent.usage = replace(stage.agent.usage, turns=2)
+    stage.play()
+    assert [event.turn for event in stage.events(TurnStarted)] == [3]
 
 
 # --- words without tools ----------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """From the names of models to the chain of a run: who names them, what a policy says, prices."""
 
+import io
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from smoldebug.cli.chain import Asking, limits_of, open_chain
+from smoldebug.cli.chain import Asking, limits_of, may_cost, open_chain
 from smoldebug.cli.options import Options
 from smoldebug.clock import FakeClock
 from smoldebug.diagnose.expert import Expert
@@ -98,6 +101,19 @@ def test_a_playbook_may_have_a_cheap_and_a_strong_model():
 def test_a_price_that_nobody_knows_and_nobody_takes_is_refused():
     with pytest.raises(UsageError, match=r"nobody knows what hf/mine costs"):
         opened(named=("hf/mine",), at=ELSEWHERE)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_who_looks_at_the_terminal_is_asked_for_a_price(monkeypatch):
+    for name in ("stdin", "stderr"):
+        monkeypatch.setattr(sys, name, Terminal("y\n" * 3))
+    assert may_cost("Ask it all the same?")
+    with ThreadPoolExecutor(1) as pool:  # of a matrix
+        assert not pool.submit(may_cost, "Ask it all the same?").result()
 
 
 # --- policies -----------------------------------------------------------------------------------

@@ -110,6 +110,16 @@ def test_a_failed_call_costs_what_it_used(accounts: Accounts) -> None:
     assert mine.spent == (0.1, 100_000, 1)
 
 
+def test_what_is_free_is_asked_also_where_too_much_was_spent_before(accounts: Accounts) -> None:
+    mine = budget(accounts, Limits(cost=Money(1)))
+    mine.restore(Usage(cost=2.0))
+    mine.reserve("here/x", FREE, 10_000, 10_000).settle(Tokens(10, 10))
+
+
+def test_what_costs_next_to_nothing_costs_something() -> None:
+    assert cost_of(Price(input=Money("0.0001"), output=Money(0)), Tokens(1, 0)) == 1
+
+
 def test_another_try_of_a_call_needs_as_much_room_again(accounts: Accounts) -> None:
     mine = budget(accounts, Limits(cost=Money("0.25")))
     hold = mine.reserve("openai/x", PRICE, 100_000, 0)

@@ -328,6 +328,13 @@ def test_a_pause_that_is_called_off_ends_at_once():
     assert time.monotonic() - began < 0.3
 
 
+def test_who_wants_a_longer_pause_than_a_few_seconds_loses_its_turn():
+    with ModelServer([error(429, **{"Retry-After": "30"})]) as server:
+        with pytest.raises(ModelFailed, match="answers 429"):
+            guarded(server).ask(question(300))
+        assert len(server.asked) == 1
+
+
 def test_no_pause_outlives_the_question():
     with ModelServer([error(429, **{"Retry-After": "5"})]) as server:
         began = time.monotonic()

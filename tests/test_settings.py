@@ -211,6 +211,17 @@ def renew() -> None:
 # --- keys -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["OPENAI_API_KEY", "HF_TOKEN", "WATSONX_APIKEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    + ["AZURE_OPENAI_AD_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "HUGGING_FACE_HUB_TOKEN"],
+)
+def test_every_variable_that_a_client_takes_a_key_from_holds_a_secret(name):
+    assert list(keys(None, {name: SECRET, "LANG": "C", "AWS_WEB_IDENTITY_TOKEN_FILE": "/x"})) == [
+        SECRET
+    ]
+
+
 def test_a_key_is_where_the_settings_say_else_in_the_first_usual_variable():
     environ = {"TEAM_KEY": SECRET, "B": "b", "A": ""}
     assert key_of(Key(env="TEAM_KEY"), ("A", "B"), environ) == Found(SECRET, "env TEAM_KEY")

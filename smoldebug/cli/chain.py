@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -103,7 +104,10 @@ def narrowed(limits: Limits, policies: Iterable[Policy]) -> Limits:
 
 
 def may_cost(question: str) -> bool:
-    """Whether the operator takes a price that nobody knows; False where there is nobody to ask."""
+    """Whether the operator takes a price that nobody knows; False where there is nobody to ask, as
+    in the clusters of a matrix: their view is on the terminal by then."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     return typer.confirm(question, err=True)

@@ -12,7 +12,17 @@ from smoldebug.playbook.load import read_file
 from smoldebug.playbook.settings import Key, Settings
 
 LONGEST = 16 << 10  # bytes of a key file; a key has a few dozen
-SECRET = ("_API_KEY", "_ACCESS_KEY", "_SESSION_TOKEN", "_BEARER_TOKEN")  # ends of variables
+SECRET = (  # ends of variables from which clients take a key
+    *(
+        "_API_KEY",
+        "_APIKEY",
+        "_ACCESS_KEY",
+        "_SESSION_TOKEN",
+        "_BEARER_TOKEN",
+        "_BEARER_TOKEN_BEDROCK",
+    ),
+    *("_AD_TOKEN", "_HUB_TOKEN", "HF_TOKEN"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ def keys(
 ) -> Iterator[str]:
     """Every value that gives access to a model: it must not appear anywhere."""
     for name, value in environ.items():
-        if name == "HF_TOKEN" or name.endswith(SECRET):
+        if name.endswith(SECRET):
             yield value
     for about in settings.models.values() if settings else ():
         try:
