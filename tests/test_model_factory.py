@@ -287,6 +287,21 @@ def test_the_list_reads_well(home: Path):
     assert ["MODEL", "ENDPOINT", "KEY", "PACKAGE", "PRICE", "TOOLS", "CONTEXT"] in lines
     assert any(line[:2] == ["expert", "this"] for line in lines if line)
     assert "$3 in, $15 out, the settings" in done.stdout
+    (nobody,) = [line for line in done.stdout.splitlines() if "'nobody/x'" in line]
+    assert " there " not in nobody
+    assert "prices: US dollars per million tokens" in done.stdout
+    assert done.stdout.endswith("settings.yaml\n")
+
+
+def test_the_list_says_that_there_is_no_settings_file(tmp_path: Path):
+    done = in_process("models", "list", cwd=tmp_path, env=environment(tmp_path))
+    assert done.stdout.endswith("settings.yaml (there is none: all is as by default)\n")
+
+
+def test_the_expert_is_no_model_to_be_tested(tmp_path: Path):
+    done = in_process("models", "test", "expert", cwd=tmp_path, env=environment(tmp_path))
+    assert done.code == ExitStatus.USAGE
+    assert "the expert is built in" in done.stderr
 
 
 def test_bad_settings_are_a_usage_error_with_their_place(home: Path):

@@ -57,6 +57,7 @@ def list_models(output: Output = ListFormat.TABLE) -> None:
     """List the models of your settings, and every provider with what it needs. Asks nobody."""
     from smoldebug.model.factory import PROVIDERS, target_of
     from smoldebug.playbook.settings import Settings, load_settings, settings_file
+    from smoldebug.untrusted import inert
     from smoldebug.view.jsonl import dumps
 
     settings, file = load_settings(), str(settings_file())
@@ -69,7 +70,9 @@ def list_models(output: Output = ListFormat.TABLE) -> None:
     _table(("model", "endpoint", "key", "package", "price", "tools", "context"), models)
     typer.echo()
     _table(("model", "endpoint", "key", "package"), providers)
-    typer.echo(f"\nsettings: {file}")
+    typer.echo("\nprices: US dollars per million tokens")
+    there = "" if settings_file().is_file() else " (there is none: all is as by default)"
+    typer.echo(inert(f"settings: {file}{there}"))
 
 
 @app.command("test", epilog=TEST_EXAMPLES)
@@ -93,6 +96,8 @@ def try_models(
     names = models or [name for name in configured(settings) if name != EXPERT]
     if not names:
         raise UsageError("no model is configured", "name one: smoldebug models test PROVIDER/ID")
+    if EXPERT in names:
+        raise UsageError("the expert is built in, and is no model to be tested")
     with Accounts(accounts_file(), SystemClock()) as accounts:
         budget = Budget(Limits(), settings.budgets, accounts, "models test", who().user)
         trials = [_try(name, settings, api_base, budget) for name in names]
@@ -133,7 +138,7 @@ def _model(name: str, settings: "Settings") -> "dict[str, Json]":
             target = target_of(name, settings)
             endpoint, found = target.endpoint, _needs(target)
         except UsageError as error:
-            found = {"endpoint": "", "key": str(error), "package": "", "usable": False}
+            found = {"endpoint": "", "key": str(error), "package": None, "usable": False}
     quoted = price_of(name, about, endpoint, settings)
     price = quoted.price and {key: float(getattr(quoted.price, key)) for key in ("input", "output")}
     return {
@@ -225,8 +230,8 @@ def _cell(column: str, row: "dict[str, Json]") -> str:
     from smoldebug.usage import dollars
 
     match column:
-        case "package":
-            return str(row["package"] or "there")
+        case "package":  # of a model that nobody knows, nobody knows that either
+            return "-" if row["package"] is None else str(row["package"] or "there")
         case "price":
             price = row["price"]
             said = f"${price['input']:g} in, ${price['output']:g} out, " if price else ""
@@ -234,7 +239,8 @@ def _cell(column: str, row: "dict[str, Json]") -> str:
         case "took":
             return f"{row['seconds']:.1f} s"
         case "calls tools" | "streams":
-            return "yes" if row[column.replace(" ", "_")] else "no"
+            said = "yes" if row[column.replace(" ", "_")] else "no"
+            return said if row["answered"] else "-"
         case "tokens":
             about = "about " * row["tokens_estimated"]
             return f"{about}{row['tokens_in']} in, {row['tokens_out']} out"
