@@ -6,10 +6,12 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
+from askers import Asker
 from crews import ESCALATE, LOOK, Stage
 from smolagents.models import get_tool_json_schema
 
 from smoldebug.events import HypothesesChanged, ToolCalled, TurnStarted
+from smoldebug.model.asking import Answer, Tokens
 from smoldebug.model.described import Described
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Duration
@@ -193,6 +195,16 @@ def test_no_secret_that_a_model_quotes_is_recorded(tmp_path):
     stage.redactor.learn([SECRET])
     stage.play()
     assert SECRET not in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_nor_one_that_an_answer_of_no_use_is_about(tmp_path):
+    stage = Stage([ESCALATE], tmp_path)
+    stage.redactor.learn([SECRET])
+    wrong = Answer("", (), Tokens(), problem=f"expected only the key thought, got {SECRET}")
+    stage.agent.chain = stage.chain(Asker("a", wrong), stage.model)
+    assert stage.play().reason == "out of ideas"
+    assert "got [secret:" in (journal := (tmp_path / "journal.jsonl").read_text())
+    assert SECRET not in journal
 
 
 def test_no_text_of_the_world_begins_another_role_in_a_chat_template(tmp_path):

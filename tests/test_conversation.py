@@ -50,6 +50,14 @@ def test_system_task_and_every_turn_in_order():
     assert messages[5].text == "goal: not met"
 
 
+def test_a_model_that_could_read_more_is_sent_no_more():
+    conversation = talk()
+    for turn in range(1, 40):
+        look(conversation, turn, f"line {turn}\n" * 200)
+    assert conversation.messages(1_000_000) == conversation.messages()
+    assert total(conversation.messages(1_000_000)) <= WINDOW
+
+
 def test_a_request_begins_as_the_one_before_did():
     conversation, before = talk(), []
     for turn in range(1, 20):
