@@ -1,6 +1,6 @@
 """Whatever models answer: nothing unchecked runs, nothing escapes, every run ends and is recorded.
 
-A hundred answers and more by default; with SMOLDEBUG_FUZZ=8000 at least so many, and a quarter of
+A hundred answers and more by default; with SMOLDEBUG_FUZZ=6000 at least so many, and a quarter of
 that over the wire.
 """
 
