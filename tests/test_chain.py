@@ -146,6 +146,14 @@ def test_what_the_expert_notes_before_it_hands_over_is_kept(play):
     assert at(played.ask(2)) == "a"
 
 
+def test_who_would_not_take_the_question_is_not_asked_it_once_more(play):
+    first = Asker("a", down("400: too long", well=True))
+    played = play(first)
+    played.expert.replies = [HAND_OVER]
+    assert played.ask() == HAND_OVER
+    assert len(first.requests) == 1
+
+
 def test_it_hands_over_where_that_does_not_help(play):
     first, wrong = Asker("a", down()), Asker("b", down("401", lasting=True))
     played = play(first, wrong)

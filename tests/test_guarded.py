@@ -180,6 +180,7 @@ FAULTS = {
     "a redirect elsewhere": fails(
         Reply({}, 307, {"Location": "http://localhost:9/v1/chat/completions"}),
         says="sends its callers on to localhost",
+        lasting=True,
     ),
     "an empty stream": fails(sse("[DONE]"), says="no chat completion"),
     # it is cut off, and what is left may parse

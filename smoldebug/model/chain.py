@@ -160,6 +160,8 @@ class Chain:
     def _set_aside(self, model: Asked, error: ModelFailed | OverBudget) -> None:
         lasting = isinstance(error, OverBudget) or error.lasting
         self._over = str(error) if isinstance(error, OverBudget) else self._over
+        if isinstance(error, ModelFailed) and error.well:  # it would not take this once more either
+            self._asked_again.add(model.name)
         until = float("inf") if lasting else self._clock.monotonic() + ASIDE
         self._aside[model.name] = until, str(error)
 

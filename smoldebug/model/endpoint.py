@@ -192,7 +192,8 @@ def _stay(response: "httpx2.Response") -> None:
     need not be for that one."""
     here, there = response.url, response.url.join(response.headers["location"])
     if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
-        raise Trouble(f"the endpoint sends its callers on to {there.host}", sent=False)
+        why = f"the endpoint sends its callers on to {there.host}"
+        raise Trouble(why, status=response.status_code)
 
 
 def _read(response: "httpx2.Response", exchange: Exchange) -> Said:

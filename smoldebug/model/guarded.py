@@ -198,7 +198,8 @@ class Guarded:
         used = self._with(Tokens(), lost, request)
         said = f"{why}: {words}" if words else why
         well = 400 <= trouble.status < 500 and trouble.status not in PASSING
-        return ModelFailed(said, lasting=advice is not None, well=well, tokens=used)
+        lasting = advice is not None or 300 <= trouble.status < 400  # it lives elsewhere now
+        return ModelFailed(said, lasting=lasting, well=well, tokens=used)
 
 
 class InProcess:
