@@ -18,6 +18,10 @@ from smoldebug.playbook.models import Check, Goal, Playbook, RunPlan
 from smoldebug.shipped import shipped
 
 FILES = Path(__file__).parent / "playbooks"
+NO_MAPPING = (
+    "not YAML: mapping values are not allowed in this context; is it indented as its neighbours "
+    'are? A text with ": " in it needs quotes'
+)
 MINIMAL = b"apiVersion: smoldebug.dev/v1\nname: x\ngoal: {all: [{tcp: {host: db, port: 80}}]}\n"
 
 
@@ -96,7 +100,7 @@ def test_a_value_is_typed_alone_and_escaped_inside_text():
         (b"a: 1\nb: \x00", ":2:4 control or invisible character U+0000"),
         (b"#" * (1 << 20) + b"#", ":1:1 is larger than 1 MiB"),
         (b"? " + b"k" * 201 + b"\n: 1", ":1:3 a key longer than 200 characters"),
-        ("é: é: é".encode(), ":1:5 not YAML: mapping values are not allowed in this context"),
+        ("é: é: é".encode(), f":1:5 {NO_MAPPING}"),
     ],
 )
 def test_what_is_no_text_or_no_yaml_is_refused(write, content, says):

@@ -166,7 +166,13 @@ def _position(before: str) -> At:
 def _explain(error: yaml.MarkedYAMLError, text: str, at: At) -> str:
     lines = text.splitlines()
     line = lines[at.line - 1] if at.line <= len(lines) else ""
-    hint = '; quote the expression: "${{ inputs.x }}"' if "${{" in line else ""
+    said, hint = f"{error.context} {error.problem}", ""
+    if "block" in said or "mapping values" in said:
+        hint = "; is it indented as its neighbours are?"
+    if "mapping values" in said:
+        hint += ' A text with ": " in it needs quotes'
+    if "${{" in line:
+        hint = '; quote the expression: "${{ inputs.x }}"'
     if "\t" in line[: at.column]:
         hint = "; indent with spaces, not tabs"
     return f"not YAML: {error.problem or error.context}{hint}"

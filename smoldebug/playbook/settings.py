@@ -29,6 +29,14 @@ PLACE = (
     "{keyring: SERVICE/USER}"
 )
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_ELSEWHERE = {  # what other tools call it
+    "api_key": f"unknown key; key {PLACE}",
+    "apikey": f"unknown key; key {PLACE}",
+    "token": f"unknown key; key {PLACE}",
+    "base_url": "unknown key; did you mean api_base?",
+    "url": "unknown key; did you mean api_base?",
+    "endpoint": "unknown key; did you mean api_base?",
+}
 _BELOW_KEY = re.compile(r"(models\..*\.key)(\.(env|file|keyring))?(?=\.|$)")
 
 
@@ -151,6 +159,9 @@ def _without_key(problem: Problem) -> Problem:
     """Of what stands where a key's place belongs nothing is quoted: it may be the key."""
     from smoldebug.redact import Redactor
 
+    of, _, last = problem.key.rpartition(".")
+    if of.startswith("models.") and last in _ELSEWHERE:
+        return Problem(problem.at, problem.key, _ELSEWHERE[last])
     if found := _BELOW_KEY.match(problem.key):
         return Problem(problem.at, found[0], PLACE)
     says, block, _ = problem.says.partition("), got ")  # a word where a block of settings belongs
@@ -185,6 +196,8 @@ def _model(about: ModelSettings, report: Report) -> None:
         report("api_base", "holds a user or password: the key belongs in a place of its own, key")
     elif not usable:
         report("api_base", "expected a URL such as http://localhost:8000/v1")
+    elif parts.path.rstrip("/").endswith("/chat/completions"):
+        report("api_base", "ends before /chat/completions, such as http://localhost:8000/v1")
 
 
 def _settings(settings: Settings, report: Report) -> None:
