@@ -97,6 +97,9 @@ def test_a_base_url_of_the_command_line_goes_before_that_of_the_settings():
         ("AZURE_OPENAI_ENDPOINT", "azure/prod"),
         ("ANTHROPIC_API_BASE", "litellm/anthropic/claude"),
         ("TOGETHER_AI_BASE_URL", "litellm/together-ai/x"),
+        ("OLLAMA_API_BASE", "litellm/ollama_chat/x"),
+        ("OPENAI_API_BASE", "litellm/gpt-5"),
+        ("AWS_BEDROCK_RUNTIME_ENDPOINT", "bedrock/x"),
     ],
 )
 def test_where_a_client_is_sent_by_a_variable_is_no_secret(variable: str, name: str, monkeypatch):

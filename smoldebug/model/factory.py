@@ -172,6 +172,7 @@ def _mlx(wanted: Wanted) -> Model:
     return _Weights(wanted.id, load)
 
 
+OTHERWISE = {"vertex_ai": "vertexai", "ollama_chat": "ollama"}  # LiteLLM's, in its variables
 OPENAI, LITELLM = "smoldebug[openai]", "smoldebug[litellm]"
 PROVIDERS = {
     "openai": Provider(
@@ -184,7 +185,13 @@ PROVIDERS = {
     "litellm": Provider(
         _litellm, LITELLM, ("litellm", "mcp"), bases=("{}_API_BASE", "{}_BASE_URL"), finds_key=True
     ),
-    "bedrock": Provider(_bedrock, LITELLM, ("litellm", "mcp", "boto3"), finds_key=True),
+    "bedrock": Provider(
+        _bedrock,
+        LITELLM,
+        ("litellm", "mcp", "boto3"),
+        bases=("AWS_BEDROCK_RUNTIME_ENDPOINT",),
+        finds_key=True,
+    ),
     "deepseek": Provider(_hf, keys=("DEEPSEEK_API_KEY",), base="https://api.deepseek.com"),
     "groq": Provider(_hf, keys=("GROQ_API_KEY",), base="https://api.groq.com/openai/v1"),
     "mistral": Provider(_hf, keys=("MISTRAL_API_KEY",), base="https://api.mistral.ai/v1"),
@@ -274,7 +281,9 @@ def _of_environment(full: str) -> str:
     """Where the provider's client would go, for a variable that it reads: it is to be shown, to be
     permitted and to be paid like any other."""
     provider, _, model_id = full.partition("/")
-    behind = model_id.partition("/")[0].upper().replace("-", "_")  # as LiteLLM has it
+    behind, slash, _ = model_id.partition("/")
+    behind = OTHERWISE.get(behind, behind) if slash else "openai"
+    behind = behind.upper().replace("-", "_")
     for pattern in PROVIDERS[provider].bases:
         name = pattern.format(behind)
         if found := _base_url(os.environ.get(name, ""), name):
