@@ -67,6 +67,10 @@ class ScriptedModel(Model):
         calls = [(name, arguments) for call in turn["calls"] for name, arguments in call.items()]
         return answer(turn.get("thought", ""), calls)
 
+    def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
+        """Text without a call is a mistake to be told about, not text to search for JSON."""
+        raise ValueError("the answer holds no tool call; call one of the tools")
+
 
 def load(path: Path) -> ScriptedModel:
     """The script of a file. Raises UsageError when it is none."""
