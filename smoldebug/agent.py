@@ -12,6 +12,7 @@ What it changes of smolagents 1.26, and why (tests/test_upstream_facts.py pins t
 Private name touched: _finalize_step.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -155,13 +156,13 @@ class Agent:
         number = self.usage.turns + 1
         yield TurnStarted(number, replace(self.used(), turns=number))
         calls = 0
-        for repairs in range(1, 99):
+        for answers in itertools.count(1):
             said = yield from self.chain.ask(self._question(number, tools))
             usable = yield from self._carried_out(number, said, calls)
             calls += len(said.calls)
             if usable or self.signals.stop.is_set() or self.time_left() <= 0:
                 break
-            if repairs % REPAIRS == 0:
+            if answers % REPAIRS == 0:
                 why = f"{REPAIRS} answers in a row without a usable call"
                 if not (yield from self.chain.give_up(number, why)):
                     break
