@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from smoldebug.agent import Signals
+from smoldebug.cli.assemble import assemble
 from smoldebug.cli.chain import Asking, limits_of, may_cost, open_chain
 from smoldebug.cli.options import Options
 from smoldebug.clock import FakeClock
@@ -17,10 +19,12 @@ from smoldebug.diagnose.picture import Brief
 from smoldebug.errors import UsageError
 from smoldebug.evidence import EvidenceStore
 from smoldebug.model.budget import OverBudget
+from smoldebug.past import Past
 from smoldebug.playbook import models
 from smoldebug.playbook.base import Money
 from smoldebug.playbook.policy import Policy, read_policy
 from smoldebug.playbook.settings import ModelSettings, Price, Settings
+from smoldebug.records import Answer, Card, Decision, Usage
 from smoldebug.redact import Redactor
 
 LOCAL = "http://127.0.0.1:1/v1"
@@ -103,6 +107,10 @@ def test_a_price_that_nobody_knows_and_nobody_takes_is_refused():
         opened(named=("hf/mine",), at=ELSEWHERE)
 
 
+def refuse(card: Card) -> Decision:
+    return Decision(Answer.NO, "nobody")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -114,6 +122,20 @@ def test_only_who_looks_at_the_terminal_is_asked_for_a_price(monkeypatch):
     assert may_cost("Ask it all the same?")
     with ThreadPoolExecutor(1) as pool:  # of a matrix
         assert not pool.submit(may_cost, "Ask it all the same?").result()
+
+
+def test_a_run_that_is_taken_up_again_has_no_more_to_spend_than_before(tmp_path):
+    plan = models.RunPlan(playbook=playbook(), inputs={}, source="t.yaml", folder=str(tmp_path))
+    nobody = [Signals(), FakeClock()]
+    first = assemble(plan, Options(), refuse, *nobody)
+    first.close()
+    used = Usage(turns=2, calls=3, tokens_in=200, tokens_out=50, cached_in=10, cost=0.25)
+    past = Past(first.first, first.crew.run, usage=used)
+    with closing(assemble(plan, Options(), refuse, *nobody, past)) as again:
+        assert again.asking.budget.spent == (0.25, 250, 3)
+        now = again.crew.agent.used()
+    told = ("turns", "calls", "tokens_in", "tokens_out", "cached_in", "cost")
+    assert [getattr(now, name) for name in told] == [getattr(used, name) for name in told]
 
 
 # --- policies -----------------------------------------------------------------------------------

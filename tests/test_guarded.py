@@ -182,6 +182,11 @@ FAULTS = {
         says="sends its callers on to localhost",
         lasting=True,
     ),
+    "a redirect to another port": fails(
+        Reply({}, 308, {"Location": "http://127.0.0.1:9/v1/chat/completions"}),
+        says="sends its callers on to 127.0.0.1",
+        lasting=True,
+    ),
     "an empty stream": fails(sse("[DONE]"), says="no chat completion"),
     # it is cut off, and what is left may parse
     "length": mistaken(call("look", '{"at": "auth"}', "length"), problem="cut the answer off"),

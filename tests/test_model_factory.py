@@ -119,6 +119,19 @@ def test_and_there_it_is_asked(monkeypatch):
     assert model.endpoint == server.url
 
 
+@needs_openai
+def test_an_azure_endpoint_needs_a_key(monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com")
+    with pytest.raises(UsageError, match="no key for azure/prod: set AZURE_OPENAI_API_KEY"):
+        made("azure/prod")
+
+
+def test_a_variable_that_holds_no_url_is_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
+    with pytest.raises(UsageError, match="OPENAI_BASE_URL is no http"):
+        target_of("openai/x", PLAIN)
+
+
 def test_a_base_url_holds_no_password():
     with pytest.raises(UsageError, match="--api-base holds a user or password") as caught:
         target_of("vllm/x", PLAIN, "http://me:hunter2@127.0.0.1:2/v1")

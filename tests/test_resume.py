@@ -198,6 +198,15 @@ def test_a_run_that_was_interrupted_goes_on_with_what_it_had_seen(me: OnCall) ->
     assert [event.status for event in me.of(RunEnded)] == [ExitStatus.INTERRUPTED, ExitStatus.MET]
 
 
+def test_what_is_read_after_a_change_is_not_what_was_read_before(me: OnCall) -> None:
+    get = {"get": {"kind": "deployments", "namespace": "shop"}}
+    me.play({"calls": [get, get, *scale_to(4)["calls"], get]})
+    first, again, last = (event.text for event in me.of(ToolAnswered) if event.tool == "get")
+    assert again.startswith("as [E")
+    assert not last.startswith("as [E")
+    assert last != first
+
+
 def met(me: OnCall) -> Said:
     return me.triage(scale_to(4), options=("-y",))
 
