@@ -385,10 +385,10 @@ def test_a_count_that_only_differs_is_no_cut(play, tokens):
 # --- time and the operator -----------------------------------------------------------------------
 
 
-def test_a_model_gets_the_time_that_the_run_has_left(play):
+def test_a_model_gets_half_of_the_time_that_is_left_so_that_somebody_can_go_on(play):
     model = Asker("a")
     play(model).ask(left=12.0)
-    assert model.requests[0].seconds == 12.0
+    assert model.requests[0].seconds == 6.0
 
 
 @pytest.mark.parametrize(("left", "seconds"), [(0.2, 1.0), (1e9, 300.0)])
@@ -431,7 +431,7 @@ def test_a_rate_limit_that_is_waited_for_is_told_and_costs_the_request_its_time(
     played = play(model)
     played.ask(1, left=100.0)
     played.ask(2, left=100.0)
-    assert [round(request.seconds) for request in model.requests] == [100, 40]
+    assert [round(request.seconds) for request in model.requests] == [50, 40]
 
 
 def test_a_model_whose_turn_comes_too_late_is_well_and_the_next_one_goes_on(play):
@@ -462,7 +462,7 @@ def test_what_one_model_took_the_next_one_has_no_more(play):
     played = play(first, second, third)
     first.clock = second.clock = played.clock
     assert at(played.ask(left=10.0)) == "expert"
-    assert [each.requests[0].seconds for each in (first, second)] == [10.0, 2.0]
+    assert [each.requests[0].seconds for each in (first, second)] == [5.0, 1.0]
     assert not third.requests  # no time is left to hear what would have to be paid for
 
 

@@ -48,13 +48,14 @@ class Shared:
 
 @dataclass(frozen=True)
 class Question:
-    """One turn's question. `left`: seconds that the run has."""
+    """One turn's question. `left`: seconds that the run has; `answer`: the most for one answer."""
 
     turn: int
     messages: Messages
     tools: Sequence[Tool] = ()
     tier: str = ""
     left: float = float("inf")
+    answer: float = ANSWER_LIMIT
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -84,6 +85,7 @@ class Calls:
         outcome: Answer | ModelFailed = ModelFailed("cut before it was sent")
         try:
             request = yield from self._in_turn(model, request, counted)
+            request = replace(request, seconds=max(1.0, min(request.seconds, question.answer)))
             yield self._sending(model, question, messages)
             outcome = ModelFailed("cut", tokens=Tokens(counted, estimated=True))
             outcome = yield from self._waited(model, question, request, heard)
@@ -132,7 +134,7 @@ class Calls:
         if not wait([work], NOTICED).done:
             yield Waiting(f"the rate limit of {model.provider}", request.seconds)
         waited: float = work.result()
-        return replace(request, seconds=max(1.0, request.seconds - waited))
+        return replace(request, seconds=request.seconds - waited)
 
     def _sending(self, model: Asked, question: Question, messages: Sequence[Message]) -> ModelAsked:
         """The record of what leaves this machine: what that model has not been sent before."""

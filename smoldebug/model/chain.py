@@ -13,7 +13,7 @@ from smoldebug.errors import LimitReached
 from smoldebug.events import AnyEvent, ModelSwitched, Note
 from smoldebug.model.asking import Answer, Asked, ModelFailed
 from smoldebug.model.budget import OverBudget
-from smoldebug.model.call import Calls, Mask, Question, Shared
+from smoldebug.model.call import ANSWER_LIMIT, Calls, Mask, Question, Shared
 from smoldebug.records import Usage
 from smoldebug.toolset import Cancelled
 from smoldebug.untrusted import plain
@@ -76,7 +76,9 @@ class Chain:
                 continue
             yield from self._switch(question.turn, model, failed)
             try:
-                answer = yield from self._calls.ask(model, replace(question, left=left))
+                share = min(ANSWER_LIMIT, left / 2)  # after one that hangs somebody can go on
+                asked = replace(question, left=left, answer=share)
+                answer = yield from self._calls.ask(model, asked)
             except (ModelFailed, OverBudget) as error:
                 self._set_aside(model, error)
                 failed = error
