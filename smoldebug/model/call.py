@@ -55,8 +55,8 @@ class Question:
     tools: Sequence[Tool] = ()
     tier: str = ""
     left: float = float("inf")
-    answer: float = ANSWER_LIMIT
     cancel: threading.Event = field(default_factory=threading.Event)
+    answer: float = ANSWER_LIMIT
 
 
 class Calls:
