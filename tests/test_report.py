@@ -455,6 +455,21 @@ def test_the_last_end_counts():
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "then"),
+    [
+        (
+            "limits.cost: $0.09 of $0.10 is used, this call may cost up to $0.02",
+            "to let it go further raise limits.cost in the playbook, or name a cheaper model",
+        ),
+        ("limits.max_steps reached: 25", "to let it go further raise limits.max_steps in"),
+        ("budgets.day: $5.00 of $5.00 is used today (UTC)", "budgets.day of the settings file"),
+    ],
+)
+def test_what_lifts_the_limit_that_it_ended_at_is_said(reason: str, then: str):
+    assert told(ended(ExitStatus.LIMIT, reason=reason))["NEXT"][0].startswith(then)
+
+
 def test_a_run_that_was_taken_up_and_killed_has_no_end():
     found = later("resume")
     assert found["VERDICT"][0].startswith("Unfinished: killed, or still running")

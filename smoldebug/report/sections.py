@@ -246,12 +246,25 @@ def next_steps(told: Story) -> list[str]:
         and told.status in (ExitStatus.INTERRUPTED, ExitStatus.UNREACHABLE)
     ):
         lines += ["to go on where it stopped:", f"$ {resume_command(told)}"]
+    if told.ended and told.status is ExitStatus.LIMIT:
+        lines += _over(told.ended.reason)
     if told.status in _FAILING and told.verdict:
         lines += [
             f"{services}{': ' if services else ''}{each.check} is {each.outcome.value}: {each.says}"
             for services, each in told.verdict.missed
         ]
     return lines
+
+
+def _over(reason: str) -> list[str]:
+    """What lifts the limit that a run ended at; `reason` begins with its name."""
+    name = one_line(reason, 300).partition(" ")[0].rstrip(":")
+    if name.startswith("limits."):
+        cheaper = ", or name a cheaper model" * (name == "limits.cost")
+        return [f"to let it go further raise {name} in the playbook{cheaper}"]
+    if name.startswith("budgets."):
+        return [f"{name} of the settings file begins again at 00:00 UTC"]
+    return []
 
 
 def _left_changed(told: Story) -> bool:
