@@ -3,8 +3,9 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -116,9 +117,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_only_who_looks_at_the_terminal_is_asked_for_a_price(monkeypatch):
-    for name in ("stdin", "stderr"):
-        monkeypatch.setattr(sys, name, Terminal("y\n" * 3))
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    before, sys.stdin = sys.stdin, Terminal("y\n" * 3)
+    with redirect_stderr(Terminal()):
+        yield
+    sys.stdin = before
+
+
+def test_only_who_looks_at_the_terminal_is_asked_for_a_price(terminal):
     assert may_cost("Ask it all the same?")
     with ThreadPoolExecutor(1) as pool:  # of a matrix
         assert not pool.submit(may_cost, "Ask it all the same?").result()
