@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -117,18 +117,20 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal() -> Iterator[None]:
-    before, sys.stdin = sys.stdin, Terminal("y\n" * 3)
-    with redirect_stderr(Terminal()):
-        yield
-    sys.stdin = before
+@contextmanager
+def terminal(typed: str) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, Terminal(typed)
+    try:
+        with redirect_stderr(Terminal()):
+            yield
+    finally:
+        sys.stdin = before
 
 
-def test_only_who_looks_at_the_terminal_is_asked_for_a_price(terminal):
-    assert may_cost("Ask it all the same?")
-    with ThreadPoolExecutor(1) as pool:  # of a matrix
-        assert not pool.submit(may_cost, "Ask it all the same?").result()
+def test_only_who_looks_at_the_terminal_is_asked_for_a_price():
+    with terminal("y\ny\n"), ThreadPoolExecutor(1) as pool:
+        assert may_cost("Ask it all the same?")
+        assert not pool.submit(may_cost, "Ask it all the same?").result()  # of a matrix
 
 
 def test_a_run_that_is_taken_up_again_has_no_more_to_spend_than_before(tmp_path):
