@@ -658,6 +658,14 @@ def test_escaped_text_is_one_paragraph_without_markup(text: str):
     assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "code_inline"}
 
 
+def test_what_nobody_called_for_has_no_arguments():
+    first = ToolAnswered(0, "", "first_card", True, "red now:", 0.1, evidence="E1")
+    page = markdown([stamped(start()), stamped(first)])
+    assert "### E1 first_card" in page
+    assert "step 0\n" in page
+    assert "null" not in page
+
+
 def test_evidence_cannot_leave_its_fence():
     attack = "```\n# outside\n![x](https://evil.example/x.png)"
     events = [

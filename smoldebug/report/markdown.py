@@ -81,7 +81,9 @@ def _evidence(step: Step) -> list[str]:
     seen = step.answer.observation
     text = seen.text if seen else step.answer.text
     heading = f"### {escaped(step.answer.evidence)} {escaped(step.tool)}"
-    about = f"{step.wall:%H:%M:%S} UTC, step {step.turn}: {code(_arguments(step.arguments))}"
+    about = f"{step.wall:%H:%M:%S} UTC, step {step.turn}"
+    if step.arguments is not None:  # nobody called for what a run opens with
+        about += f": {code(_arguments(step.arguments))}"
     blocks = [heading, about]
     if step.answer.flags:
         flagged = count(len(step.answer.flags), "line")
