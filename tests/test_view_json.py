@@ -102,4 +102,5 @@ def test_any_event_is_a_valid_line_and_part_of_a_valid_document(events: list[Sta
     assert len(lines) == sum(not isinstance(each.event, PASSING) for each in events)
     for line in lines:
         msgspec.json.decode(line)
-    msgspec.json.decode(shown(OutputFormat.JSON, events))
+    if lines:  # of a run that only ever had parts of an answer there is no document
+        msgspec.json.decode(shown(OutputFormat.JSON, events))
