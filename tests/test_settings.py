@@ -189,8 +189,9 @@ def test_the_reference_holds_the_table_of_today():
 
 
 def test_the_example_of_the_page_is_read(write):
-    (example,) = re.findall(r"^```yaml\n(model:.*?)^```", PAGE.read_text(), re.M | re.S)
-    settings = read_settings(write(example))
+    whole, gateway = re.findall(r"^```yaml\n(model:.*?)^```", PAGE.read_text(), re.M | re.S)
+    assert list(read_settings(write(gateway)).models) == ["gateway"]
+    settings = read_settings(write(whole))
     assert settings.about("fast").price == Price(input=Money(0.05), output=Money(0.2))
     assert [target_of(name, settings).provider for name in settings.models] == ["vllm", "openai"]
 
