@@ -56,5 +56,5 @@ def plus(usage: Usage, event: ModelAnswered) -> Usage:
         tokens_in=usage.tokens_in + event.tokens_in,
         tokens_out=usage.tokens_out + event.tokens_out,
         cached_in=usage.cached_in + event.cached_in,
-        cost=usage.cost + event.cost,
+        cost=round(usage.cost + event.cost, 9),  # nobody counts less than a billionth of a dollar
     )

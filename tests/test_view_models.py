@@ -32,7 +32,7 @@ from smoldebug.playbook.upgrades import Matrix
 from smoldebug.records import Usage
 from smoldebug.report import document, fleet, handover, markdown, sections
 from smoldebug.report.summary import summary
-from smoldebug.usage import answered, dollars, spent
+from smoldebug.usage import answered, dollars, plus, spent
 from smoldebug.view import OutputFormat, open_view
 from smoldebug.view.console import ConsoleView
 from smoldebug.view.fleet import open_fleet_view
@@ -143,6 +143,13 @@ def test_time_goes_on_over_the_turns():
     out = io.StringIO()
     Console(file=out, width=80).print(panel)
     assert "21s/10m" in out.getvalue()
+
+
+def test_what_calls_cost_adds_up_to_what_a_person_would_write():
+    used = Usage()
+    for _ in range(3):
+        used = plus(used, ModelAnswered(1, MODEL, 1.0, cost=0.1))
+    assert used.cost == 0.3, "not 0.30000000000000004"
 
 
 def test_whoever_pressed_ctrl_c_reads_that_it_stops_and_when():
