@@ -52,8 +52,9 @@ from smoldebug.untrusted import one_line, plain, unmarked, whole
 
 REPAIRS = 3  # answers in a row that no call could be made of; then the next model goes on
 NOT_DONE = "ERROR the goal is not met, so there is no final answer yet. Go on, or call escalate."
-NO_CALL = "there is no tool call in it; NOTHING was executed. Call one of the tools."
-CUT_OFF = "it was cut off by the provider; NOTHING was executed. Be shorter."
+NO_CALL = "there is no tool call in it"
+CUT_OFF = "it was cut off by the provider: be shorter"
+AGAIN = "ERROR {}. NOTHING was executed. Answer with a call of one of the tools."
 TOO_MANY = "ERROR more than {} calls in one answer: the others were NOT executed."
 MOST_CALLS = 20  # of one answer: each is answered, and every answer is read again
 NAME = 200  # characters of a call's name, that of a tool or not
@@ -222,7 +223,7 @@ class Agent:
             problem = CUT_OFF if said.cut_off else said.problem or NO_CALL
             problem = self.toolset.redactor.text(plain(problem))
             yield Note(f"the model's answer could not be used: {one_line(problem, 300)}")
-            self.conversation.tell(f"ERROR {problem}")
+            self.conversation.tell(AGAIN.format(problem))
             return False
         usable = False
         for call in calls:

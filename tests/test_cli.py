@@ -81,7 +81,7 @@ MISTAKES = {
     "unknown input": ((*CHECKOUT, "--set", "colour=red"), "no such input: --set colour; ", ""),
     "no input": ((*LOCAL, "--set", "port"), "--set takes NAME=VALUE", ""),
     "no target": ((*LOCAL, "deployment/web"), "playbook local-server has no input target", ""),
-    "unknown model": ((*LOCAL, "-m", "gpt"), "unknown model 'gpt'", "PROVIDER/ID of openai"),
+    "unknown model": ((*LOCAL, "-m", "gpt"), "unknown model 'gpt'", "name it as PROVIDER/ID"),
     "missing key": ((*LOCAL, "-m", "openai/x"), "no key for openai/x: set OPENAI_API_KEY", ""),
     "no script": ((*LOCAL, "-m", "scripted:no.yaml"), "cannot read the script: ", ""),
     "unknown report": ((*LOCAL, "--report", "pdf=x"), "--report takes FORMAT=PATH with", ""),

@@ -2,6 +2,7 @@
 sentence, in bounded time, with a bounded number of requests."""
 
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ FAULTS = {
     "503": answers(error(500), error(503), GOOD, requests=3),
     "502 in HTML": fails(Reply("<html>Bad Gateway", 502), requests=3, says="answers 502"),
     "reset": answers(Reply(reset=True), GOOD, requests=2),
-    "reset for ever": fails(Reply(reset=True), requests=3, says="connection to the endpoint broke"),
+    "reset for ever": fails(Reply(reset=True), requests=3, says="the connection to hf at 127"),
     "hangs": fails(Reply(hang=True), says="in time"),
     "hangs in the middle": fails(sse(START, hang=True), says="in time"),
     "lost in the middle": answers(sse(START, headers={"Content-Length": "999"}), GOOD, requests=2),
@@ -158,7 +159,7 @@ FAULTS = {
         Reply({"choices": [{"error": {"message": "boom"}}]}), says="boom"
     ),
     # what comes is no completion
-    "HTML": fails(Reply("<html>hello"), says="is no JSON"),
+    "HTML": fails(Reply("<html>hello"), says="answers with a web page: is api_base right?"),
     "half of it": fails(Reply('{"id": "x", "choices": ['), says="is no JSON"),
     "nothing": fails(Reply(""), says="is no JSON"),
     "{}": fails(Reply({}), says="no chat completion"),
@@ -453,6 +454,14 @@ def test_a_refusal_of_one_question_or_key_is_no_outage(status, well):
     with ModelServer([error(status, "no")]) as server, pytest.raises(ModelFailed) as failed:
         guarded(server, "hf").ask(question())
     assert failed.value.well is well
+
+
+def test_who_asks_for_too_long_a_pause_is_named_with_what_it_asks_for():
+    busy = error(429, "slow down", **{"Retry-After": "60"})
+    with ModelServer([busy]) as server, pytest.raises(ModelFailed) as failed:
+        guarded(server, "hf").ask(question())
+    assert re.match(r"hf at 127.0.0.1:\d+ answers 429, and asks for 60 s", str(failed.value))
+    assert len(server.asked) == 1
 
 
 def test_an_endpoint_that_refuses_everything_is_asked_a_bounded_number_of_times(provider):

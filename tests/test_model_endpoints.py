@@ -167,7 +167,7 @@ def test_what_is_left_of_a_cut_off_call_may_parse_and_still_does_not_run(tmp_pat
         played = stage(tmp_path, "hf", server)
         assert played.play().status is ExitStatus.MET
     assert played.ran == ["scale 2"]
-    assert "cut off by the provider; NOTHING was executed" in told(server, 2)
+    assert "cut off by the provider: be shorter. NOTHING was executed" in told(server, 2)
     assert "cut off by the provider" in notes(played)
 
 

@@ -62,7 +62,18 @@ def test_the_expert_and_scripts_run_in_this_process(tmp_path: Path):
 def test_a_name_that_is_none_is_refused_with_what_is_known(name: str):
     with pytest.raises(UsageError, match="unknown model") as caught:
         made(name)
-    assert caught.value.hint.startswith("PROVIDER/ID of openai, hf, azure, litellm, bedrock")
+    assert caught.value.hint.startswith("name it as PROVIDER/ID, such as openai/gpt-5; providers: ")
+
+
+def test_a_chain_in_one_name_is_no_name():
+    with pytest.raises(UsageError, match="unknown model") as caught:
+        made("openai/a,ollama/b")
+    assert caught.value.hint == "a chain is --model several times"
+
+
+def test_an_endpoint_that_goes_too_far_is_told_where_it_ends():
+    with pytest.raises(UsageError, match="--api-base ends before /chat/completions: http"):
+        made("hf/x", api_base="http://127.0.0.1:1/v1/chat/completions/")
 
 
 def test_a_name_that_is_nearly_one_of_the_settings_is_told():

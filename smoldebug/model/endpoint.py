@@ -206,6 +206,9 @@ def _read(response: "httpx2.Response", exchange: Exchange) -> Said:
     try:
         return completion(strict(raw))
     except ValueError as error:
+        if raw.lstrip().startswith(b"<"):
+            page = "the endpoint answers with a web page: is api_base right?"
+            raise Trouble(page, words=_start(raw)) from None
         raise Trouble(f"the endpoint's answer is no JSON: {error}", words=_start(raw)) from None
 
 

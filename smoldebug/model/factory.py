@@ -254,7 +254,9 @@ class Target:
             return f"missing: {error}", False
         if found.value:
             return f"set ({found.where})", True
-        return f"missing: {found.where}", not self.needs_key
+        if self.needs_key:
+            return f"missing: {found.where}", False
+        return f"if it needs one: {found.where}", True
 
     def missing(self) -> str:
         """What to give pip, "" where all is there."""
@@ -270,7 +272,10 @@ def target_of(name: str, settings: Settings, api_base: str = "") -> Target:
     provider, _, model_id = full.partition("/")
     if provider not in PROVIDERS or not model_id:
         close = did_you_mean(full, [*settings.models, EXPERT]) if name == full else ""
-        raise UsageError(f"unknown model {full!r}{close}", f"PROVIDER/ID of {', '.join(PROVIDERS)}")
+        hint = f"name it as PROVIDER/ID, such as openai/gpt-5; providers: {', '.join(PROVIDERS)}"
+        raise UsageError(f"unknown model {full!r}{close}", hint)
+    if "," in model_id:
+        raise UsageError(f"unknown model {full!r}", "a chain is --model several times")
     endpoint = _base_url(api_base, "--api-base") or about.api_base or _of_environment(full)
     if not endpoint and not PROVIDERS[provider].keys:  # the user's own server, where there is one
         endpoint = PROVIDERS[provider].base
@@ -295,6 +300,8 @@ def _base_url(text: str, source: str) -> str:
     """Raises UsageError for what is none, or holds what nobody is to see."""
     if text and not text.startswith(("http://", "https://")):
         raise UsageError(f"{source} is no http(s) URL: {text}")
+    if text.rstrip("/").endswith("/chat/completions"):
+        raise UsageError(f"{source} ends before /chat/completions: {text}")
     if "@" in urlsplit(text).netloc:
         raise UsageError(f"{source} holds a user or password", "a key has a variable of its own")
     return text

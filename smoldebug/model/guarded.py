@@ -186,11 +186,13 @@ class Guarded:
         advice = ADVICE.get(trouble.status)
         if SPENT.search(trouble.words):
             advice = "says that its quota or balance is used up"
-        why = (
-            f"{self.provider or self.name} {advice} ({trouble.status})" if advice else str(trouble)
-        )
+        why = f"the endpoint {advice} ({trouble.status})" if advice else str(trouble)
+        who = self.provider or self.name  # of several in a chain one must know which
+        why = why.replace("the endpoint", who) if "the endpoint" in why else f"{who}: {why}"
         if tries > 1:
             why = f"{why} ({tries} tries)"
+        if (asked := retry_after(trouble.after) or 0.0) > LONGEST_PAUSE:
+            why = f"{why}, and asks for {asked:.0f} s"
         words = trouble.words
         for key in self._keys:
             words = words.replace(key, "[key]")

@@ -5,12 +5,13 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 
 from smoldebug.conversation import Called, Message
-from smoldebug.model.asking import Asked, ModelFailed, Request, Tokens
+from smoldebug.model.asking import Answer, Asked, ModelFailed, Request, Tokens
 from smoldebug.model.budget import Budget
 from smoldebug.model.described import Described
 from smoldebug.records import Effect, Observation
 from smoldebug.status import ExitStatus
 from smoldebug.toolset import begin, describe
+from smoldebug.untrusted import one_line
 
 SECONDS = 60.0
 LOADING = 300.0  # seconds where a model's weights are loaded first
@@ -71,7 +72,6 @@ def try_out(model: Asked, budget: Budget) -> Trial:
         return Trial(model.name, status, False, False, False, took, tokens, cost, str(error))
     took = time.monotonic() - began
     able = any(map(_good, answer.calls))
-    in_words = model.settings.tools == "text" or not model.provider
     return Trial(
         model.name,
         ExitStatus.MET if able else ExitStatus.NOT_MET,
@@ -81,8 +81,15 @@ def try_out(model: Asked, budget: Budget) -> Trial:
         seconds=took,
         tokens=answer.tokens,
         cost=hold.settle(answer.tokens),
-        problem="" if able else GARBAGE if in_words else TALKS,
+        problem="" if able else _problem(model, answer),
     )
+
+
+def _problem(model: Asked, answer: Answer) -> str:
+    if answer.cut_off or answer.finish == "disconnected":
+        return f"its answer was cut off: {one_line(answer.problem or answer.finish, 100)}"
+    in_words = model.settings.tools == "text" or not model.provider
+    return GARBAGE if in_words else TALKS
 
 
 def _good(call: Called) -> bool:

@@ -97,6 +97,7 @@ class ConsoleView:
         self._held = False  # until a change is decided
         self._card: Card | None = None  # the last one
         self._evidence = Recorded()
+        self._why = ""  # why the last call of a model failed: told once
         self._hypotheses: dict[str, str] = {}
         self._goal = ""
         self.verdict_style = "bold"
@@ -248,11 +249,12 @@ class ConsoleView:
 
     def _model(self, event: ModelAnswered, stamped: Stamped) -> None:
         """What it cost is pinned."""
+        self._why = event.error
         if event.error:
             self._row("⚠", "yellow", Text(answered(event), style="yellow"))
 
     def _switched(self, event: ModelSwitched, stamped: Stamped) -> None:
-        self._row("⚠", "bold yellow", Text(f"model {switched(event)}", style="yellow"))
+        self._row("⚠", "bold yellow", Text(f"model {switched(event, self._why)}", style="yellow"))
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> None:
         sent = self._evidence.sent(event)

@@ -242,10 +242,10 @@ def ended(usage: Usage, seconds: float) -> str:
     return " · ".join([duration(seconds), *steps, *spent(usage)])
 
 
-def switched(event: ModelSwitched) -> str:
-    """`from openai/x to expert: 429 Too Many Requests`."""
+def switched(event: ModelSwitched, said: str = "") -> str:
+    """`from openai/x to expert: 429 Too Many Requests`; without the reason where it was `said`."""
     names = f"from {one_line(event.model, 100)} to {one_line(event.to, 100)}"
-    return f"{names}: {one_line(event.why, 300)}"
+    return names if event.why == said else f"{names}: {one_line(event.why, 300)}"
 
 
 def count(number: int, noun: str) -> str:

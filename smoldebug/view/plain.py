@@ -73,6 +73,7 @@ class PlainView:
         """`taken`: columns of stderr that stand before every line."""
         self._out, self._err, self._taken = encodable(stdout), encodable(stderr), taken
         self._evidence = Recorded()
+        self._why = ""  # why the last call of a model failed: told once
         self._hypotheses: dict[str, str] = {}
         self._goal, self._measured = "", ""
         self._repository = ""
@@ -174,10 +175,11 @@ class PlainView:
             yield f"step {event.turn}  thinks: {one_line(event.text, 300)}"
 
     def _model(self, event: ModelAnswered, stamped: Stamped) -> Iterator[str]:
+        self._why = event.error
         yield f"{'warning' if event.error else 'model':8}{answered(event)}"
 
     def _switched(self, event: ModelSwitched, stamped: Stamped) -> Iterator[str]:
-        yield f"warning model {switched(event)}"
+        yield f"warning model {switched(event, self._why)}"
 
     def _answered(self, event: ToolAnswered, stamped: Stamped) -> Iterator[str]:
         sent = self._evidence.sent(event)
