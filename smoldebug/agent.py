@@ -146,7 +146,7 @@ class Agent:
             tokens_in=self.usage.tokens_in + now.tokens_in,
             tokens_out=self.usage.tokens_out + now.tokens_out,
             cached_in=self.usage.cached_in + now.cached_in,
-            cost=self.usage.cost + now.cost,
+            cost=round(self.usage.cost + now.cost, 9),
             changes=len({change.target for change in self.executor.changes}),
         )
 

@@ -17,12 +17,17 @@ from smoldebug import journal
 from smoldebug.cli import program
 from smoldebug.cli.kept import keep
 from smoldebug.cli.options import Options
+from smoldebug.clock import FakeClock
 from smoldebug.events import (
     ChangeDecided,
     ChangeProposed,
+    ChangeSettled,
+    Continued,
     ModelAnswered,
     ModelAsked,
+    Stamp,
     TurnStarted,
+    UndoIntended,
 )
 from smoldebug.journal import Journal
 from smoldebug.playbook import models
@@ -261,6 +266,20 @@ def test_a_test_is_made_of_a_run_with_its_playbook_or_its_name(test, tmp_path, c
     )
     assert expected == example
     assert program(["playbooks", "test", "tests/new", "--record", "last"]) == ExitStatus.USAGE
+
+
+def test_a_run_that_was_undone_later_is_a_test_up_to_its_own_end(test, tmp_path, capsys):
+    run = tmp_path / "home/runs/abc123/journal.jsonl"
+    shutil.copytree(test / "run", run.parent)
+    events = journal.read(run)
+    stamp = Stamp(events[0].run, FakeClock(), len(events), events[-1].elapsed)
+    with Journal(run) as kept:
+        kept.append(stamp(Continued("undo", Who("anna"))))
+        kept.append(stamp(UndoIntended("C1")))
+        kept.append(stamp(ChangeSettled("C1", "undone", "as before")))
+    status, _ = said(capsys, "tests/new", "--record", "abc123")
+    assert status == ExitStatus.MET
+    assert len(journal.read(Path("tests/new/run/journal.jsonl"))) == len(events)
 
 
 def test_a_run_that_was_killed_is_no_test(test, tmp_path, capsys):

@@ -243,11 +243,11 @@ def _record(run: str, folder: Path) -> None:
     from smoldebug.model.replay import path as journal_of
     from smoldebug.past import past
     from smoldebug.replay.portable import portable
-    from smoldebug.replay.rehearsal import require_testable
+    from smoldebug.replay.rehearsal import require_testable, until_undone
 
     if (folder / JOURNAL).exists():
         raise UsageError(f"there is a recording already: {folder / JOURNAL}")
-    events = journal.read(journal_of(run))
+    events = until_undone(journal.read(journal_of(run)))
     was = kept(past(events).started)
     require_testable(events, was.plan)
     options = msgspec.to_builtins(keep(was.plan, _plain(was.options)))["options"]

@@ -183,7 +183,7 @@ class Calls:
             tokens_in=self.used.tokens_in + tokens.into,
             tokens_out=self.used.tokens_out + tokens.out,
             cached_in=self.used.cached_in + tokens.cached,
-            cost=self.used.cost + cost,
+            cost=round(self.used.cost + cost, 9),
         )
         return cost
 

@@ -65,13 +65,25 @@ def rehearse(events: Sequence[Stamped], now: Now, measured: Goal) -> Rehearsed:
     return found
 
 
+def until_undone(events: Sequence[Stamped]) -> Sequence[Stamped]:
+    """A run without the `undo` that took back later what it had changed: in practice one does."""
+    for at, stamped in enumerate(events):
+        if isinstance(stamped.event, Continued):
+            ended = at > 0 and isinstance(events[at - 1].event, RunEnded)
+            return events[:at] if stamped.event.command == "undo" and ended else events
+    return events
+
+
 def require_testable(events: Sequence[Stamped], plan: RunPlan) -> None:
     """Raises UsageError for a recording, or a playbook, that no test can be made of."""
     last = events[-1].event
     ended = last.status if isinstance(last, RunEnded) else None
     again = any(isinstance(each.event, Continued) for each in events)
     if again or ended in (None, ExitStatus.INTERRUPTED):
-        raise UsageError("the recorded run did not come to its end by itself, in one go")
+        raise UsageError(
+            "the recorded run did not come to its end by itself, in one go",
+            hint="record one that was neither interrupted nor taken up again",
+        )
     if not by_the_loop(plan):
         raise UsageError("a playbook with edits, steps or tools.git cannot be tested this way")
 
