@@ -113,6 +113,7 @@ class ModelAsked(Event, frozen=True):
     endpoint: str = ""  # base URL, where one was named
     tools: tuple[str, ...] = ()  # whose descriptions (docs/tools.md) go along each time
     tier: str = ""  # cheap or strong, where the playbook has both
+    real: str = ""  # PROVIDER/ID, where `model` is a name of somebody's settings
 
 
 class ModelHeard(Event, frozen=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from smoldebug.agent import Signals
+from smoldebug.cli import program
 from smoldebug.cli.assemble import assemble
 from smoldebug.cli.chain import Asking, limits_of, may_cost, open_chain
 from smoldebug.cli.options import Options
@@ -220,3 +221,17 @@ def test_no_playbook_may_spend_more_than_a_policy_allows(policy):
     over = pytest.raises(OverBudget, match=r"limits\.cost: \$0\.00 of \$0\.25 is used")
     with closing(opened(playbook(limits=limits), strict)) as asking, over:
         asking.budget.reserve("mine", PRICE, 100_000, 100_000)
+
+
+def test_a_plan_says_that_a_policy_refuses_its_model(policy, tmp_path, monkeypatch, capsys):
+    policy('models: {allow: ["azure/*"]}')
+    monkeypatch.setenv("SMOLDEBUG_POLICY", str(tmp_path / "policy.yaml"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "apiVersion: smoldebug.dev/v1\nname: mine\nmodel: hf/x\n"
+        "goal: {all: [{tcp: {host: db, port: 5432}}]}\n"
+    )
+    assert program(["playbooks", "plan", str(path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "REFUSED, the run does not begin:" in said
+    assert "does not allow model hf/x at its provider's endpoint" in said

@@ -20,6 +20,8 @@ from recorded_run import recorded_run
 from smoldebug import telemetry
 from smoldebug.events import (
     Continued,
+    ModelAnswered,
+    ModelAsked,
     RunEnded,
     Skipped,
     Stamped,
@@ -141,6 +143,15 @@ def test_calls_of_models_follow_the_conventions(collector: Collector):
     assert (run.failed, run.attributes["error.type"]) == (True, "limit")
     (name, said), *_ = run.events
     assert (name, said["smoldebug.model.to"]) == ("model switched", "litellm/anthropic/claude")
+
+
+def test_a_name_of_somebodys_settings_is_told_as_what_it_stands_for(collector: Collector):
+    asked = ModelAsked(1, "fast", (), real="openai/qwen3")
+    told(
+        stamped(start("fast"), TurnStarted(1, Usage()), asked, ModelAnswered(1, "fast", 1.0, 9, 2))
+    )
+    said = collector.one("chat qwen3").attributes
+    assert (said["gen_ai.provider.name"], said["gen_ai.request.model"]) == ("openai", "qwen3")
 
 
 def test_an_answer_from_the_cache_is_a_span_and_no_tokens(collector: Collector):

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from smoldebug.status import ExitStatus
 
 if TYPE_CHECKING:
     from smoldebug.playbook.models import Models
+    from smoldebug.playbook.policy import Policy
     from smoldebug.preview.lint import Linted
     from smoldebug.records import Json
 
@@ -204,8 +205,9 @@ def plan(
 
     read = draft(find(playbook), assignments(inputs or ()))
     run_plan = planned(read)
+    policies, asked = load_policies(), _models(run_plan.playbook.model)
     around = preview.Circumstances(
-        load_policies(), _models(run_plan.playbook.model), SystemClock().now()
+        policies, asked, SystemClock().now(), tuple(_forbidden(asked, policies))
     )
     told = preview.plan(run_plan, read.missing, around)
     if output is PlanFormat.JSON:
@@ -264,6 +266,24 @@ def _models(named: "Models") -> tuple[str, ...]:
     by_variable = os.environ.get("SMOLDEBUG_MODEL", "")
     cheap, strong = chains(named or by_variable or load_settings().model or EXPERT)
     return tuple(dict.fromkeys([*cheap, *strong]))
+
+
+def _forbidden(models: Iterable[str], policies: "Sequence[Policy]") -> Iterator[str]:
+    """Why a run would not begin: a model that a policy does not allow."""
+    from smoldebug.playbook.policy import ModelRule
+
+    if all(policy.file.models == ModelRule() for policy in policies):
+        return  # what asks is slow to import
+    from smoldebug.cli.chain import permitted
+    from smoldebug.errors import UsageError
+    from smoldebug.playbook.settings import load_settings
+
+    settings = load_settings()
+    for name in models:
+        try:
+            permitted(name, settings, "", policies)
+        except UsageError as error:
+            yield str(error)
 
 
 def _lines(result: "Linted") -> Iterator[str]:

@@ -146,7 +146,8 @@ class Calls:
         )
         tools = tuple(tool.name for tool in question.tools)
         endpoint = self._mask(model.endpoint)
-        return ModelAsked(question.turn, model.name, new, endpoint, tools, question.tier)
+        tier, real = question.tier, model.settings.model
+        return ModelAsked(question.turn, model.name, new, endpoint, tools, tier, real)
 
     def _waited(
         self, model: Asked, question: Question, request: Request, heard: "_Heard"

@@ -97,6 +97,7 @@ class Circumstances:
     policies: tuple[Policy, ...]
     models: tuple[str, ...]
     now: datetime
+    forbidden: tuple[str, ...] = ()  # models that a policy does not let a run ask, in a sentence
 
 
 def plan(read: RunPlan, missing: Iterable[str], around: Circumstances) -> Plan:
@@ -585,6 +586,7 @@ def _sent(playbook: Playbook, around: Circumstances) -> list[str]:
     asked, lines = _asked(around), []
     if patches.kinds(playbook):
         lines.append("to the repository's remote and its forge: commits, pull request")
+    lines += [f"REFUSED, the run does not begin: {why}" for why in around.forbidden]
     if asked:
         masked = ", ".join(("secrets", *personal_data(playbook, around.policies)))
         told, when = "the goal, the first card and what tools return", ""

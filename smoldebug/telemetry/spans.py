@@ -121,6 +121,7 @@ class Run:
         self.out, self._parent, self._cluster = out, parent, cluster
         self.started: RunStarted | None = None
         self._open: list[_Open] = []
+        self._real: dict[str, str] = {}  # of a name in somebody's settings: dashboards add up
         self._kinds: dict[str, str] = {}  # of changes
         self._zero: int | None = None
         self._now = 0
@@ -250,17 +251,19 @@ class Run:
             self._open[-1].span.set_attributes(self.out.text("smoldebug.thought", event.text))
 
     def _asked(self, event: ModelAsked, stamped: Stamped) -> None:
-        said = {**_chat(event.model), **_server(event.endpoint), "smoldebug.turn": event.turn}
+        self._real[event.model] = real = event.real or event.model
+        said = {**_chat(real), **_server(event.endpoint), "smoldebug.turn": event.turn}
         if event.tier:
             said["smoldebug.tier"] = name(event.tier)
         if self.out.content:
             said["gen_ai.input.messages"] = json.dumps([_message(each) for each in event.messages])
-        self._begin(CALL, _chat_name(event.model), said, event.model)
+        self._begin(CALL, _chat_name(real), said, event.model)
 
     def _answered(self, event: ModelAnswered, stamped: Stamped) -> None:
         if not any((each.rank, each.key) == (CALL, event.model) for each in self._open):
             began = self._now - int(event.seconds * 1e9)  # one that never left has no beginning
-            self._begin(CALL, _chat_name(event.model), _chat(event.model), event.model, began)
+            real = self._real.get(event.model, event.model)
+            self._begin(CALL, _chat_name(real), _chat(real), event.model, began)
         error = _error_type(event.error)
         said: Attributes = {"smoldebug.cost": event.cost}
         if event.cached:
@@ -279,13 +282,14 @@ class Run:
         self._end(CALL, event.model, said, error)
 
     def _measure(self, event: ModelAnswered, error: Attributes) -> None:
-        meters, said = self.out.meters, _chat(event.model)
+        real = self._real.get(event.model, event.model)
+        meters, said = self.out.meters, _chat(real)
         meters.answered.record(event.seconds, said | error)
         for kind, tokens in (("input", event.tokens_in), ("output", event.tokens_out)):
             if tokens:
                 meters.tokens.record(tokens, {**said, "gen_ai.token.type": kind})
         if event.cost:
-            meters.cost.add(event.cost, {**self._where(), **_model(event.model)})
+            meters.cost.add(event.cost, {**self._where(), **_model(real)})
 
     def _switched(self, event: ModelSwitched, stamped: Stamped) -> None:
         said = {"smoldebug.model.from": name(event.model), "smoldebug.model.to": name(event.to)}
