@@ -183,13 +183,16 @@ class Redactor:
         """What is written in the open, unlike base64."""
         known = len(self._values)
         text = self._known(text)
-        if "Secret" in text and _SECRET_KIND.search(text):
+        secret = "Secret" in text and _SECRET_KIND.search(text) is not None
+        if secret:
             text = _DATA.sub(self._secret_data, text)
         folded = text.casefold()
         if _CUE.search(folded):
             for cues, pattern in _PATTERNS:
                 if any(cue in folded for cue in cues):
                     text = self._masked(pattern, text)
+            if secret:  # what a mask took the place of may have hidden the data behind it
+                text = _DATA.sub(self._secret_data, text)
         for kind in self._classes:
             text = CLASSES[kind](text, partial(self.mask, kind=kind))
         # What a line told may stand in one above it too
