@@ -45,6 +45,7 @@ from smoldebug.model.chain import Chain
 from smoldebug.model.described import Described
 from smoldebug.model.tokens import count, estimate
 from smoldebug.notebook import Notebook
+from smoldebug.past import Past
 from smoldebug.prompt import notes_text
 from smoldebug.records import Card, Change, Evidence, Observation, Usage
 from smoldebug.toolset import Answer, Cancelled, Toolset
@@ -124,6 +125,22 @@ class Agent:
             raise UnreachableError(f"model {self.model} failed: {error}") from error
         finally:
             close(stream)
+
+    def take_up(self, past: Past) -> None:
+        """What an earlier process had found and used."""
+        for item in past.evidence:
+            self.toolset.evidence.restore(item)
+        self.notebook.restore(past.hypotheses)
+        used = past.usage
+        self.usage = replace(
+            self.usage,
+            turns=used.turns,
+            calls=used.calls,
+            tokens_in=used.tokens_in,
+            tokens_out=used.tokens_out,
+            cached_in=used.cached_in,
+            cost=used.cost,
+        )
 
     def tell(self, text: str) -> None:
         """Add to what the model reads about the turn that just ended."""

@@ -11,9 +11,7 @@ from crews import AUTH, ESCALATE, LOOK, Stage, replicas_are, scale_to
 from recorded_patch import recorded_patch
 
 from smoldebug import journal
-from smoldebug.change import Place
 from smoldebug.cli import program
-from smoldebug.cli.assemble import take_up
 from smoldebug.clock import FakeClock
 from smoldebug.events import (
     ChangeDecided,
@@ -167,7 +165,7 @@ def test_a_killed_run_is_replayed_as_far_as_it_came(tmp_path):
 def go_on(stage, kept):
     """What `runs resume` does with a journal."""
     before = past(journal.read(kept.path))
-    take_up(before, Place("run1", "fake"), stage.agent)
+    stage.agent.take_up(before)
     stage.crew = replace(stage.crew, journal=kept)
     list(run(stage.plan, stage.crew, Continued("resume", Who("anna")), before))
 

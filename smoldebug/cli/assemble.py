@@ -4,14 +4,14 @@ import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from smoldebug.agent import Agent, Signals
-from smoldebug.change import Approver, Place
+from smoldebug.change import Approver
 from smoldebug.cli.chain import Asking, limits_of, open_chain
 from smoldebug.cli.changing import executor, guard, same_cluster, whereabouts, who
 from smoldebug.cli.kept import keep
@@ -155,7 +155,8 @@ def _crew(
         first = _under(first, policies, rules)
     else:
         first = Continued("resume", who(world))
-        take_up(past, place, agent)
+        same_cluster(past.started, place)
+        agent.take_up(past)
         asking.budget.restore(past.usage)
     journal = open_journal(folder, past.events if past else None)
     keep_mask_key(folder, key)
@@ -199,24 +200,6 @@ def keep_mask_key(folder: Path, key: bytes) -> None:
     with suppress(OSError):  # no journal either: nobody takes this run up again
         (folder / MASK_KEY).touch(mode=0o600)
         (folder / MASK_KEY).write_text(key.hex())
-
-
-def take_up(past: Past, place: Place, agent: Agent) -> None:
-    """Give the agent what an earlier process had found. Raises UsageError for another cluster."""
-    same_cluster(past.started, place)
-    for item in past.evidence:
-        agent.toolset.evidence.restore(item)
-    agent.notebook.restore(past.hypotheses)
-    used = past.usage
-    agent.usage = replace(
-        agent.usage,
-        turns=used.turns,
-        calls=used.calls,
-        tokens_in=used.tokens_in,
-        tokens_out=used.tokens_out,
-        cached_in=used.cached_in,
-        cost=used.cost,
-    )
 
 
 # --- what the playbook needs ----------------------------------------------------------------

@@ -307,16 +307,7 @@ class Goal:
         outcome = self._outcome()
         if not results:
             results = (_nothing(self._goal.each_service),)
-        progress = self._window.feed(outcome, began, self._clock.monotonic() - began)
-        return Verdict(
-            progress.outcome,
-            outcome,
-            results,
-            streak=progress.streak,
-            needed=self._window.consecutive,
-            held=progress.held,
-            hold_for=self._window.for_,
-        )
+        return self._window.verdict(outcome, results, began, self._clock.monotonic() - began)
 
     def _outcome(self) -> Outcome:
         """The goal's tree holds for every service; what belongs to none counts for each."""

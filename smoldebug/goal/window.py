@@ -11,7 +11,7 @@ Three rules, each for a way to be wrong at three in the morning:
 from dataclasses import dataclass
 
 from smoldebug.errors import UsageError
-from smoldebug.records import Outcome
+from smoldebug.records import CheckResult, Outcome, Verdict
 
 TOLERANCE = 0.1  # of `every`: a timer that fires a little early still counts
 PAUSE = 3  # times `every`
@@ -56,6 +56,21 @@ class Window:
         held = at - self.began
         complete = self.streak >= self.consecutive and held >= self.for_ - 1e-6
         return Progress(Outcome.MET if complete else Outcome.NOT_MET, self.streak, held)
+
+    def verdict(
+        self, outcome: Outcome, results: tuple[CheckResult, ...], at: float, took: float = 0.0
+    ) -> Verdict:
+        """What a sample makes of the goal, with the checks it consists of; fed as above."""
+        progress = self.feed(outcome, at, took)
+        return Verdict(
+            progress.outcome,
+            outcome,
+            results,
+            streak=progress.streak,
+            needed=self.consecutive,
+            held=progress.held,
+            hold_for=self.for_,
+        )
 
     def due_in(self, now: float) -> float:
         """Seconds until the next sample counts; 0 when one is due."""

@@ -23,6 +23,7 @@ from smoldebug.playbook.settings import EXPERT
 from smoldebug.records import Json, Usage
 from smoldebug.toolset import Cancelled, begin, said
 from smoldebug.untrusted import one_line
+from smoldebug.usage import plus
 
 ANSWER_LIMIT = 300.0  # seconds for one answer, tries included
 GRACE = 2.0  # seconds beyond which a model that does not keep its time is left alone
@@ -94,8 +95,10 @@ class Calls:
         except Cancelled as cut:
             stopped = cut
         finally:  # also where the run is closed meanwhile
-            cost = self._settle(hold, outcome)
-        yield _told(question.turn, model.name, outcome, cost, time.monotonic() - began)
+            cost = _settled(hold, outcome)
+            told = _told(question.turn, model.name, outcome, cost, time.monotonic() - began)
+            self.used = plus(self.used, told)
+        yield told
         small = self._small(model, counted, outcome.tokens)
         for warning in filter(None, (small, shared.budget.warning(), shared.cache.warning())):
             yield Note(warning, "warning")
@@ -175,19 +178,6 @@ class Calls:
         text = one_line(self._mask(str(error)), 300)
         return ModelFailed(text, lasting=error.lasting, well=error.well, tokens=error.tokens)
 
-    def _settle(self, hold: Hold, outcome: Answer | ModelFailed) -> float:
-        answered, tokens = isinstance(outcome, Answer), outcome.tokens
-        cost = hold.settle(tokens) if answered else hold.failed(tokens)
-        self.used = replace(
-            self.used,
-            calls=self.used.calls + 1,
-            tokens_in=self.used.tokens_in + tokens.into,
-            tokens_out=self.used.tokens_out + tokens.out,
-            cached_in=self.used.cached_in + tokens.cached,
-            cost=round(self.used.cost + cost, 9),
-        )
-        return cost
-
 
 class _Heard:
     """What a model has said so far: written by the thread that asks, read by the run."""
@@ -218,6 +208,12 @@ def _written(message: Message) -> str:
     """A message with its calls, as a person can read it."""
     calls = [f"{call.name} {native.encoded(call.arguments)}" for call in message.calls]
     return "\n".join([*([message.text] if message.text else []), *calls])
+
+
+def _settled(hold: Hold, outcome: Answer | ModelFailed) -> float:
+    """US dollars."""
+    answered, tokens = isinstance(outcome, Answer), outcome.tokens
+    return hold.settle(tokens) if answered else hold.failed(tokens)
 
 
 def _told(

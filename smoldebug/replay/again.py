@@ -167,26 +167,9 @@ def crew_of(
     agent = Agent(RecordedChain(script, started, past), tools, notebook, executor, signals, script)
     agent.usage = started.limits
     if past is not None:
-        take_up(agent, past)
+        agent.take_up(past)
     goal = RecordedGoal(now.plan, measured, script)
     return Crew(goal, agent, _first_card(script), Nowhere(), script, place.run)
-
-
-def take_up(agent: Agent, past: Past) -> None:
-    """Give the agent what an earlier process had found."""
-    for item in past.evidence:
-        agent.toolset.evidence.restore(item)
-    agent.notebook.restore(past.hypotheses)
-    used, limits = past.usage, agent.usage
-    agent.usage = replace(
-        limits,
-        turns=used.turns,
-        calls=used.calls,
-        tokens_in=used.tokens_in,
-        tokens_out=used.tokens_out,
-        cached_in=used.cached_in,
-        cost=used.cost,
-    )
 
 
 def _first_card(script: Script) -> Callable[[], FirstCard] | None:

@@ -29,6 +29,7 @@ from smoldebug.records import Usage
 from smoldebug.replay.script import NotRecordedError, Script
 from smoldebug.status import ExitStatus
 from smoldebug.toolset import Cancelled
+from smoldebug.usage import plus
 
 UNUSABLE = "the model's answer could not be used: "  # as the agent notes it
 _OF_MODELS = (ModelAsked, ModelAnswered, ModelSwitched)
@@ -118,15 +119,8 @@ class RecordedChain(Chain):
     def _count(self, event: AnyEvent) -> None:
         if isinstance(event, ModelSwitched):
             self.current = event.to
-        elif isinstance(event, ModelAnswered) and not event.cached:
-            self._used = replace(
-                self._used,
-                calls=self._used.calls + 1,
-                tokens_in=self._used.tokens_in + event.tokens_in,
-                tokens_out=self._used.tokens_out + event.tokens_out,
-                cached_in=self._used.cached_in + event.cached_in,
-                cost=self._used.cost + event.cost,
-            )
+        elif isinstance(event, ModelAnswered):
+            self._used = plus(self._used, event)
 
 
 def _unusable(event: AnyEvent | None) -> bool:

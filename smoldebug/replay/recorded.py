@@ -162,16 +162,7 @@ class RecordedGoal(Goal):
         results = tuple(measured[label] for label in self._rows.labels)
         outcomes = {place: result.outcome for place, result in enumerate(results)}
         outcome = self._root.outcome(outcomes) or Outcome.INCONCLUSIVE
-        progress = self._window.feed(outcome, self._script.monotonic())
-        return Verdict(
-            progress.outcome,
-            outcome,
-            results,
-            streak=progress.streak,
-            needed=self._window.consecutive,
-            held=progress.held,
-            hold_for=self._window.for_,
-        )
+        return self._window.verdict(outcome, results, self._script.monotonic())
 
 
 def _paths(block: models.Goal | models.Check, path: str) -> Iterator[str]:
